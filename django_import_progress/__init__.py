@@ -1,0 +1,37 @@
+"""Live progress of long imports for Django, over Redis, Server-Sent Events and Channels."""
+
+from __future__ import annotations
+
+from .clients import create_redis_client, create_sync_redis_client
+from .connections import get_progress_manager, get_sync_progress_manager
+from .core.errors import (
+    InvalidJobId,
+    InvalidProgress,
+    JobExists,
+    JobFinished,
+    JobNotFound,
+    ProgressError,
+    ProgressUnavailable,
+)
+from .manager import ProgressManager
+from .sync import SyncProgressManager
+from .tracker import track_import
+from .version import __version__
+
+__all__ = [
+    "InvalidJobId",
+    "InvalidProgress",
+    "JobExists",
+    "JobFinished",
+    "JobNotFound",
+    "ProgressError",
+    "ProgressManager",
+    "ProgressUnavailable",
+    "SyncProgressManager",
+    "__version__",
+    "create_redis_client",
+    "create_sync_redis_client",
+    "get_progress_manager",
+    "get_sync_progress_manager",
+    "track_import",
+]

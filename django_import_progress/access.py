@@ -1,0 +1,154 @@
+"""Who may watch and cancel a job: tickets, and the rule for bare ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from asgiref.sync import sync_to_async
+from django.core import signing
+
+from .clients import perform
+from .conf import settings
+from .core.errors import InvalidJobId
+from .core.keys import JobId, clean_job_id
+from .core.snapshot import Stored
+from .manager import ProgressManager
+
+Action = Literal["watch", "cancel"]
+
+TICKET_MARK = "@"
+"""What a ticket begins with, and no job id does. RFC 3986 lets it stand in a path as it is."""
+_SALT = "django_import_progress.ticket"
+_RIGHTS: dict[str, tuple[Action, ...]] = {"w": ("watch",), "c": ("watch", "cancel")}
+"""What a ticket allows, by the letter before the job's id in it."""
+
+
+class User(Protocol):
+    """What a rule can count on in a user."""
+
+    pk: Any
+    is_authenticated: Any
+    is_staff: bool
+
+
+class Nobody:
+    """The visitor of a site that has no `AuthenticationMiddleware`."""
+
+    pk = None
+    is_authenticated = False
+    is_staff = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What an `AUTHORIZE` rule is asked about."""
+
+    job_id: str
+    namespace: str
+    owner: str | None
+    """The owner's primary key as text."""
+    snapshot: Mapping[str, Any] | None
+    """None: the job is not there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A yes."""
+
+    job_id: str
+    by_ticket: bool
+    stored: Stored | None
+    """What was read to decide; by ticket nothing had to be."""
+
+
+def make_ticket(job_id: JobId, *, cancel: bool = False, namespace: str | None = None) -> str:
+    """Return a ticket: whoever holds it may watch this job for `TICKET_SECONDS`.
+
+    Signed with Django's `SECRET_KEY` (https://docs.djangoproject.com/en/stable/topics/signing/);
+    the id stands in it in the clear.
+
+    Args:
+        job_id: the job, there or not yet.
+        cancel: whether the holder may cancel it, too.
+        namespace: the job's, where it is not the setting's.
+
+    Raises:
+        InvalidJobId: `job_id` cannot be one.
+    """
+    letter = "c" if cancel else "w"
+    return TICKET_MARK + _signer(namespace or settings.namespace).sign(
+        letter + clean_job_id(job_id)
+    )
+
+
+def _signer(namespace: str) -> signing.TimestampSigner:
+    # The salt keeps a ticket of one namespace from opening a job of the same id in another.
+    return signing.TimestampSigner(salt=f"{_SALT}.{namespace}")
+
+
+def read_ticket(ticket: str, action: Action, namespace: str) -> str | None:
+    """Return the id of the job for which `ticket` allows `action`; None where it does not."""
+    try:
+        value = _signer(namespace).unsign(
+            ticket.removeprefix(TICKET_MARK), max_age=settings.ticket_seconds
+        )
+    except signing.BadSignature:
+        return None
+    return value[1:] if action in _RIGHTS.get(value[:1], ()) else None
+
+
+def owner_or_staff(user: User, job: Job, action: Action) -> bool:
+    """Say yes to the job's owner and to staff: the default of `AUTHORIZE`."""
+    if not user.is_authenticated:
+        return False
+    return bool(user.is_staff) or (job.owner is not None and job.owner == str(user.pk))
+
+
+async def admit(
+    reference: str, action: Action, *, user: User, manager: ProgressManager
+) -> Grant | None:
+    """Decide whether `user` may do `action` with the job that `reference` names.
+
+    Args:
+        reference: a job's id or a ticket, as it stood in the request.
+        action: what is to be done.
+        user: who asks; may be anonymous.
+        manager: of the namespace in question.
+
+    Returns:
+        None for no, whatever the reason: an id that cannot be one, a ticket that is forged, too
+        old or for something else, or a rule that refused.
+
+    Raises:
+        ProgressUnavailable: a bare id needs a look into Redis.
+    """
+    namespace = manager.calls.keys.namespace
+    if reference.startswith(TICKET_MARK):
+        job_id = read_ticket(reference, action, namespace)
+        return None if job_id is None else Grant(job_id=job_id, by_ticket=True, stored=None)
+    try:
+        job_id = clean_job_id(reference)
+    except InvalidJobId:
+        return None
+    stored = await perform(manager.redis, manager.calls.get(job_id))
+    job = Job(
+        job_id=job_id,
+        namespace=namespace,
+        owner=None if stored is None else stored.owner,
+        snapshot=None if stored is None else stored.fields,
+    )
+    if not await _rule_allows(user, job, action):
+        return None
+    return Grant(job_id=job_id, by_ticket=False, stored=stored)
+
+
+async def _rule_allows(user: User, job: Job, action: Action) -> bool:
+    rule = settings.authorize
+    if inspect.iscoroutinefunction(rule):
+        return bool(await rule(user, job, action))
+    # In a thread: a sync rule may ask the database.
+    answer = await sync_to_async(rule)(user, job, action)
+    return bool(await answer if inspect.isawaitable(answer) else answer)

@@ -1,0 +1,168 @@
+"""The settings of `IMPORT_PROGRESS`, as typed properties; read anew each time, none at import."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, cast
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from .clients import SCHEMES
+from .core.calls import MAX_TTL_SECONDS
+from .core.keys import is_clean
+
+SETTING = "IMPORT_PROGRESS"
+
+Rule = Callable[..., Any]
+"""`AUTHORIZE`: `(user, job, action) -> bool`, sync or async."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the setting."""
+
+    default: Callable[[], Any]
+    is_valid: Callable[[Any], bool]
+    fix: str
+    """What a valid value is: the end of «Set it to …»."""
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
+def _is_whole_seconds(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MAX_TTL_SECONDS
+
+
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and value.partition("://")[0] in SCHEMES
+
+
+def _is_rule(value: Any) -> bool:
+    if not isinstance(value, str):
+        return callable(value)
+    try:
+        return callable(import_string(value))
+    except ImportError:
+        return False
+
+
+_SECONDS = "a positive number of seconds"
+_WHOLE_SECONDS = "a positive whole number of seconds"
+
+KEYS: dict[str, Key] = {
+    "REDIS_URL": Key(
+        lambda: os.environ.get("REDIS_URL") or "redis://localhost:6379/0",
+        _is_url,
+        "a URL such as redis://localhost:6379/0, rediss://… or unix://…",
+    ),
+    "NAMESPACE": Key(
+        lambda: "import_progress", is_clean, "1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -"
+    ),
+    "TTL_SECONDS": Key(lambda: 3600, _is_whole_seconds, _WHOLE_SECONDS),
+    "AUTHORIZE": Key(
+        lambda: "django_import_progress.access.owner_or_staff",
+        _is_rule,
+        "a callable (user, job, action) -> bool, or the dotted path of one that can be imported",
+    ),
+    "HEARTBEAT_SECONDS": Key(lambda: 15, _is_seconds, _SECONDS),
+    "STREAM_SECONDS": Key(lambda: 3600, _is_seconds, _SECONDS),
+    "TICKET_SECONDS": Key(lambda: 86400, _is_whole_seconds, _WHOLE_SECONDS),
+}
+
+
+def _given() -> Any:
+    return getattr(django_settings, SETTING, {})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the setting. It names no value: a URL may hold a password."""
+
+    id: str
+    message: str
+    fix: str
+
+
+def problems() -> list[Problem]:
+    """Return all that is wrong with the setting."""
+    given = _given()
+    if not isinstance(given, Mapping):
+        return [
+            Problem("E001", f"{SETTING} is not a mapping.", f"Set it to a dict: {SETTING} = {{}}")
+        ]
+    unknown = [_unknown(name) for name in given if name not in KEYS]
+    return unknown + [
+        Problem("E003", f"{SETTING}[{name!r}] has a wrong value.", f"Set it to {key.fix}.")
+        for name, key in KEYS.items()
+        if not key.is_valid(given.get(name, key.default()))
+    ]
+
+
+def _unknown(name: object) -> Problem:
+    close = get_close_matches(str(name), KEYS, n=1)
+    fix = f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(KEYS)}."
+    return Problem("E002", f"{SETTING} has an unknown key {name!r}.", fix)
+
+
+def _get(name: str) -> Any:
+    key, given = KEYS[name], _given()
+    value = given[name] if name in given else key.default()
+    if not key.is_valid(value):
+        raise ImproperlyConfigured(f"{SETTING}[{name!r}] has a wrong value; set it to {key.fix}")
+    return value
+
+
+class Settings:
+    """Typed access; each property raises `ImproperlyConfigured` for a wrong value."""
+
+    @property
+    def redis_url(self) -> str:
+        """Where Redis is."""
+        return cast(str, _get("REDIS_URL"))
+
+    @property
+    def namespace(self) -> str:
+        """First part of every key and channel."""
+        return cast(str, _get("NAMESPACE"))
+
+    @property
+    def ttl_seconds(self) -> int:
+        """How long a snapshot outlives its last write."""
+        return cast(int, _get("TTL_SECONDS"))
+
+    @property
+    def authorize(self) -> Rule:
+        """Who may watch or cancel a job by its bare id."""
+        rule = _get("AUTHORIZE")
+        return cast(Rule, import_string(rule) if isinstance(rule, str) else rule)
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """An idle stream's keep-alive, and how often watched jobs are read again."""
+        return cast(float, _get("HEARTBEAT_SECONDS"))
+
+    @property
+    def stream_seconds(self) -> float:
+        """The longest that one stream lives."""
+        return cast(float, _get("STREAM_SECONDS"))
+
+    @property
+    def ticket_seconds(self) -> int:
+        """How long a ticket is good for."""
+        return cast(int, _get("TICKET_SECONDS"))
+
+    @property
+    def debug(self) -> bool:
+        """Django's own `DEBUG`."""
+        return bool(django_settings.DEBUG)
+
+
+settings = Settings()

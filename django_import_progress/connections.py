@@ -1,0 +1,132 @@
+"""From settings to managers: which client, hub and manager is right for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from .clients import (
+    CALL_SECONDS,
+    AsyncClient,
+    SyncClient,
+    create_redis_client,
+    create_sync_redis_client,
+)
+from .conf import settings
+from .hub import Hub
+from .manager import ProgressManager
+from .sync import SyncProgressManager
+
+IMPATIENT_SECONDS = 1.0
+"""How long those wait for an answer who can do without: a page's first bar, the tracker, which
+tries again by itself."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Connection:
+    """What one event loop shares: made for these settings."""
+
+    url: str
+    heartbeat_seconds: float
+    redis: AsyncClient
+    hub: Hub
+    closing: AsyncGenerator[None, None]
+    """Kept alive, so that the loop closes it: see `_close_with_loop`."""
+
+
+# No locks: a lock held by another thread at a fork would never open in the child. Each loop has its
+# own key, and `setdefault` is atomic.
+_per_loop: dict[asyncio.AbstractEventLoop, _Connection] = {}
+_sync_clients: dict[tuple[str, float, int], SyncClient] = {}
+
+
+def get_progress_manager(namespace: str | None = None) -> ProgressManager:
+    """Return the manager made from settings, for the running event loop.
+
+    All managers of one loop share a client and a hub, so one pub/sub connection. They are closed
+    when the loop shuts down (`asyncio.run`, `async_to_sync`, an ASGI server).
+
+    Args:
+        namespace: another one than the setting's.
+
+    Raises:
+        RuntimeError: no event loop is running; use `get_sync_progress_manager` in sync code.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "get_progress_manager() needs a running event loop;"
+            " in sync code use get_sync_progress_manager()"
+        ) from None
+    made_for = (settings.redis_url, settings.heartbeat_seconds)
+    connection = _per_loop.get(loop)
+    if connection is None or (connection.url, connection.heartbeat_seconds) != made_for:
+        _forget_closed_loops()
+        redis = create_redis_client(settings.redis_url)
+        hub = Hub(redis, heartbeat_seconds=settings.heartbeat_seconds)
+        connection = _Connection(*made_for, redis, hub, _close_with_loop(redis, hub))
+        _per_loop[loop] = connection
+    return ProgressManager(
+        connection.redis, namespace or settings.namespace, settings.ttl_seconds, hub=connection.hub
+    )
+
+
+def _close_with_loop(redis: AsyncClient, hub: Hub) -> AsyncGenerator[None, None]:
+    """Have `redis` and `hub` closed when the running loop shuts down.
+
+    A loop offers no hook for that, but it closes the async generators that were begun in it:
+    https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.shutdown_asyncgens
+    """
+
+    async def closing() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await hub.aclose()
+            await redis.aclose()
+
+    generator = closing()
+    with suppress(StopIteration):
+        generator.asend(None).send(None)  # Runs up to the yield, without waiting.
+    return generator
+
+
+def _forget_closed_loops() -> None:
+    for loop in list(_per_loop):
+        if loop.is_closed():
+            _per_loop.pop(loop, None)
+
+
+def get_sync_progress_manager(namespace: str | None = None) -> SyncProgressManager:
+    """Return the sync manager made from settings; safe in threads and after a fork.
+
+    Args:
+        namespace: another one than the setting's.
+    """
+    return _sync_manager(namespace, CALL_SECONDS, retries=1)
+
+
+def get_impatient_manager(namespace: str | None = None) -> SyncProgressManager:
+    """Return the same with short time-outs and no retries."""
+    return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0)
+
+
+def _sync_manager(
+    namespace: str | None, timeout_seconds: float, retries: int
+) -> SyncProgressManager:
+    url = settings.redis_url
+    client = _sync_clients.get((url, timeout_seconds, retries))
+    if client is None:
+        client = _sync_clients.setdefault(
+            (url, timeout_seconds, retries),
+            create_sync_redis_client(url, timeout_seconds=timeout_seconds, retries=retries),
+        )
+    return SyncProgressManager(
+        client,
+        namespace or settings.namespace,
+        settings.ttl_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )

@@ -1,0 +1,250 @@
+"""Every verb as data: what to send to Redis, and how to read what it answers. Performs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, NoReturn, TypeVar
+
+from . import scripts
+from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
+from .keys import Keys
+from .scripts import Script
+from .snapshot import (
+    KNOWN,
+    MAX_BYTES,
+    TRACKED,
+    Fields,
+    JsonDefault,
+    Stored,
+    as_text,
+    checked_mapping,
+    decode,
+    encode,
+    join_json,
+)
+
+T = TypeVar("T")
+Reply = Any
+
+MAX_TTL_SECONDS = 10_000_000_000
+"""Some 317 years: Redis refuses an expiry that overflows 64 bits of milliseconds."""
+MAX_OWNER_LENGTH = 255
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One command for Redis, one round trip."""
+
+    command: tuple[str | int, ...]
+    """Name and arguments. Of a script: EVALSHA, and what EVAL would take after the text."""
+    parse: Callable[[Reply], T]
+    """Makes the result of the reply, or raises a `ProgressError`."""
+    script: Script | None = None
+    """The text to send (EVAL) where Redis does not know the digest."""
+
+    @property
+    def with_text(self) -> tuple[str | int, ...]:
+        """The command as EVAL, which carries the script's text and makes Redis keep it."""
+        assert self.script is not None
+        return ("EVAL", self.script.text, *self.command[2:])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a worker is told when it takes a job."""
+
+    number: int
+    base: Fields
+    """The snapshot as the attempt found it, its own first fields included."""
+
+
+def check_ttl(ttl_seconds: object) -> None:
+    """Raise `InvalidProgress` unless it is a positive int of at most `MAX_TTL_SECONDS`."""
+    if type(ttl_seconds) is not int or not 0 < ttl_seconds <= MAX_TTL_SECONDS:
+        raise InvalidProgress(
+            f"{ttl_seconds!r} is no ttl_seconds: pass a positive int, {MAX_TTL_SECONDS:,} at most"
+        )
+
+
+def clean_owner(owner: Any) -> str | None:
+    """Return the owner's primary key as text: of a user (anything with `pk`), or of the key itself.
+
+    Raises:
+        InvalidProgress: the user has no primary key yet, or it is longer than 255 characters.
+    """
+    if owner is None:
+        return None
+    key = getattr(owner, "pk", owner)
+    text = "" if key is None else str(key)
+    if not 0 < len(text) <= MAX_OWNER_LENGTH or not text.isprintable():
+        raise InvalidProgress(
+            f"{owner!r} is no owner: pass a saved user, or a primary key of 1 to"
+            f" {MAX_OWNER_LENGTH} printable characters"
+        )
+    return text
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calls:
+    """The verbs of one namespace.
+
+    Each checks what it is given first: `InvalidProgress` is raised before anything is sent.
+    """
+
+    keys: Keys
+    ttl_seconds: int
+    default: JsonDefault
+    """How a value is encoded that JSON has no form for."""
+
+    def get(self, job_id: str) -> Call[Stored | None]:
+        """Read a job."""
+        return Call(("HGETALL", self.keys.hash(job_id)), _parse_hash)
+
+    def set(
+        self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
+    ) -> Call[Fields]:
+        """Replace a job's snapshot."""
+        args = [*self._ttls(ttl_seconds), *self._fields(data, now)]
+        return _evalsha(scripts.SET, [self.keys.hash(job_id)], args, _parse_fields)
+
+    def update(
+        self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
+    ) -> Call[Fields]:
+        """Merge into a job's snapshot, and tell the whole."""
+        args = [*self._ttls(ttl_seconds), self.keys.channel(job_id), MAX_BYTES]
+        args += self._fields(data, now)
+        return _evalsha(scripts.UPDATE, [self.keys.hash(job_id)], args, _parse_fields)
+
+    def publish(self, job_id: str, data: Mapping[str, Any], now: str | None) -> Call[int]:
+        """Tell something on a job's channel, and store nothing.
+
+        `updated_at` is added where it is missing and `now` is given.
+        """
+        fields = data if now is None else {"updated_at": now, **checked_mapping(data)}
+        text = join_json(encode(fields, self.default))
+        return Call(("PUBLISH", self.keys.channel(job_id), text), int)
+
+    def create(
+        self,
+        job_id: str,
+        owner: str | None,
+        data: Mapping[str, Any],
+        now: str,
+        ttl_seconds: int | None,
+    ) -> Call[str]:
+        """Make a job that is not there yet."""
+        fields = self._fields({"status": "queued", **checked_mapping(data)}, now)
+        return _evalsha(
+            scripts.CREATE,
+            self._entry_keys(job_id, owner),
+            [*self._ttls(ttl_seconds), *self._entry_args(job_id, owner), *fields],
+            lambda reply: job_id if reply[0] == scripts.OK else _fail(reply),
+        )
+
+    def delete(self, job_id: str) -> Call[bool]:
+        """Forget a job, and tell so."""
+        keys, args = [self.keys.hash(job_id)], [self.keys.channel(job_id)]
+        return _evalsha(scripts.DELETE, keys, args, lambda reply: bool(reply[1]))
+
+    def jobs(self, owner: str | None, limit: int) -> Call[list[Fields]]:
+        """List jobs, newest first."""
+        if type(limit) is not int or limit < 1:
+            raise InvalidProgress(f"{limit!r} is no limit: pass a positive int")
+        keys, prefix = [self.keys.index(owner)], self.keys.hash_prefix
+        return _evalsha(scripts.JOBS, keys, [prefix, limit], _parse_jobs)
+
+    def begin(
+        self, job_id: str, owner: str | None, data: Mapping[str, Any], now: str
+    ) -> Call[Attempt]:
+        """Take a job as its worker: a new attempt, the fields of the last one gone."""
+        args = [*self._ttls(None), *self._entry_args(job_id, owner), *self._fields(data, now)]
+        return _evalsha(scripts.BEGIN, self._entry_keys(job_id, owner), args, _parse_attempt)
+
+    def write(
+        self,
+        job_id: str,
+        attempt: int,
+        owner: str | None,
+        data: Mapping[str, Any],
+        now: str,
+        *,
+        anew: bool,
+    ) -> Call[bool]:
+        """Tell how far the worker is; False where the job is gone and `anew` is not set."""
+        added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
+        args = [*self._ttls(None), *self._entry_args(job_id, owner), MAX_BYTES, int(anew)]
+        args += [attempt, added, *self._fields(data, now)]
+        return _evalsha(scripts.WRITE, self._entry_keys(job_id, owner), args, _parse_written)
+
+    def _fields(self, data: Mapping[str, Any], now: str) -> list[str]:
+        encoded = encode({**checked_mapping(data), "updated_at": now}, self.default)
+        return [text for pair in encoded.items() for text in pair]
+
+    def _ttls(self, ttl_seconds: int | None) -> list[str | int]:
+        if ttl_seconds is not None:
+            check_ttl(ttl_seconds)
+        return [self.ttl_seconds, "" if ttl_seconds is None else ttl_seconds]
+
+    def _entry_keys(self, job_id: str, owner: str | None) -> list[str]:
+        owners = [] if owner is None else [self.keys.index(owner)]
+        return [self.keys.hash(job_id), self.keys.index(), *owners]
+
+    def _entry_args(self, job_id: str, owner: str | None) -> list[str | int]:
+        text = "" if owner is None else json.dumps(owner, ensure_ascii=False)
+        index = [scripts.INDEX_LENGTH, scripts.INDEX_SECONDS]
+        return [self.keys.channel(job_id), job_id, text, *index]
+
+
+def _evalsha(
+    script: Script,
+    keys: list[str],
+    args: Iterable[str | int],
+    parse: Callable[[Reply], T],
+) -> Call[T]:
+    return Call(("EVALSHA", script.sha, len(keys), *keys, *args), parse, script)
+
+
+def _fail(reply: Reply) -> NoReturn:
+    raise {
+        scripts.MISSING: JobNotFound("There is no such job; it may have expired: create it first"),
+        scripts.FINISHED: JobFinished(
+            "The job has ended and takes no updates; set_progress or track_import begin it anew"
+        ),
+        scripts.TOO_LARGE: InvalidProgress(
+            f"The merged snapshot would be {reply[-1]} bytes of JSON, {MAX_BYTES} at most"
+        ),
+        scripts.EXISTS: JobExists("There is a job of this id already: choose another"),
+    }[reply[0]]
+
+
+def _pairs(flat: list[str | bytes]) -> dict[str | bytes, str | bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _fields_of(flat: list[str | bytes]) -> Fields:
+    stored = decode(_pairs(flat))
+    return {} if stored is None else stored.fields
+
+
+def _parse_hash(reply: Reply) -> Stored | None:
+    return decode(reply)
+
+
+def _parse_fields(reply: Reply) -> Fields:
+    return _fields_of(reply[2:]) if reply[0] == scripts.OK else _fail(reply)
+
+
+def _parse_attempt(reply: Reply) -> Attempt:
+    return Attempt(number=reply[1], base=_fields_of(reply[2:]))
+
+
+def _parse_written(reply: Reply) -> bool:
+    if reply[0] == scripts.MISSING:
+        return False
+    return True if reply[0] == scripts.OK else _fail(reply)
+
+
+def _parse_jobs(reply: Reply) -> list[Fields]:
+    return [{**_fields_of(job[2:]), "job_id": as_text(job[0])} for job in reply[1:]]

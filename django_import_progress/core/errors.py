@@ -1,0 +1,31 @@
+"""The exceptions of this package: one tree under `ProgressError`."""
+
+from __future__ import annotations
+
+
+class ProgressError(Exception):
+    """Base of every error that this package raises."""
+
+
+class InvalidJobId(ProgressError, ValueError):
+    """The job id is not a UUID or a `str` of 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``."""
+
+
+class InvalidProgress(ProgressError, ValueError):
+    """What was to be written cannot be a snapshot; nothing was written."""
+
+
+class JobExists(ProgressError):
+    """`create` was given the id of a job that is there already."""
+
+
+class JobNotFound(ProgressError):
+    """There is no such job: it was never made, has expired, or was deleted."""
+
+
+class JobFinished(ProgressError):
+    """The job has ended: `done`, `failed` and `cancelled` take no more updates."""
+
+
+class ProgressUnavailable(ProgressError):
+    """Redis is out of reach, or refuses to serve; the cause is chained."""

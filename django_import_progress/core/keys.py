@@ -1,0 +1,70 @@
+"""What a job id may be, and the names of the keys and channels in Redis."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import uuid
+
+from .errors import InvalidJobId
+
+JobId = str | uuid.UUID
+
+# The alphabet is what RFC 3986 calls unreserved, and ":". None of it needs escaping in a URL, none
+# is special to Redis (patterns, Cluster hash tags) or to a terminal.
+_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}", re.ASCII)
+
+
+def is_clean(text: object) -> bool:
+    """Tell whether `text` may be a job id or a namespace as it stands."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def clean_job_id(job_id: JobId) -> str:
+    """Return the job id as text.
+
+    Raises:
+        InvalidJobId: it is neither a `uuid.UUID` nor a `str` of 1 to 128 of
+            ``A-Z a-z 0-9 . _ : ~ -``.
+    """
+    if isinstance(job_id, uuid.UUID):
+        return str(job_id)
+    if is_clean(job_id):
+        return str(job_id)
+    shown = repr(job_id)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    raise InvalidJobId(
+        f"{shown} is no job id: pass a uuid.UUID, or a str of 1 to 128 characters"
+        " out of A-Z a-z 0-9 . _ : ~ -"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Keys:
+    """The names in Redis of one namespace."""
+
+    namespace: str
+
+    def __post_init__(self) -> None:
+        if not is_clean(self.namespace):
+            raise ValueError(
+                f"{self.namespace!r} is no namespace: pass a str of 1 to 128 characters"
+                " out of A-Z a-z 0-9 . _ : ~ -"
+            )
+
+    @property
+    def hash_prefix(self) -> str:
+        """What every job's key begins with."""
+        return f"{self.namespace}:hash:"
+
+    def hash(self, job_id: str) -> str:
+        """The key of a job's hash."""
+        return f"{self.namespace}:hash:{job_id}"
+
+    def channel(self, job_id: str) -> str:
+        """The pub/sub channel on which a job is told."""
+        return f"{self.namespace}:channel:{job_id}"
+
+    def index(self, owner: str | None = None) -> str:
+        """The key of the sorted set that lists the jobs: all of them, or one owner's."""
+        return f"{self.namespace}:jobs" if owner is None else f"{self.namespace}:owner:{owner}"

@@ -1,0 +1,258 @@
+"""The Lua texts, one an atomic step: each writes, sets the expiry and tells, or does nothing.
+
+Each job is one hash. A field's value is JSON already, so a message is made by joining texts: a
+decoded and re-encoded number would come out changed (Lua's cjson makes 123456789012345 into
+1.2345678901234e+14). Bookkeeping fields, kept short for every job pays for them:
+
+``_l``  life: when the hash came to be, µs by Redis's clock
+``_v``  version: how many writes this life has seen
+``_o``  owner
+``_t``  the job's own time to live, seconds
+``_a``  attempt: how often a worker took the job
+``_n``  the names of the fields that the present attempt added
+
+A script answers a list: first a code (see `calls`), then what it has to say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua text and the digest by which Redis knows it (EVALSHA)."""
+
+    text: str
+    sha: str
+
+
+def _script(body: str) -> Script:
+    text = _PRELUDE + body
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+# Codes that a script answers first.
+OK, MISSING, FINISHED, TOO_LARGE, EXISTS = range(5)
+
+INDEX_LENGTH = 10_000
+"""How many of the newest jobs an index remembers."""
+INDEX_SECONDS = 30 * 24 * 3600
+"""How long an index outlives the last job that was entered."""
+
+_PRELUDE = """
+local TERMINAL = {['"done"'] = true, ['"failed"'] = true, ['"cancelled"'] = true}
+
+local function now()
+  local t = redis.call('TIME')
+  return string.format('%d%06d', t[1], t[2])
+end
+
+-- A job: its fields by name, the names in their order, and which of them are to be written.
+local function load(key)
+  local flat = redis.call('HGETALL', key)
+  local job = {names = {}, values = {}, changed = {}}
+  for i = 1, #flat, 2 do
+    job.names[#job.names + 1] = flat[i]
+    job.values[flat[i]] = flat[i + 1]
+  end
+  job.there = #flat > 0
+  job.ended = TERMINAL[job.values['status']] or false
+  return job
+end
+
+local function set(job, name, value)
+  if job.values[name] == nil then job.names[#job.names + 1] = name end
+  job.values[name] = value
+  job.changed[#job.changed + 1] = name
+end
+
+local function drop(key, job, name)
+  if job.values[name] == nil then return end
+  redis.call('HDEL', key, name)
+  job.values[name] = nil
+  for i = #job.names, 1, -1 do
+    if job.names[i] == name then table.remove(job.names, i) end
+  end
+end
+
+-- ARGV from `first` on: names and values in turn.
+local function set_fields(job, first)
+  for i = first, #ARGV, 2 do set(job, ARGV[i], ARGV[i + 1]) end
+end
+
+local function own(name) return string.sub(name, 1, 1) == '_' end
+
+-- The user's fields as text, and how many bytes they are as JSON, updated_at not counted.
+local function join(job)
+  local parts, bytes = {}, 1
+  for _, name in ipairs(job.names) do
+    if not own(name) then
+      local part = cjson.encode(name) .. ':' .. job.values[name]
+      parts[#parts + 1] = part
+      if name ~= 'updated_at' then bytes = bytes + #part + 1 end
+    end
+  end
+  return table.concat(parts, ','), bytes
+end
+
+-- Writes the whole job as one new version. `own_ttl` is '' where none was given.
+local function save(key, job, default_ttl, own_ttl)
+  if not job.values['_l'] then set(job, '_l', now()) end
+  set(job, '_v', string.format('%d', (tonumber(job.values['_v'] or '0') or 0) + 1))
+  if own_ttl ~= '' then set(job, '_t', own_ttl) end
+  -- In portions: Lua cannot unpack more than some 8,000 values.
+  local portion = {}
+  for i, name in ipairs(job.changed) do
+    portion[#portion + 1] = name
+    portion[#portion + 1] = job.values[name]
+    if #portion >= 1000 or i == #job.changed then
+      redis.call('HSET', key, unpack(portion))
+      portion = {}
+    end
+  end
+  redis.call('EXPIRE', key, job.values['_t'] or default_ttl)
+end
+
+local function tell(channel, job, text)
+  if text ~= '' then text = text .. ',' end
+  redis.call('PUBLISH', channel,
+    '{' .. text .. '"_l":' .. job.values['_l'] .. ',"_v":' .. job.values['_v'] .. '}')
+end
+
+-- Answers the code for success, `extra`, then the user's fields: names and values in turn.
+local function answer(job, extra)
+  local reply = {0, extra}
+  for _, name in ipairs(job.names) do
+    if not own(name) then
+      reply[#reply + 1] = name
+      reply[#reply + 1] = job.values[name]
+    end
+  end
+  return reply
+end
+
+-- Enters the job into the index of all jobs, and of its owner's. The score is the life's mark, by
+-- which a reader knows an entry whose job is gone or was made anew.
+local function enlist(all, owners, job_id, job, default_ttl, length, seconds)
+  local ttl = math.max(tonumber(job.values['_t'] or default_ttl), tonumber(seconds))
+  for _, index in ipairs({all, owners}) do
+    if index ~= '' then
+      redis.call('ZADD', index, job.values['_l'], job_id)
+      redis.call('ZREMRANGEBYRANK', index, 0, -tonumber(length) - 1)
+      if redis.call('TTL', index) < ttl then
+        redis.call('EXPIRE', index, string.format('%d', ttl))
+      end
+    end
+  end
+end
+"""
+
+SET = _script("""
+-- KEYS: hash. ARGV: default ttl, own ttl, fields.
+local old = load(KEYS[1])
+local job = {names = {}, values = {}, changed = {}}
+for _, name in ipairs(old.names) do
+  -- A job that has ended begins anew: of its bookkeeping, what belongs to the attempt goes.
+  if own(name) and not (old.ended and (name == '_a' or name == '_n')) then
+    set(job, name, old.values[name])
+  end
+end
+set_fields(job, 3)
+redis.call('DEL', KEYS[1])
+save(KEYS[1], job, ARGV[1], ARGV[2])
+return answer(job, 0)
+""")
+
+UPDATE = _script("""
+-- KEYS: hash. ARGV: default ttl, own ttl, channel, most bytes, fields.
+local job = load(KEYS[1])
+if not job.there then return {1} end
+if job.ended then return {2, job.values['status']} end
+set_fields(job, 5)
+local text, bytes = join(job)
+if bytes > tonumber(ARGV[4]) then return {3, bytes} end
+save(KEYS[1], job, ARGV[1], ARGV[2])
+tell(ARGV[3], job, text)
+return answer(job, 0)
+""")
+
+CREATE = _script("""
+-- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
+-- '', length and seconds of the index, fields.
+local job = load(KEYS[1])
+if job.there then return {4} end
+if ARGV[5] ~= '' then set(job, '_o', ARGV[5]) end
+set_fields(job, 8)
+save(KEYS[1], job, ARGV[1], ARGV[2])
+enlist(KEYS[2], KEYS[3] or '', ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
+tell(ARGV[3], job, (join(job)))
+return answer(job, 0)
+""")
+
+DELETE = _script("""
+-- KEYS: hash. ARGV: channel.
+local life = redis.call('HGET', KEYS[1], '_l')
+if redis.call('DEL', KEYS[1]) == 0 then return {0, 0} end
+redis.call('PUBLISH', ARGV[1], '{"_gone":' .. (life or '0') .. '}')
+return {0, 1}
+""")
+
+JOBS = _script("""
+-- KEYS: index. ARGV: what a hash's key begins with, how many jobs at most.
+local found, dead, first = {0}, {}, 0
+repeat
+  local page = redis.call('ZREVRANGE', KEYS[1], first, first + 99, 'WITHSCORES')
+  for i = 1, #page, 2 do
+    if #found > tonumber(ARGV[2]) then break end
+    local job = load(ARGV[1] .. page[i])
+    if tonumber(job.values['_l'] or '0') == tonumber(page[i + 1]) then
+      local fields = answer(job, 0)
+      fields[1] = page[i]
+      found[#found + 1] = fields
+    else
+      dead[#dead + 1] = page[i]
+    end
+  end
+  first = first + 100
+until #page == 0 or #found > tonumber(ARGV[2])
+for _, job_id in ipairs(dead) do redis.call('ZREM', KEYS[1], job_id) end
+return found
+""")
+
+BEGIN = _script("""
+-- A worker takes the job: a new attempt, made where it is not there.
+-- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
+-- '', length and seconds of the index, fields.
+local job = load(KEYS[1])
+for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do drop(KEYS[1], job, name) end
+drop(KEYS[1], job, '_n')
+if ARGV[5] ~= '' and not job.values['_o'] then set(job, '_o', ARGV[5]) end
+local attempt = string.format('%d', (tonumber(job.values['_a'] or '0') or 0) + 1)
+set(job, '_a', attempt)
+set_fields(job, 8)
+set(job, 'attempt', attempt)
+save(KEYS[1], job, ARGV[1], ARGV[2])
+enlist(KEYS[2], KEYS[3] or '', ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
+tell(ARGV[3], job, (join(job)))
+return answer(job, tonumber(attempt))
+""")
+
+WRITE = _script("""
+-- The worker tells how far it is. Answers 1 where the job is gone, unless it may be made again.
+-- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
+-- '', length and seconds of the index, most bytes, may be made again, attempt, added names, fields.
+local job = load(KEYS[1])
+if not job.there and ARGV[9] ~= '1' then return {1} end
+if ARGV[5] ~= '' and not job.values['_o'] then set(job, '_o', ARGV[5]) end
+set(job, '_a', ARGV[10])
+set(job, '_n', ARGV[11])
+set_fields(job, 12)
+local text, bytes = join(job)
+if bytes > tonumber(ARGV[8]) then return {3, bytes} end
+save(KEYS[1], job, ARGV[1], ARGV[2])
+if not job.there then enlist(KEYS[2], KEYS[3] or '', ARGV[4], job, ARGV[1], ARGV[6], ARGV[7]) end
+tell(ARGV[3], job, text)
+return {0, 0}
+""")

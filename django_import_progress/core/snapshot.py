@@ -1,0 +1,212 @@
+"""What may be written as a job's snapshot, and the representation of it that watchers get."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, TypeGuard
+
+from .errors import InvalidProgress
+
+Fields = dict[str, Any]
+Encoded = dict[str, str]
+"""Field names, and each value as JSON text."""
+JsonDefault = Callable[[Any], Any]
+"""What `json.dumps` calls for a value that it does not know, as `DjangoJSONEncoder.default`."""
+
+KNOWN = frozenset(
+    {"status", "stage", "total_rows", "processed_rows", "error_message", "updated_at"}
+)
+RATES = frozenset({"rows_per_second", "eta_seconds"})
+"""What changes by the mere passing of time."""
+TRACKED = RATES | {"attempt", "started_at"}
+"""What `track_import` adds of itself."""
+TERMINAL = frozenset({"done", "failed", "cancelled"})
+MAX_BYTES = 64 * 1024
+"""The most that a snapshot may take as UTF-8 JSON, `updated_at` not counted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What one read of a job's hash, or one whole message on its channel, says."""
+
+    fields: Fields
+    """The snapshot, as the user wrote it, and `updated_at`."""
+    life: int
+    """When this hash came to be, in µs by Redis's clock; another value is another life of the job.
+    0: written by somebody else."""
+    version: int
+    """How many writes this life has seen."""
+    owner: str | None = None
+    """The owner's primary key as text; a message does not tell it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has ended."""
+        return is_terminal(self.fields)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What grows with each write, and over the lives of a job."""
+        return (self.life, self.version)
+
+
+def is_terminal(fields: Mapping[str, Any]) -> bool:
+    """Tell whether the status among `fields` ends a job."""
+    status = fields.get("status")
+    return isinstance(status, str) and status in TERMINAL
+
+
+def checked_mapping(data: Any) -> Mapping[Any, Any]:
+    """Return `data`; raises `InvalidProgress` where it is not a mapping."""
+    if isinstance(data, Mapping):
+        return data
+    raise InvalidProgress(f"Pass a mapping of field names to values, not {type(data).__name__}")
+
+
+def encode(data: Mapping[str, Any], default: JsonDefault) -> Encoded:
+    """Return each value of `data` as JSON text, ready for a hash.
+
+    Raises:
+        InvalidProgress: a key is not a non-empty `str` or begins with ``_``; a value has no JSON,
+            is NaN or infinite, or has a lone surrogate; or all of it is larger than `MAX_BYTES`.
+    """
+    data = checked_mapping(data)
+    encoded = {_checked_name(name): _encode_value(name, data[name], default) for name in data}
+    size = len(join_json({n: v for n, v in encoded.items() if n != "updated_at"}).encode())
+    if size > MAX_BYTES:
+        raise InvalidProgress(f"The snapshot is {size} bytes of JSON, {MAX_BYTES} at most")
+    return encoded
+
+
+def join_json(encoded: Encoded) -> str:
+    """Return fields that are encoded already as one JSON object."""
+    return "{" + ",".join(f"{_dumps(name)}:{text}" for name, text in encoded.items()) + "}"
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise InvalidProgress(f"{name!r} is no field name: use a non-empty str")
+    if name.startswith("_"):
+        raise InvalidProgress(
+            f"The field {name!r} begins with an underscore; those are kept for bookkeeping"
+        )
+    if not name.isascii():
+        _refuse_surrogates(name, name)
+    return name
+
+
+def _encode_value(name: str, value: Any, default: JsonDefault) -> str:
+    try:
+        text = _dumps(value, default)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidProgress(f"The field {name!r} cannot be written as JSON: {error}") from error
+    _refuse_surrogates(name, text)
+    return text
+
+
+def _refuse_surrogates(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidProgress(
+            f"The field {name!a} has a lone surrogate, which UTF-8 cannot carry"
+        ) from error
+
+
+def _dumps(value: Any, default: JsonDefault | None = None) -> str:
+    return json.dumps(
+        value, default=default, allow_nan=False, ensure_ascii=False, separators=(",", ":")
+    )
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse strict JSON (RFC 8259): unlike `json.loads`, no NaN and no Infinity.
+
+    Raises:
+        ValueError: it is not JSON, or deeper or longer than Python parses.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def as_text(value: str | bytes) -> str:
+    """Return what a Redis client answers as text, whether or not it decodes responses."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def decode(encoded: Mapping[str | bytes, str | bytes]) -> Stored | None:
+    """Read a job's hash; None for an empty one, which is how Redis says that it is not there."""
+    if not encoded:
+        return None
+    return split_bookkeeping({as_text(n): _decode_value(v) for n, v in encoded.items()})
+
+
+def _decode_value(value: str | bytes) -> Any:
+    # A value that somebody wrote by hand, and not as JSON, is shown as the text that it is.
+    try:
+        return loads(value)
+    except ValueError:
+        return as_text(value)
+
+
+def split_bookkeeping(values: Mapping[str, Any]) -> Stored:
+    """Part the user's fields from ours."""
+    owner = values.get("_o")
+    return Stored(
+        fields={name: value for name, value in values.items() if not name.startswith("_")},
+        life=_whole(values.get("_l")),
+        version=_whole(values.get("_v")),
+        owner=owner if isinstance(owner, str) else None,
+    )
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int else 0
+
+
+def percent(fields: Mapping[str, Any]) -> float | None:
+    """Return how far the job is, 0.0 to 100.0 by tenths; None where the total is unknown.
+
+    It is rounded down, so that 100 is never shown while a row is missing.
+    """
+    if fields.get("status") == "done":
+        return 100.0
+    total, processed = fields.get("total_rows"), fields.get("processed_rows") or 0
+    if not is_number(total) or not is_number(processed) or total <= 0:
+        return None
+    # Fractions are exact, and don't overflow to infinity as a product of floats would.
+    part = Fraction(min(max(processed, 0), total))
+    return int(part * 1000 // Fraction(total)) / 10
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a field's value is a number, as `total_rows` should be and may not."""
+    return type(value) in (int, float)
+
+
+def represent(job_id: str, fields: Mapping[str, Any], *, stalled: bool, cancelling: bool) -> Fields:
+    """Return what JSON, SSE, WebSocket and the page show of a job; ours wins over the user's."""
+    return {
+        **fields,
+        "job_id": job_id,
+        "percent": percent(fields),
+        "stalled": stalled,
+        "cancelling": cancelling,
+    }
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """Return strict, compact UTF-8 JSON on one line.
+
+    A lone surrogate, which only a foreign publisher can have sent, becomes a question mark.
+    """
+    return _dumps(value).encode("utf-8", "replace")

@@ -1,0 +1,230 @@
+"""What one watched job looks like, out of reads of its hash and messages on its channel.
+
+A read is the truth of the moment at which Redis executed it. A message may be older than what is
+known, or come from an earlier life of the job, or from a publisher that is not ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from . import sse
+from .snapshot import (
+    Fields,
+    Stored,
+    is_terminal,
+    loads,
+    represent,
+    split_bookkeeping,
+    to_json,
+)
+
+MAX_MESSAGE_BYTES = 256 * 1024
+"""A larger message is not parsed: ours stay below 64 KiB and what surrounds them."""
+MISSES_UNTIL_GONE = 2
+"""How many heartbeats in a row a job must be absent: an emptied Redis is written again by the
+worker, and a reader that comes in between must not call the job gone."""
+
+
+class JunkMessage(ValueError):
+    """A message that says nothing which a watcher could be shown."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class State:
+    """What a watcher sees at one moment. It is shared by all the watchers of a job."""
+
+    job_id: str
+    fields: Mapping[str, Any]
+    """The snapshot; empty where the job is gone."""
+    order: tuple[int, int, int]
+    """Life and version of what is stored, and how many partial messages were merged over it."""
+    owner: str | None = None
+    gone: bool = False
+    """Whether the job was deleted or has expired."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes after this."""
+        return self.gone or is_terminal(self.fields)
+
+    @property
+    def event_id(self) -> str:
+        """The opaque id of this state, for SSE; it says whether the stream ended with it."""
+        return "-".join(map(str, self.order)) + ("-end" if self.ended else "")
+
+    @functools.cached_property
+    def representation(self) -> Fields:
+        """What JSON, SSE, WebSocket and the page show."""
+        return represent(self.job_id, self.fields, stalled=False, cancelling=False)
+
+    @functools.cached_property
+    def frame(self) -> bytes:
+        """The event, or events, that tell this state over SSE, made once for all who watch."""
+        if self.gone:
+            return sse.frame(to_json({"job_id": self.job_id}), event="gone", event_id=self.event_id)
+        last = sse.frame(b"", event="end") if self.ended else b""
+        return sse.frame(self.json, event_id=self.event_id) + last
+
+    @functools.cached_property
+    def json(self) -> bytes:
+        """The representation as JSON, made once for all who watch."""
+        return to_json(self.representation)
+
+
+def state_of(job_id: str, stored: Stored) -> State:
+    """Return what a reader sees who has read `stored`, and watches nothing."""
+    return State(job_id=job_id, fields=stored.fields, order=(*stored.order, 0), owner=stored.owner)
+
+
+_END_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-[0-9]{1,20}-end", re.ASCII)
+
+
+def ended_with(event_id: str, stored: Stored | None) -> bool:
+    """Tell whether `event_id` closed a stream to which nothing can be added.
+
+    Args:
+        event_id: what a client sent as its ``Last-Event-ID``; may be anything.
+        stored: the job as it is now. Written anew since, or made anew, it has news to tell.
+    """
+    match = _END_ID.fullmatch(event_id)
+    if match is None:
+        return False
+    return stored is None or stored.order == (int(match[1]), int(match[2]))
+
+
+class JobView:
+    """The newest that is known of one job. Each method tells whether watchers see a change."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.state: State | None = None
+        """None until something is known."""
+        self._stored: Stored | None = None
+        self._overlay: Fields = {}
+        self._overlays = 0
+        self._misses = 0
+        self.unsure = False
+        """Whether a partial message came that no read has followed. Its sender may have stored
+        something as well, and told nobody: then the hash knows more than the message."""
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """What is known now; to be passed to `read` with the answer of a read begun now."""
+        return (0, 0) if self._stored is None else self._stored.order
+
+    def read(self, stored: Stored | None, *, mark: tuple[int, int], heartbeat: bool) -> bool:
+        """Take the answer of a read that was begun when `mark` was the newest.
+
+        Args:
+            stored: what is in the hash, None where there is none.
+            mark: `self.mark` of the moment when the read was sent.
+            heartbeat: whether an absence counts; it does not when the read had another cause.
+        """
+        self.unsure = False
+        if stored is None:
+            return self._absent() if heartbeat else False
+        self._misses = 0
+        known = self._stored
+        # Below the mark: Redis has gone back (a fail-over, a restart from an old file, a deletion
+        # that went unheard). Between the mark and what is known: a message overtook the answer.
+        # A hash that somebody else wrote has no version: there the fields are compared.
+        same = bool(stored.version) or known is None or stored.fields == known.fields
+        if known is not None and mark <= stored.order <= known.order and same:
+            if known.owner is None and stored.order == known.order:
+                self._stored = stored  # Same version, but only a read tells the owner.
+            return False
+        if not self._overlay_is_newer(stored):
+            self._overlay = {}
+        return self._show(stored)
+
+    def message(self, payload: bytes | str) -> bool:
+        """Take one message of the job's channel.
+
+        Raises:
+            JunkMessage: it is too large, not a JSON object, or has bookkeeping that is not ours.
+        """
+        values = _parse(payload)
+        if not any(name.startswith("_") for name in values):
+            return self._partial(values)
+        if "_gone" in values:
+            return self._deleted(values["_gone"])
+        stored = split_bookkeeping(values)
+        if not stored.version:
+            raise JunkMessage("it has bookkeeping fields that are not ours")
+        known = self._stored
+        if known is not None and stored.order <= known.order:
+            return False
+        self._misses = 0
+        self._overlay = {}
+        if known is not None and known.life == stored.life:
+            stored = dataclasses.replace(stored, owner=known.owner)
+        return self._show(stored)
+
+    def _partial(self, values: Fields) -> bool:
+        self._overlay.update(values)
+        self._overlays += 1
+        self.unsure = True
+        return self._show(self._stored)
+
+    def _overlay_is_newer(self, stored: Stored) -> bool:
+        """Whether partial messages came after what is stored: their writers' clocks must say so.
+
+        An end that is stored is never hidden by a message that is not one.
+        """
+        if stored.ended and not is_terminal(self._overlay):
+            return False
+        told, written = (_instant(f.get("updated_at")) for f in (self._overlay, stored.fields))
+        return told is not None and written is not None and told >= written
+
+    def _deleted(self, life: object) -> bool:
+        known = self._stored
+        if known is None or known.life != life:
+            return False
+        return self._vanish()
+
+    def _absent(self) -> bool:
+        if self._stored is None:
+            return False
+        self._misses += 1
+        return self._vanish() if self._misses >= MISSES_UNTIL_GONE else False
+
+    def _vanish(self) -> bool:
+        self.state = State(job_id=self.job_id, fields={}, order=(*self.mark, 0), gone=True)
+        return True
+
+    def _show(self, stored: Stored | None) -> bool:
+        self._stored = stored
+        fields = {} if stored is None else stored.fields
+        self.state = State(
+            job_id=self.job_id,
+            fields={**fields, **self._overlay} if self._overlay else fields,
+            order=(*self.mark, self._overlays if self._overlay else 0),
+            owner=None if stored is None else stored.owner,
+        )
+        return True
+
+
+def _parse(payload: bytes | str) -> Fields:
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise JunkMessage(f"it is {len(payload)} bytes, {MAX_MESSAGE_BYTES} at most")
+    try:
+        values = loads(payload)
+    except ValueError as error:
+        raise JunkMessage(f"it is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise JunkMessage("it is not a JSON object")
+    return values
+
+
+def _instant(text: object) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return instant if instant is not None and instant.tzinfo is not None else None

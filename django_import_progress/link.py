@@ -1,0 +1,172 @@
+"""One life of the pub/sub connection: subscribe, wait for the confirmation, read, and hear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
+
+from .clients import AsyncClient, read_all
+from .core.snapshot import as_text
+from .slot import Slot
+from .verbs import PING_SECONDS, SILENCE_SECONDS
+
+T = TypeVar("T")
+
+READ_SECONDS = 3.0
+"""How long one pipeline of reads may take."""
+CHUNK = 500
+"""How many channels one command names, and how many jobs one pipeline reads."""
+
+
+class Link:
+    """One connection, subscribed to the channels of `slots`, which the hub goes on to change.
+
+    Four tasks share the work, so that none waits for another: one talks (subscribes, pings), one
+    listens, one reads hashes, and one asks for a reading of all at each heartbeat. The first that
+    fails ends them all.
+    """
+
+    def __init__(
+        self, redis: AsyncClient, slots: dict[str, Slot], heartbeat_seconds: float
+    ) -> None:
+        self._redis = redis
+        self._pubsub = redis.pubsub()
+        self._slots = slots
+        self._heartbeat_seconds = heartbeat_seconds
+        self._subscribed: set[str] = set()
+        self._changed: set[str] = set(slots)
+        self._to_read: dict[Slot, bool] = {}
+        """Which jobs to read, and whether it counts as a heartbeat if they are absent."""
+        self._has_changed = asyncio.Event()
+        self._has_to_read = asyncio.Event()
+        self._open = asyncio.Event()
+        self.confirmed = False
+        """Whether Redis has confirmed a subscription."""
+
+    def changed(self, channel: str) -> None:
+        """Take note that somebody began, or everybody stopped, to watch."""
+        self._changed.add(channel)
+        self._has_changed.set()
+
+    async def run(self) -> None:
+        """Serve until nobody watches.
+
+        Raises:
+            RedisError, OSError, TimeoutError, ProgressUnavailable: the link broke.
+        """
+        jobs = (self._talk(), self._listen(), self._read(), self._beat())
+        tasks = [asyncio.create_task(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await _end(tasks)
+            await self._pubsub.aclose()
+
+    async def _talk(self) -> None:
+        while self._slots:
+            channels, self._changed = self._changed, set()
+            self._has_changed.clear()
+            wanted = {channel for channel in channels if channel in self._slots}
+            async with asyncio.timeout(SILENCE_SECONDS):
+                for chunk in _chunks(wanted - self._subscribed):
+                    await self._pubsub.subscribe(*chunk)
+                    self._open.set()
+                for chunk in _chunks((channels - wanted) & self._subscribed):
+                    await self._pubsub.unsubscribe(*chunk)
+            for channel in wanted & self._subscribed:
+                # Left by its last watcher and taken up anew before we came to unsubscribe: no
+                # confirmation will come.
+                self._ask_to_read(self._slots[channel])
+            self._subscribed = (self._subscribed | wanted) - (channels - wanted)
+            await self._wait_or_ping()
+
+    async def _wait_or_ping(self) -> None:
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await self._has_changed.wait()
+        except TimeoutError:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await self._pubsub.ping()
+
+    async def _listen(self) -> None:
+        await self._open.wait()
+        clock = asyncio.get_running_loop().time
+        heard = clock()
+        while True:
+            message = await self._pubsub.get_message(timeout=PING_SECONDS)
+            if message is not None:
+                heard = clock()
+                if self._take(message):
+                    # Let those run who wait for this very state, before the next one replaces it.
+                    await asyncio.sleep(0)
+            elif clock() - heard > SILENCE_SECONDS:
+                raise TimeoutError("the link to Redis is silent")
+
+    def _take(self, message: Mapping[str, Any]) -> bool:
+        kind, channel = message["type"], message["channel"]
+        slot = None if channel is None else self._slots.get(as_text(channel))
+        if slot is None:
+            return False
+        if kind == "subscribe":
+            # The first one, or another after redis-py has mended a broken link by itself: what
+            # was told in between is lost.
+            self.confirmed = True
+            self._ask_to_read(slot)
+        elif kind == "message":
+            changed = slot.hear(message["data"])
+            if slot.view.unsure:
+                self._ask_to_read(slot)
+            if changed:
+                self._tell(slot)
+            return changed
+        return False
+
+    def _tell(self, slot: Slot) -> None:
+        state = slot.view.state
+        if state is not None and state.gone and self._slots.get(slot.channel) is slot:
+            # Who comes from now on waits for another life of the job.
+            del self._slots[slot.channel]
+            self.changed(slot.channel)
+        for watcher in tuple(slot.watchers):
+            watcher.wake()
+
+    def _ask_to_read(self, slot: Slot, *, heartbeat: bool = False) -> None:
+        self._to_read[slot] = self._to_read.get(slot, False) or heartbeat
+        self._has_to_read.set()
+
+    async def _read(self) -> None:
+        while True:
+            await self._has_to_read.wait()
+            self._has_to_read.clear()
+            asked, self._to_read = self._to_read, {}
+            for chunk in _chunks(asked):
+                marks = [slot.view.mark for slot in chunk]
+                gets = [slot.calls.get(slot.view.job_id) for slot in chunk]
+                answers = await read_all(self._redis, gets, seconds=READ_SECONDS)
+                for slot, mark, stored in zip(chunk, marks, answers, strict=True):
+                    if slot.view.read(stored, mark=mark, heartbeat=asked[slot]):
+                        self._tell(slot)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_seconds)
+            for slot in self._slots.values():
+                self._ask_to_read(slot, heartbeat=True)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    pending: Collection[asyncio.Task[None]] = tasks
+    while pending:  # Again and again: a cancellation can be eaten (asyncio on 3.11, redis-py).
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.5)
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk

@@ -1,0 +1,41 @@
+"""What is held of one watched job."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from .core.calls import Calls
+from .core.view import JobView, JunkMessage
+
+logger = logging.getLogger("django_import_progress")
+
+
+class Wakeable(Protocol):
+    """Who waits for a change."""
+
+    def wake(self) -> None:
+        """Look again."""
+
+
+class Slot:
+    """What is held of one watched job, and who watches it."""
+
+    __slots__ = ("calls", "channel", "junk_logged", "view", "watchers")
+
+    def __init__(self, calls: Calls, job_id: str) -> None:
+        self.calls = calls
+        self.channel = calls.keys.channel(job_id)
+        self.view = JobView(job_id)
+        self.watchers: set[Wakeable] = set()
+        self.junk_logged = False
+
+    def hear(self, payload: bytes | str) -> bool:
+        """Take a message of the job's channel; whether watchers see a change."""
+        try:
+            return self.view.message(payload)
+        except JunkMessage as error:
+            if not self.junk_logged:  # One line a job: a flood of junk must not become one of logs.
+                self.junk_logged = True
+                logger.warning("Dropped a message on %s: %s", self.channel, error)
+            return False

@@ -1,0 +1,144 @@
+"""`SyncProgressManager`: the same verbs on `redis`."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+from redis.client import PubSub
+from redis.exceptions import RedisError
+
+from .clients import SyncClient, perform_sync
+from .core.calls import clean_owner
+from .core.errors import JobExists, ProgressUnavailable
+from .core.keys import JobId, clean_job_id
+from .core.pacing import backoff_seconds
+from .core.view import State
+from .slot import Slot
+from .verbs import PING_SECONDS, SILENCE_SECONDS, calls_for, now_text
+
+
+class SyncProgressManager:
+    """`ProgressManager` without await; each verb does and raises the same.
+
+    Args:
+        redis: a `redis` client; safe to be shared by threads.
+        namespace: first part of every key and channel.
+        ttl_seconds: how long a snapshot outlives its last write.
+        heartbeat_seconds: how often a watched job is read again.
+    """
+
+    def __init__(
+        self,
+        redis: SyncClient,
+        namespace: str = "import_progress",
+        ttl_seconds: int = 3600,
+        *,
+        heartbeat_seconds: float = 15,
+    ) -> None:
+        self.redis = redis
+        self.calls = calls_for(namespace, ttl_seconds)
+        self._heartbeat_seconds = heartbeat_seconds
+
+    def __repr__(self) -> str:
+        return f"<SyncProgressManager: {self.calls.keys.namespace}>"
+
+    def set_progress(
+        self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
+    ) -> dict[str, Any]:
+        """Replace the stored snapshot: see `ProgressManager.set_progress`."""
+        call = self.calls.set(clean_job_id(job_id), data, now_text(), ttl_seconds)
+        return perform_sync(self.redis, call)
+
+    def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
+        """Return the stored snapshot: see `ProgressManager.get_progress`."""
+        stored = perform_sync(self.redis, self.calls.get(clean_job_id(job_id)))
+        return None if stored is None else stored.fields
+
+    def publish_update(
+        self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
+    ) -> int:
+        """Publish and store nothing: see `ProgressManager.publish_update`."""
+        now = now_text() if ensure_timestamp else None
+        return perform_sync(self.redis, self.calls.publish(clean_job_id(job_id), data, now))
+
+    def update(
+        self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
+    ) -> dict[str, Any]:
+        """Merge and publish in one atomic step: see `ProgressManager.update`."""
+        call = self.calls.update(clean_job_id(job_id), data, now_text(), ttl_seconds)
+        return perform_sync(self.redis, call)
+
+    def create(
+        self,
+        job_id: JobId | None = None,
+        *,
+        owner: Any = None,
+        data: Mapping[str, Any] | None = None,
+        ttl_seconds: int | None = None,
+    ) -> str:
+        """Make a new job: see `ProgressManager.create`."""
+        text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
+        call = self.calls.create(text, clean_owner(owner), data or {}, now_text(), ttl_seconds)
+        try:
+            return perform_sync(self.redis, call)
+        except JobExists:
+            if job_id is not None:
+                raise
+            return text  # Ours: the answer was lost with the link, and redis-py asked again.
+
+    def delete(self, job_id: JobId) -> bool:
+        """Forget a job: see `ProgressManager.delete`."""
+        return perform_sync(self.redis, self.calls.delete(clean_job_id(job_id)))
+
+    def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
+        """List jobs, newest first: see `ProgressManager.jobs`."""
+        return perform_sync(self.redis, self.calls.jobs(clean_owner(owner), limit))
+
+    def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
+        """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.
+
+        Each iterator holds a connection of its own while it runs.
+        """
+        return self._watch(Slot(self.calls, clean_job_id(job_id)))
+
+    def _watch(self, slot: Slot) -> Iterator[dict[str, Any]]:
+        failures = 0
+        while slot.view.state is None or not slot.view.state.ended:
+            try:
+                with closing(self.redis.pubsub()) as pubsub:
+                    for state in self._follow(pubsub, slot):
+                        failures = 0
+                        if not state.gone:
+                            yield dict(state.fields)
+            except (ProgressUnavailable, RedisError, OSError):
+                failures += 1
+                time.sleep(backoff_seconds(failures, random.random()))
+
+    def _follow(self, pubsub: PubSub, slot: Slot) -> Iterator[State]:
+        """Yield each new state until the last, over one life of the connection."""
+        pubsub.subscribe(slot.channel)
+        heard = read = time.monotonic()
+        while slot.view.state is None or not slot.view.state.ended:
+            message = pubsub.get_message(timeout=PING_SECONDS)
+            now = time.monotonic()
+            changed = False
+            if message is not None:
+                heard = now
+                changed = message["type"] == "message" and slot.hear(message["data"])
+            elif now - heard > SILENCE_SECONDS:
+                raise TimeoutError("the link to Redis is silent")
+            else:
+                pubsub.ping()
+            heartbeat = now - read >= self._heartbeat_seconds
+            confirmed = message is not None and message["type"] == "subscribe"
+            if confirmed or heartbeat or slot.view.unsure:
+                read, mark = now, slot.view.mark
+                stored = perform_sync(self.redis, self.calls.get(slot.view.job_id))
+                changed |= slot.view.read(stored, mark=mark, heartbeat=heartbeat)
+            if changed and slot.view.state is not None:
+                yield slot.view.state

@@ -1,0 +1,34 @@
+"""The tags: ``{% import_progress_assets %}`` and ``{% import_progress job_id %}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template.context import Context
+
+from ..core.keys import JobId
+from ..widgets import assets_context, bar_context
+
+register = template.Library()
+
+
+@register.inclusion_tag("django_import_progress/assets.html", takes_context=True)
+def import_progress_assets(context: Context) -> dict[str, Any]:
+    """Link the style sheet and the script."""
+    return assets_context(context)
+
+
+@register.inclusion_tag("django_import_progress/bar.html")
+def import_progress(job_id: JobId, label: str = "", namespace: str | None = None) -> dict[str, Any]:
+    """Draw a job's bar, which the script keeps live.
+
+    Whoever sees the page may watch the job: the bar carries a ticket.
+
+    Args:
+        job_id: the job, there or not yet.
+        label: what is imported; the bar's name.
+        namespace: the job's, where it is not the setting's; also the namespace under which the
+            URLs were included for it.
+    """
+    return bar_context(job_id, label, namespace)

@@ -1,0 +1,14 @@
+"""What to include: ``path("progress/", include("django_import_progress.urls"))``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from . import views
+
+app_name = "import_progress"
+
+urlpatterns = [
+    path("jobs/<str:job>/", views.snapshot, name="snapshot"),
+    path("jobs/<str:job>/stream/", views.stream, name="stream"),
+]

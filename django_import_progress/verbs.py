@@ -1,0 +1,45 @@
+"""What the managers share: calls with Django's JSON, and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from .core.calls import Calls, check_ttl
+from .core.keys import Keys
+from .core.snapshot import Fields, encode, loads
+
+PING_SECONDS = 1.5
+"""How often a subscription that says nothing is asked whether it lives."""
+SILENCE_SECONDS = 4.0
+"""A subscription that said nothing for so long is dead. redis-py's health check does not end a
+read whose peer vanished without a FIN."""
+
+_DEFAULT = DjangoJSONEncoder().default
+
+
+def calls_for(namespace: str, ttl_seconds: int) -> Calls:
+    """Return the verbs of a namespace.
+
+    Raises:
+        ValueError: the namespace, or the time to live, cannot be one.
+    """
+    check_ttl(ttl_seconds)
+    return Calls(Keys(namespace), ttl_seconds, _DEFAULT)
+
+
+def now_text() -> str:
+    """Return the present moment as `updated_at` has it: ISO 8601, UTC, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def plain(data: Mapping[str, Any]) -> Fields:
+    """Return `data` as it will come back from Redis; what the caller changes later is not in it.
+
+    Raises:
+        InvalidProgress: it cannot be part of a snapshot.
+    """
+    return {name: loads(text) for name, text in encode(data, _DEFAULT).items()}

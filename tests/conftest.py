@@ -1,0 +1,95 @@
+"""What tests share: servers that live for the session, emptied before each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from django_import_progress import ProgressManager, SyncProgressManager
+from django_import_progress.clients import create_redis_client, create_sync_redis_client
+
+from .kit.facade import AsyncFacade
+from .kit.processes import RedisProcess, redis_binary, valkey_binary
+
+NOTHING_MAY_BE_MISSING = bool(os.environ.get("CI"))
+"""Then what a test needs and does not find is a failure, and no reason to skip."""
+
+
+def missing(what: str) -> None:
+    """Skip the test for lack of `what`; in CI, fail."""
+    if NOTHING_MAY_BE_MISSING:
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")  # pragma: no cover - where the machine has everything
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[RedisProcess]:
+    """The embedded Valkey."""
+    process = RedisProcess(valkey_binary()).start()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisProcess]:
+    """The system's redis-server."""
+    binary = redis_binary()
+    if binary is None:  # pragma: no cover - where the machine has everything
+        missing("redis-server")
+    process = RedisProcess(str(binary)).start()
+    yield process
+    process.close()
+
+
+def _emptied(process: RedisProcess) -> RedisProcess:
+    with redis.Redis(port=process.port) as client:
+        client.flushall()
+        client.script_flush()
+    return process
+
+
+@pytest.fixture
+def server(valkey_server: RedisProcess) -> RedisProcess:
+    """A server for one test, empty; Valkey's."""
+    return _emptied(valkey_server)
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def each_server(request: pytest.FixtureRequest) -> RedisProcess:
+    """The same, one after the other for each kind of server."""
+    process: RedisProcess = request.getfixturevalue(f"{request.param}_server")
+    return _emptied(process)
+
+
+@pytest.fixture
+def raw(each_server: RedisProcess) -> Iterator[redis.Redis]:
+    """A client that sees what is really in `each_server`."""
+    with redis.Redis(port=each_server.port) as client:
+        yield client
+
+
+@pytest.fixture(params=["async", "sync"])
+async def progress(
+    request: pytest.FixtureRequest, each_server: RedisProcess
+) -> AsyncIterator[ProgressManager]:
+    """A manager of each kind, on each kind of server; the sync one behind a facade."""
+    if request.param == "async":
+        client = create_redis_client(each_server.url)
+        yield ProgressManager(client)
+        await client.aclose()
+    else:
+        sync_client = create_sync_redis_client(each_server.url)
+        facade: Any = AsyncFacade(SyncProgressManager(sync_client))
+        yield facade
+        sync_client.close()
+
+
+@pytest.fixture
+def site(server: RedisProcess, settings: Any) -> RedisProcess:
+    """Have the site's settings point to `server`."""
+    settings.IMPORT_PROGRESS = {"REDIS_URL": server.url}
+    return server

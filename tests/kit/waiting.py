@@ -1,0 +1,40 @@
+"""Wait for a condition; a test never waits for a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 20.0
+"""After that a condition has failed. Far beyond what is expected: the machine may be busy."""
+_PAUSE_SECONDS = 0.01
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
+    """Return what `condition` returns as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain for {what}")
+        time.sleep(_PAUSE_SECONDS)
+    return result
+
+
+async def until(
+    condition: Callable[[], T | Awaitable[T]], what: str, seconds: float = PATIENCE_SECONDS
+) -> T:
+    """Do the same in a coroutine; `condition` may be one, too."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain for {what}")
+        await asyncio.sleep(_PAUSE_SECONDS)

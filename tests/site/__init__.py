@@ -1,0 +1,1 @@
+"""The smallest site that includes the app, for tests to be served from."""

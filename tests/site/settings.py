@@ -1,0 +1,34 @@
+"""Settings of the tests' site; a test that needs others overrides them."""
+
+import os
+
+SECRET_KEY = "of the tests' site only"  # noqa: S105
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
+ROOT_URLCONF = "tests.site.urls"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_import_progress",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("TEST_SITE_DATABASE", ":memory:"),
+    }
+}
+STATIC_URL = "/static/"
+IMPORT_PROGRESS = {"REDIS_URL": os.environ.get("TEST_SITE_REDIS", "redis://127.0.0.1:1/0")}

@@ -1,0 +1,12 @@
+"""URLs of the tests' site."""
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("progress/", include("django_import_progress.urls")),
+    path(
+        "orders/",
+        include("django_import_progress.urls", namespace="order_imports"),
+        {"progress_namespace": "order_imports"},
+    ),
+]
