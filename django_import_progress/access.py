@@ -102,9 +102,9 @@ def read_ticket(ticket: str, action: Action, namespace: str) -> str | None:
 
 def owner_or_staff(user: User, job: Job, action: Action) -> bool:
     """Say yes to the job's owner and to staff: the default of `AUTHORIZE`."""
-    if not user.is_authenticated:
+    if not user.is_authenticated or user.pk is None:
         return False
-    return bool(user.is_staff) or (job.owner is not None and job.owner == str(user.pk))
+    return bool(user.is_staff) or job.owner == str(user.pk)
 
 
 async def admit(
@@ -147,7 +147,7 @@ async def admit(
 
 async def _rule_allows(user: User, job: Job, action: Action) -> bool:
     rule = settings.authorize
-    if inspect.iscoroutinefunction(rule):
+    if any(map(inspect.iscoroutinefunction, (rule, type(rule).__call__))):
         return bool(await rule(user, job, action))
     # In a thread: a sync rule may ask the database.
     answer = await sync_to_async(rule)(user, job, action)

@@ -14,9 +14,13 @@ RETRY_MILLISECONDS = (1000, 3000)
 that was restarted don't come back all at once."""
 
 
-def retry() -> bytes:
+POLL_MILLISECONDS = (800, 1200)
+"""The same where each stream is one snapshot only, and the client polls by reconnecting."""
+
+
+def retry(between: tuple[int, int] = RETRY_MILLISECONDS) -> bytes:
     """Return the field by which a client is told when to reconnect."""
-    return sse.retry(random.randint(*RETRY_MILLISECONDS))
+    return sse.retry(random.randint(*between))
 
 
 class EventStream:

@@ -22,7 +22,7 @@ from .core.errors import ProgressUnavailable
 from .core.snapshot import Stored, to_json
 from .core.view import ended_with, state_of
 from .manager import ProgressManager
-from .streams import EventStream, retry
+from .streams import POLL_MILLISECONDS, EventStream, retry
 
 RETRY_AFTER_SECONDS = 2
 
@@ -120,7 +120,8 @@ async def _single_answer(manager: ProgressManager, grant: Grant) -> bytes:
     An `EventSource` comes back by itself, and so polls.
     """
     stored = await _stored(manager, grant)
-    return retry() + (sse.KEEP_ALIVE if stored is None else state_of(grant.job_id, stored).frame)
+    frame = sse.KEEP_ALIVE if stored is None else state_of(grant.job_id, stored).frame
+    return retry(POLL_MILLISECONDS) + frame
 
 
 def _stream_headers(response: HttpResponseBase) -> HttpResponseBase:

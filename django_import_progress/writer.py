@@ -102,14 +102,15 @@ class Writer(threading.Thread):
         if self._attempt is None:
             self._begin()
         fields = self._sample()
-        steady = {name: value for name, value in fields.items() if name not in RATES}
-        if steady != self._written:
+        if _steady(fields) != self._written:
             self._write(fields)
-            self._written = steady
+            self._written = _steady(fields)
 
     def _begin(self) -> None:
-        call = self._manager.calls.begin(self._job_id, self._owner, self._sample(), now_text())
+        fields = self._sample()
+        call = self._manager.calls.begin(self._job_id, self._owner, fields, now_text())
         self._attempt = perform_sync(self._manager.redis, call)
+        self._written = _steady(fields)
         self.began.set()
 
     def _write(self, fields: Fields) -> None:
@@ -123,3 +124,8 @@ class Writer(threading.Thread):
         data, calls = {**fields, "attempt": attempt}, self._manager.calls
         call = calls.write(self._job_id, attempt, self._owner, data, now_text(), anew=anew)
         return perform_sync(self._manager.redis, call)
+
+
+def _steady(fields: Fields) -> Fields:
+    """Leave out what changes by the mere passing of time: it is no reason to write."""
+    return {name: value for name, value in fields.items() if name not in RATES}

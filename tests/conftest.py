@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 import redis
 
-from django_import_progress import ProgressManager, SyncProgressManager
+from django_import_progress import (
+    ProgressManager,
+    SyncProgressManager,
+    get_sync_progress_manager,
+)
 from django_import_progress.clients import create_redis_client, create_sync_redis_client
 
+from .kit.asgi import AsgiServer
 from .kit.facade import AsyncFacade
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
+from .site.asgi import application
 
 NOTHING_MAY_BE_MISSING = bool(os.environ.get("CI"))
 """Then what a test needs and does not find is a failure, and no reason to skip."""
@@ -93,3 +99,16 @@ def site(server: RedisProcess, settings: Any) -> RedisProcess:
     """Have the site's settings point to `server`."""
     settings.IMPORT_PROGRESS = {"REDIS_URL": server.url}
     return server
+
+
+@pytest.fixture
+def live(site: RedisProcess, transactional_db: None) -> Iterator[AsgiServer]:
+    """The site, served by uvicorn."""
+    with AsgiServer(application) as asgi_server:
+        yield asgi_server
+
+
+@pytest.fixture
+def jobs(site: RedisProcess) -> SyncProgressManager:
+    """The manager made from the site's settings."""
+    return get_sync_progress_manager()

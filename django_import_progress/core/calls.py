@@ -60,6 +60,10 @@ class Attempt:
     """The snapshot as the attempt found it, its own first fields included."""
 
 
+NOBODY = ""
+"""An anonymous visitor as an owner: a job of theirs has none, and a list of their jobs is empty."""
+
+
 def check_ttl(ttl_seconds: object) -> None:
     """Raise `InvalidProgress` unless it is a positive int of at most `MAX_TTL_SECONDS`."""
     if type(ttl_seconds) is not int or not 0 < ttl_seconds <= MAX_TTL_SECONDS:
@@ -71,11 +75,15 @@ def check_ttl(ttl_seconds: object) -> None:
 def clean_owner(owner: Any) -> str | None:
     """Return the owner's primary key as text: of a user (anything with `pk`), or of the key itself.
 
+    `NOBODY` for an anonymous user, which must not be taken for None: that lists everybody's jobs.
+
     Raises:
         InvalidProgress: the user has no primary key yet, or it is longer than 255 characters.
     """
     if owner is None:
         return None
+    if getattr(owner, "is_anonymous", False):
+        return NOBODY
     key = getattr(owner, "pk", owner)
     text = "" if key is None else str(key)
     if not 0 < len(text) <= MAX_OWNER_LENGTH or not text.isprintable():
@@ -188,11 +196,11 @@ class Calls:
         return [self.ttl_seconds, "" if ttl_seconds is None else ttl_seconds]
 
     def _entry_keys(self, job_id: str, owner: str | None) -> list[str]:
-        owners = [] if owner is None else [self.keys.index(owner)]
+        owners = [] if not owner else [self.keys.index(owner)]
         return [self.keys.hash(job_id), self.keys.index(), *owners]
 
     def _entry_args(self, job_id: str, owner: str | None) -> list[str | int]:
-        text = "" if owner is None else json.dumps(owner, ensure_ascii=False)
+        text = "" if not owner else json.dumps(owner, ensure_ascii=False)
         index = [scripts.INDEX_LENGTH, scripts.INDEX_SECONDS]
         return [self.keys.channel(job_id), job_id, text, *index]
 

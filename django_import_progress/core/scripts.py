@@ -133,17 +133,18 @@ local function answer(job, extra)
   return reply
 end
 
--- Enters the job into the index of all jobs, and of its owner's. The score is the life's mark, by
+-- Enters the job into the index of all jobs, and into that of `owner` (as JSON) if the job is the
+-- owner's: it keeps the first it had, whoever is named later. The score is the life's mark, by
 -- which a reader knows an entry whose job is gone or was made anew.
-local function enlist(all, owners, job_id, job, default_ttl, length, seconds)
+local function enlist(all, owners, owner, job_id, job, default_ttl, length, seconds)
   local ttl = math.max(tonumber(job.values['_t'] or default_ttl), tonumber(seconds))
-  for _, index in ipairs({all, owners}) do
-    if index ~= '' then
-      redis.call('ZADD', index, job.values['_l'], job_id)
-      redis.call('ZREMRANGEBYRANK', index, 0, -tonumber(length) - 1)
-      if redis.call('TTL', index) < ttl then
-        redis.call('EXPIRE', index, string.format('%d', ttl))
-      end
+  local indexes = {all}
+  if owners and job.values['_o'] == owner then indexes[2] = owners end
+  for _, index in ipairs(indexes) do
+    redis.call('ZADD', index, job.values['_l'], job_id)
+    redis.call('ZREMRANGEBYRANK', index, 0, -tonumber(length) - 1)
+    if redis.call('TTL', index) < ttl then
+      redis.call('EXPIRE', index, string.format('%d', ttl))
     end
   end
 end
@@ -186,7 +187,7 @@ if job.there then return {4} end
 if ARGV[5] ~= '' then set(job, '_o', ARGV[5]) end
 set_fields(job, 8)
 save(KEYS[1], job, ARGV[1], ARGV[2])
-enlist(KEYS[2], KEYS[3] or '', ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
+enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
 tell(ARGV[3], job, (join(job)))
 return answer(job, 0)
 """)
@@ -234,7 +235,7 @@ set(job, '_a', attempt)
 set_fields(job, 8)
 set(job, 'attempt', attempt)
 save(KEYS[1], job, ARGV[1], ARGV[2])
-enlist(KEYS[2], KEYS[3] or '', ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
+enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
 tell(ARGV[3], job, (join(job)))
 return answer(job, tonumber(attempt))
 """)
@@ -252,7 +253,7 @@ set_fields(job, 12)
 local text, bytes = join(job)
 if bytes > tonumber(ARGV[8]) then return {3, bytes} end
 save(KEYS[1], job, ARGV[1], ARGV[2])
-if not job.there then enlist(KEYS[2], KEYS[3] or '', ARGV[4], job, ARGV[1], ARGV[6], ARGV[7]) end
+if not job.there then enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7]) end
 tell(ARGV[3], job, text)
 return {0, 0}
 """)

@@ -1,6 +1,8 @@
 """Settings of the tests' site; a test that needs others overrides them."""
 
 import os
+import tempfile
+from pathlib import Path
 
 SECRET_KEY = "of the tests' site only"  # noqa: S105
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
@@ -20,6 +22,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [Path(__file__).parent / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
     }
@@ -27,7 +30,9 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ.get("TEST_SITE_DATABASE", ":memory:"),
+        "NAME": ":memory:",
+        # A file, so that the threads of a live server see what a test writes.
+        "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"tests-{os.getpid()}.sqlite3")},
     }
 }
 STATIC_URL = "/static/"

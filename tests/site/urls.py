@@ -2,7 +2,10 @@
 
 from django.urls import include, path
 
+from .views import bars
+
 urlpatterns = [
+    path("bars/", bars),
     path("progress/", include("django_import_progress.urls")),
     path(
         "orders/",

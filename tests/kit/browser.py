@@ -1,0 +1,45 @@
+"""A real Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from playwright.async_api import Browser, Page, async_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def chromium_binary() -> str | None:
+    """Return the system's Chromium, if it has one."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@asynccontextmanager
+async def launched(binary: str) -> AsyncIterator[Browser]:
+    """Give a browser, and close it."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=binary, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+def complaints_of(page: Page) -> list[str]:
+    """Return a list that fills with what goes wrong on `page`: errors, refusals, violations."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on(
+        "console",
+        lambda message: found.append(message.text) if message.type == "error" else None,
+    )
+    return found

@@ -1,0 +1,62 @@
+"""An SSE client for tests, as the WHATWG's specification has it; only what a browser would see."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+PATIENCE = httpx.Timeout(20)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """One event."""
+
+    type: str
+    data: str
+    id: str
+
+    @property
+    def json(self) -> Any:
+        """The data, parsed."""
+        return json.loads(self.data)
+
+
+def parse(lines: Iterator[str]) -> Iterator[Event]:
+    """Yield each event of a stream's lines."""
+    event_type, data, last_id = "message", None, ""
+    for line in lines:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data is not None:
+                yield Event(event_type, "\n".join(data), last_id)
+            event_type, data = "message", None
+        elif field == "event":
+            event_type = value
+        elif field == "data":
+            data = [*(data or []), value]
+        elif field == "id":
+            last_id = value
+
+
+@contextmanager
+def open_stream(
+    url: str, client: httpx.Client | None = None, last_event_id: str = ""
+) -> Iterator[tuple[httpx.Response, Iterator[Event]]]:
+    """Give the response of an event stream, and its events."""
+    headers = {"Accept": "text/event-stream"}
+    if last_event_id:
+        headers["Last-Event-ID"] = last_event_id
+    own = httpx.Client(timeout=PATIENCE) if client is None else client
+    try:
+        with own.stream("GET", url, headers=headers, timeout=PATIENCE) as response:
+            yield response, parse(response.iter_lines())
+    finally:
+        if client is None:
+            own.close()

@@ -1,0 +1,150 @@
+"""The widget in a real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
+
+from .conftest import missing
+from .kit.asgi import AsgiServer
+from .kit.browser import chromium_binary, complaints_of, launched
+from .kit.waiting import until
+
+pytestmark = pytest.mark.browser
+
+LISTEN = """() => {
+    window.heard = [];
+    for (const type of ["change", "end"])
+        document.addEventListener(`import-progress:${type}`, (event) =>
+            window.heard.push([type, event.detail.status ?? "gone", event.target.localName]));
+}"""
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    binary = chromium_binary()
+    if binary is None:  # pragma: no cover - where the machine has everything
+        missing("Chromium")
+    async with launched(str(binary)) as browser:
+        page = await browser.new_page()
+        complaints = complaints_of(page)
+        yield page
+        assert complaints == []
+
+
+async def opened(page: Page, live: AsgiServer, *job_ids: str, language: str = "en") -> None:
+    query = "&".join(f"job={job_id}" for job_id in job_ids)
+    await page.goto(f"{live.url}/bars/?language={language}&{query}")
+
+
+async def test_a_bar_moves_and_ends(
+    page: Page, live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"total_rows": 28298})
+    await opened(page, live, job_id)
+    await page.evaluate(LISTEN)
+    bar = page.locator("import-progress")
+    await expect(bar).to_have_attribute("data-status", "queued")
+    fields: dict[str, Any] = {"status": "importing", "processed_rows": 14100, "stage": "a & <b>"}
+    jobs.update(job_id, fields)
+    await expect(bar).to_have_attribute("data-status", "importing")
+    await expect(bar.locator("progress")).to_have_js_property("value", 49.8)
+    await expect(bar.locator("[data-show=percent]")).to_have_text("49%")
+    await expect(bar.locator("[data-show=rows]")).to_have_text("14,100 of 28,298 rows")
+    await expect(bar.locator("[data-show=stage]")).to_have_text("a & <b>")
+    jobs.update(job_id, {"status": "done", "processed_rows": 28298})
+    await expect(bar).to_have_attribute("data-status", "done")
+    await expect(bar.locator("[data-show=status]")).to_have_text("Done")
+    await expect(bar.locator("progress")).to_have_js_property("value", 100)
+    heard = await page.evaluate("window.heard")
+    assert heard[-2:] == [
+        ["change", "done", "import-progress"],
+        ["end", "done", "import-progress"],
+    ]
+
+
+async def test_after_the_end_nothing_is_requested(
+    page: Page, live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "STREAM_SECONDS": 0.2}
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    ended, running, other = jobs.create(data={"status": "done"}), jobs.create(), jobs.create()
+    await opened(page, live, ended, running)
+    error = "<img src=x onerror=alert(1)>"
+    jobs.update(running, {"status": "failed", "error_message": error})
+    await expect(page.locator("[data-show=error]").last).to_have_text(error)
+    assert not [url for url in requested if ended in url and "/stream/" in url]
+    before = len(requested)
+    control = f"/progress/jobs/{make_ticket(other)}/stream/"
+    await page.evaluate("url => { window.control = new EventSource(url); }", control)
+    # The control's streams are short: it reconnects, each time after a second at least. So by then
+    # a bar would have reconnected as well, whose longest pause is three.
+    await until(lambda: requested[before:].count(live.url + control) >= 5, "reconnections")
+    assert set(requested[before:]) == {live.url + control}
+
+
+async def test_a_deleted_job_is_shown_as_gone(
+    page: Page, live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live, job_id)
+    await page.evaluate(LISTEN)
+    jobs.update(job_id, {"processed_rows": 5})
+    await expect(page.locator("[data-show=rows]")).to_have_text("5 rows")
+    jobs.delete(job_id)
+    await expect(page.locator("import-progress")).to_have_attribute("data-status", "gone")
+    await expect(page.locator("[data-show=status]")).to_have_text("No longer available")
+    assert (await page.evaluate("window.heard"))[-1] == ["end", "gone", "import-progress"]
+
+
+async def test_numbers_are_in_the_readers_format(
+    page: Page, live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live, job_id, language="de")
+    jobs.update(job_id, {"status": "importing", "total_rows": 20000, "processed_rows": 15000})
+    await expect(page.locator("[data-show=rows]")).to_have_text("15.000 von 20.000 Zeilen")
+    await expect(page.locator("[data-show=percent]")).to_have_text("75 %")
+    await page.evaluate("document.documentElement.lang = 'no_tag'")
+    jobs.update(job_id, {"status": "my own", "total_rows": None, "processed_rows": 16})
+    await expect(page.locator("[data-show=rows]")).to_have_text("16 Zeilen")
+    await expect(page.locator("[data-show=status]")).to_have_text("my own")
+    await expect(page.locator("progress")).not_to_have_attribute("value", "75")
+
+
+async def test_a_bar_swapped_out_lets_go(
+    page: Page, live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live, job_id)
+
+    def watched() -> bool:
+        reply: Any = jobs.redis.pubsub_numsub(f"import_progress:channel:{job_id}")
+        return bool(reply[0][1])
+
+    await until(watched, "the stream to open")
+    await page.evaluate("document.querySelector('import-progress').remove()")
+    await until(lambda: not watched(), "the stream to close")
+
+
+async def test_a_refused_stream_is_tried_again(live: AsgiServer, jobs: SyncProgressManager) -> None:
+    binary = chromium_binary()
+    if binary is None:  # pragma: no cover - where the machine has everything
+        missing("Chromium")
+    job_id = jobs.create()
+    async with launched(str(binary)) as browser:
+        page = await browser.new_page()
+        await page.route("**/stream/", lambda route: route.fulfill(status=503))
+        await opened(page, live, job_id)
+        await page.unroute("**/stream/")
+        jobs.update(job_id, {"status": "done"})
+        await expect(page.locator("import-progress")).to_have_attribute(
+            "data-status", "done", timeout=20_000
+        )

@@ -1,0 +1,95 @@
+"""Settings and their system checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from django_import_progress.access import owner_or_staff
+from django_import_progress.conf import KEYS
+from django_import_progress.conf import settings as ours
+
+
+def messages() -> list[tuple[str | None, str, str | None]]:
+    found = checks.run_checks()
+    return [(m.id, m.msg, m.hint) for m in found if str(m.id).startswith("django_import")]
+
+
+def test_every_key_has_a_default_that_passes(settings: Any) -> None:
+    del settings.IMPORT_PROGRESS
+    assert messages() == []
+
+
+def test_defaults(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    del settings.IMPORT_PROGRESS
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    assert ours.redis_url == "redis://localhost:6379/0"
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere/1")
+    assert ours.redis_url == "redis://elsewhere/1"
+    assert ours.namespace == "import_progress"
+    assert ours.ttl_seconds == 3600
+    assert ours.heartbeat_seconds == 15
+    assert ours.stream_seconds == 3600
+    assert ours.ticket_seconds == 86400
+    assert ours.authorize is owner_or_staff
+
+
+def test_an_unknown_key_is_an_error_that_knows_what_was_meant(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = {"TTL_SECOND": 1, 7: 7}
+    assert messages() == [
+        (
+            "django_import_progress.E002",
+            "IMPORT_PROGRESS has an unknown key 'TTL_SECOND'.",
+            "Did you mean 'TTL_SECONDS'?",
+        ),
+        (
+            "django_import_progress.E002",
+            "IMPORT_PROGRESS has an unknown key 7.",
+            f"Known are: {', '.join(KEYS)}.",
+        ),
+    ]
+
+
+def test_no_mapping_at_all(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = ["TTL_SECONDS"]
+    assert [m[0] for m in messages()] == ["django_import_progress.E001"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "http://user:secret@localhost"),
+        ("REDIS_URL", None),
+        ("NAMESPACE", ""),
+        ("NAMESPACE", "a b"),
+        ("TTL_SECONDS", 0),
+        ("TTL_SECONDS", True),
+        ("TTL_SECONDS", 1.5),
+        ("AUTHORIZE", "nowhere.at_all"),
+        ("AUTHORIZE", "nodots"),
+        ("AUTHORIZE", None),
+        ("HEARTBEAT_SECONDS", -1),
+        ("HEARTBEAT_SECONDS", float("inf")),
+        ("STREAM_SECONDS", "60"),
+        ("TICKET_SECONDS", 0),
+    ],
+)
+def test_a_wrong_value_names_the_key_and_the_fix_but_not_the_value(
+    settings: Any, name: str, value: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {name: value}
+    [(check_id, message, hint)] = messages()
+    assert check_id == "django_import_progress.E003"
+    assert message == f"IMPORT_PROGRESS[{name!r}] has a wrong value."
+    assert hint == f"Set it to {KEYS[name].fix}."
+    assert "secret" not in message
+    with pytest.raises(ImproperlyConfigured, match=name):
+        getattr(ours, name.lower())
+
+
+def test_debug_is_djangos(settings: Any) -> None:
+    settings.DEBUG = True
+    assert ours.debug is True

@@ -1,0 +1,129 @@
+"""The house: who may import whom, and how large a file may be."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import django_import_progress
+
+PACKAGE = Path(django_import_progress.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": {"clients", "connections", "core.errors", "manager", "sync", "tracker", "version"},
+    "access": {"clients", "conf", "core.errors", "core.keys", "core.snapshot", "manager"},
+    "apps": {"checks"},
+    "checks": {"conf"},
+    "clients": {"core.calls", "core.errors"},
+    "conf": {"clients", "core.calls", "core.keys"},
+    "connections": {"clients", "conf", "hub", "manager", "sync"},
+    "core.__init__": set(),
+    "core.calls": {"core.scripts", "core.errors", "core.keys", "core.snapshot"},
+    "core.errors": set(),
+    "core.keys": {"core.errors"},
+    "core.pacing": set(),
+    "core.scripts": set(),
+    "core.snapshot": {"core.errors"},
+    "core.sse": set(),
+    "core.view": {"core.snapshot", "core.sse"},
+    "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
+    "link": {"clients", "core.snapshot", "slot", "verbs"},
+    "manager": {"clients", "core.calls", "core.errors", "core.keys", "hub", "verbs"},
+    "slot": {"core.calls", "core.view"},
+    "streams": {"core.sse", "hub"},
+    "sync": {
+        *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
+        *("slot", "verbs"),
+    },
+    "templatetags.__init__": set(),
+    "templatetags.import_progress": {"core.keys", "widgets"},
+    "tracker": {
+        *("conf", "connections", "core.calls", "core.errors", "core.keys", "core.pacing"),
+        *("core.snapshot", "sync", "verbs", "writer"),
+    },
+    "urls": {"views"},
+    "verbs": {"core.calls", "core.keys", "core.snapshot"},
+    "version": set(),
+    "views": {
+        *("access", "clients", "conf", "connections", "core.errors", "core.snapshot"),
+        *("core.sse", "core.view", "manager", "streams"),
+    },
+    "widgets": {
+        *("access", "clients", "connections", "core.errors", "core.keys", "core.snapshot"),
+    },
+    "writer": {
+        *("clients", "core.calls", "core.errors", "core.pacing", "core.snapshot", "sync", "verbs"),
+    },
+}
+"""The whole table: a module that is not in it, or imports more or less, fails."""
+
+PURE = {"__future__", "collections", "contextlib", "dataclasses", "datetime", "fractions"}
+PURE |= {"functools", "hashlib", "json", "math", "re", "typing", "uuid"}
+"""What the core may import besides itself."""
+
+
+def imports(name: str) -> tuple[set[str], set[str]]:
+    """Return which of our modules a module imports, and which others."""
+    inner, outer = set(), set()
+    here = name.split(".")
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            outer |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = [*here[: len(here) - node.level], *(node.module or "").split(".")]
+            path = ".".join(part for part in base if part)
+            nested = {f"{path}.{alias.name}".strip(".") for alias in node.names} & set(MODULES)
+            inner |= nested or {path}
+        elif isinstance(node, ast.ImportFrom):
+            outer.add(str(node.module).split(".")[0])
+    return inner, outer
+
+
+def test_the_table_names_every_module() -> None:
+    assert set(MAY_IMPORT) == set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_what_the_table_says(name: str) -> None:
+    inner, outer = imports(name)
+    assert inner == MAY_IMPORT[name]
+    assert "django_import_progress" not in outer
+
+
+def test_imports_point_one_way() -> None:
+    settled: set[str] = set()
+    while rest := set(MAY_IMPORT) - settled:
+        free = {name for name in rest if MAY_IMPORT[name] <= settled}
+        assert free, f"these import each other: {sorted(rest)}"
+        settled |= free
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(MODULES) if name.startswith("core.")])
+def test_the_core_is_pure(name: str) -> None:
+    assert imports(name)[1] <= PURE
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_our_own_modules_are_imported_at_the_top(name: str) -> None:
+    tree = ast.parse(MODULES[name].read_text())
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    relative = [
+        node
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
+
+
+def test_files_stay_small_and_say_what_they_are() -> None:
+    for name, path in MODULES.items():
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, name
+        assert ast.get_docstring(ast.parse(text)), name

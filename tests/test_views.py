@@ -1,0 +1,295 @@
+"""The HTTP door: JSON and event streams, through a real ASGI server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from django.core.asgi import get_asgi_application
+from django.db import connections
+from django.test import Client
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
+
+from .kit.asgi import AsgiServer
+from .kit.processes import RedisProcess
+from .kit.sse import open_stream
+from .kit.waiting import wait_for
+
+
+def login(user: User) -> httpx.Client:
+    browser = Client()
+    browser.force_login(user)
+    return httpx.Client(cookies={"sessionid": browser.cookies["sessionid"].value})
+
+
+@pytest.fixture
+def owner(live: AsgiServer) -> User:
+    return User.objects.create_user("owner")
+
+
+def subscribers(jobs: SyncProgressManager, job_id: str) -> int:
+    reply: Any = jobs.redis.pubsub_numsub(f"import_progress:channel:{job_id}")
+    return int(reply[0][1])
+
+
+def test_snapshot_is_the_representation(live: AsgiServer, jobs: SyncProgressManager) -> None:
+    job_id = jobs.create(data={"total_rows": 3, "processed_rows": 1, "file_name": "ä.csv"})
+    response = httpx.get(f"{live.url}/progress/jobs/{make_ticket(job_id)}/")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Cache-Control"] == "no-store"
+    stored = jobs.get_progress(job_id)
+    assert stored is not None
+    assert response.json() == {
+        **stored,
+        "job_id": job_id,
+        "percent": 33.3,
+        "stalled": False,
+        "cancelling": False,
+    }
+
+
+def test_snapshot_has_an_etag(live: AsgiServer, jobs: SyncProgressManager) -> None:
+    job_id = jobs.create()
+    url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/"
+    etag = httpx.get(url).headers["ETag"]
+    again = httpx.get(url, headers={"If-None-Match": etag})
+    assert (again.status_code, again.content) == (304, b"")
+    jobs.update(job_id, {"processed_rows": 1})
+    assert httpx.get(url, headers={"If-None-Match": etag}).status_code == 200
+
+
+def test_another_namespace_has_its_own_urls_and_tickets(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    orders = SyncProgressManager(jobs.redis, "order_imports")
+    job_id = orders.create(data={"stage": "orders"})
+    ticket = make_ticket(job_id, namespace="order_imports")
+    assert httpx.get(f"{live.url}/orders/jobs/{ticket}/").json()["stage"] == "orders"
+    assert httpx.get(f"{live.url}/progress/jobs/{ticket}/").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "stream/"])
+def test_the_owner_and_staff_may_watch_by_bare_id(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User, path: str
+) -> None:
+    job_id = jobs.create(owner=owner, data={"status": "done"})
+    url = f"{live.url}/progress/jobs/{job_id}/{path}"
+    staff = User.objects.create_user("staff", is_staff=True)
+    for user in (owner, staff):
+        with login(user) as browser:
+            assert browser.get(url).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", "stream/"])
+def test_everybody_else_gets_the_answer_of_an_unknown_job(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User, path: str
+) -> None:
+    job_id = jobs.create(owner=owner)
+    ticket = make_ticket(job_id)
+    references = [
+        job_id,
+        str(uuid.uuid4()),
+        jobs.create(),
+        "*",
+        "%0A",
+        "a" * 129,
+        ticket[:-1] + ("A" if ticket[-1] != "A" else "B"),
+        make_ticket(job_id, namespace="order_imports"),
+        "@",
+    ]
+    with login(User.objects.create_user("other")) as other, httpx.Client() as anonymous:
+        answers = [
+            client.get(f"{live.url}/progress/jobs/{reference}/{path}")
+            for client in (other, anonymous)
+            for reference in references
+        ]
+    seen = {
+        (a.status_code, a.content, tuple(h for h in a.headers.items() if h[0] != "date"))
+        for a in answers
+    }
+    assert len(seen) == 1
+    assert answers[0].status_code == 404
+
+
+def test_a_ticket_grows_old(live: AsgiServer, jobs: SyncProgressManager, settings: Any) -> None:
+    url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/"
+    assert httpx.get(url).status_code == 200
+    settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "TICKET_SECONDS": 1}
+    wait_for(lambda: httpx.get(url).status_code == 404, "the ticket to grow old")
+
+
+def test_a_stream_begins_with_the_snapshot_and_ends_with_the_job(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/") as (
+        response,
+        events,
+    ):
+        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Cache-Control"] == "no-store, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert response.headers["Content-Encoding"] == "identity"
+        first = next(events)
+        assert (first.json["status"], first.json["percent"]) == ("queued", 0.0)
+        jobs.update(job_id, {"processed_rows": 1})
+        assert next(events).json["percent"] == 25.0
+        jobs.update(job_id, {"status": "done"})
+        last = next(events)
+        assert (last.json["percent"], last.json["job_id"]) == (100.0, job_id)
+        assert (end := next(events)).type == "end"
+        assert end.data == ""
+        assert list(events) == []
+    wait_for(lambda: subscribers(jobs, job_id) == 0, "the hub to unsubscribe")
+
+
+def test_after_the_end_a_reconnect_is_told_to_stop(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"status": "done"})
+    url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"
+    with open_stream(url) as (_, events):
+        last_id = list(events)[-1].id
+    assert httpx.get(url, headers={"Last-Event-ID": last_id}).status_code == 204
+    jobs.set_progress(job_id, {"status": "failed"})
+    with open_stream(url, last_event_id=last_id) as (response, events):
+        assert (response.status_code, next(events).json["status"]) == (200, "failed")
+
+
+@pytest.mark.parametrize("last_event_id", ["1-2-3", "1-2-3-end", "junk-end", "-end", "'\";--"])
+def test_any_last_event_id_gets_a_current_snapshot(
+    live: AsgiServer, jobs: SyncProgressManager, last_event_id: str
+) -> None:
+    url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/stream/"
+    with open_stream(url, last_event_id=last_event_id) as (_, events):
+        assert next(events).json["status"] == "queued"
+
+
+def test_a_job_that_is_not_there_yet_is_waited_for(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = str(uuid.uuid4())
+    ticket = make_ticket(job_id)
+    assert httpx.get(f"{live.url}/progress/jobs/{ticket}/").status_code == 404
+    with open_stream(f"{live.url}/progress/jobs/{ticket}/stream/") as (_, events):
+        wait_for(lambda: subscribers(jobs, job_id) == 1, "the subscription")
+        jobs.create(job_id)
+        assert next(events).json["status"] == "queued"
+
+
+def test_a_deleted_job_is_told_to_be_gone(live: AsgiServer, jobs: SyncProgressManager) -> None:
+    job_id = jobs.create()
+    url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"
+    with open_stream(url) as (_, events):
+        next(events)
+        jobs.delete(job_id)
+        gone = next(events)
+        assert (gone.type, gone.json) == ("gone", {"job_id": job_id})
+        assert list(events) == []
+    assert httpx.get(url, headers={"Last-Event-ID": gone.id}).status_code == 204
+
+
+def test_an_idle_stream_is_kept_alive_and_closed_in_the_end(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {
+        **settings.IMPORT_PROGRESS,
+        "HEARTBEAT_SECONDS": 0.1,
+        "STREAM_SECONDS": 0.5,
+    }
+    url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/stream/"
+    lines = httpx.get(url).text.splitlines()
+    assert lines[0].startswith("retry: ")
+    assert 1000 <= int(lines[0].removeprefix("retry: ")) <= 3000
+    assert lines.count(":") >= 2
+
+
+def test_a_client_that_goes_is_cleaned_up(live: AsgiServer, jobs: SyncProgressManager) -> None:
+    job_id = jobs.create()
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/") as (_, events):
+        next(events)
+        assert subscribers(jobs, job_id) == 1
+    wait_for(lambda: subscribers(jobs, job_id) == 0, "the hub to unsubscribe")
+
+
+def test_redis_away(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any, valkey_server: RedisProcess
+) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    ticket, bare = make_ticket("a"), "a"
+    for path in (f"{ticket}/", f"{bare}/", f"{bare}/stream/"):
+        response = httpx.get(f"{live.url}/progress/jobs/{path}")
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    with open_stream(f"{live.url}/progress/jobs/{ticket}/stream/") as (response, _):
+        assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", "stream/"])
+def test_only_get_is_allowed(live: AsgiServer, jobs: SyncProgressManager, path: str) -> None:
+    url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/{path}"
+    assert httpx.post(url).status_code == 405
+
+
+def test_under_wsgi_a_stream_is_one_snapshot(jobs: SyncProgressManager) -> None:
+    job_id = jobs.create()
+    url = f"/progress/jobs/{make_ticket(job_id)}/stream/"
+    response: Any = Client().get(url)
+    assert response.streaming is False
+    assert response["Content-Type"] == "text/event-stream"
+    assert b'"status":"queued"' in response.content
+    assert b"retry: " in response.content
+    absent: Any = Client().get(f"/progress/jobs/{make_ticket('absent')}/stream/")
+    assert absent.content.endswith(b":\n\n")
+
+
+def test_a_site_without_logins_serves_tickets(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.MIDDLEWARE = []
+    job_id = jobs.create(owner=1)
+    assert Client().get(f"/progress/jobs/{make_ticket(job_id)}/").status_code == 200
+    assert Client().get(f"/progress/jobs/{job_id}/").status_code == 404
+
+
+@pytest.fixture
+def atomic_requests() -> Iterator[Callable[[bool], None]]:
+    def set_to(value: bool) -> None:
+        connections.settings["default"]["ATOMIC_REQUESTS"] = value
+
+    yield set_to
+    set_to(False)
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+        "django.middleware.gzip.GZipMiddleware",
+    ],
+)
+def test_middleware_does_not_come_between(
+    site: RedisProcess,
+    jobs: SyncProgressManager,
+    settings: Any,
+    transactional_db: None,
+    atomic_requests: Callable[[bool], None],
+    middleware: str,
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, middleware]
+    atomic_requests(True)
+    job_id = jobs.create()
+    with (
+        AsgiServer(get_asgi_application()) as server,
+        open_stream(f"{server.url}/progress/jobs/{make_ticket(job_id)}/stream/") as (_, events),
+    ):
+        assert next(events).json["status"] == "queued"
+        for row in range(3):
+            jobs.update(job_id, {"processed_rows": row})
+            assert next(events).json["processed_rows"] == row
