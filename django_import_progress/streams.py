@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from .core import sse
 from .hub import Watcher
+from .release import release_request
 
 RETRY_MILLISECONDS = (1000, 3000)
 """Between these a client waits before it reconnects; at random, so that the viewers of a server
@@ -58,6 +59,8 @@ class EventStream:
         if self._watcher is None:
             self._watcher = self._open_watcher()
             self._deadline = now + self._stream_seconds
+            # Here all middleware is through: none of it will ask for the thread again.
+            await release_request()
             return retry()  # At once, so that client and proxies see that the stream is open.
         try:
             state = await self._watcher.next(

@@ -35,8 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
     "link": {"clients", "core.snapshot", "slot", "verbs"},
     "manager": {"clients", "core.calls", "core.errors", "core.keys", "hub", "verbs"},
+    "release": set(),
     "slot": {"core.calls", "core.view"},
-    "streams": {"core.sse", "hub"},
+    "streams": {"core.sse", "hub", "release"},
     "sync": {
         *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
         *("slot", "verbs"),

@@ -56,7 +56,10 @@ def open_stream(
     own = httpx.Client(timeout=PATIENCE) if client is None else client
     try:
         with own.stream("GET", url, headers=headers, timeout=PATIENCE) as response:
-            yield response, parse(response.iter_lines())
+            events = parse(
+                response.iter_lines()
+            )  # Kept here: dropped, it would close the response.
+            yield response, events
     finally:
         if client is None:
             own.close()
