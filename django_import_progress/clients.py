@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import redis as sync_redis
@@ -37,6 +37,7 @@ def _options(url: str, decode_responses: bool, retries: int) -> dict[str, Any]:
         )
     options = {
         "decode_responses": decode_responses,
+        "encoding_errors": "replace",
         "health_check_interval": HEALTH_CHECK_SECONDS,
         "max_connections": CONNECTIONS,
         "timeout": CALL_SECONDS,
@@ -99,6 +100,13 @@ def _as_unavailable() -> Iterator[None]:
             f"Redis is out of reach or refuses to serve ({type(error).__name__});"
             " is REDIS_URL right, and the server up?"
         ) from error
+
+
+async def drop_idle_connections(redis: AsyncClient) -> None:
+    """Close what lies idle in the pool: when one link has fallen silent, they may be as dead."""
+    with suppress(RedisError, OSError, TimeoutError):
+        async with asyncio.timeout(CALL_SECONDS):
+            await redis.connection_pool.disconnect(inuse_connections=False)
 
 
 async def perform(redis: AsyncClient, call: Call[T], *, seconds: float = CALL_SECONDS) -> T:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
-from .clients import AsyncClient
+from .clients import AsyncClient, drop_idle_connections
 from .core.calls import Calls
 from .core.errors import ProgressUnavailable
 from .core.pacing import backoff_seconds
@@ -137,6 +137,7 @@ class Hub:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from error  # It was eaten on the way (redis-py).
+                await drop_idle_connections(self._redis)
                 failures = 1 if link.confirmed else failures + 1
                 if failures == 1:
                     logger.warning(

@@ -77,7 +77,7 @@ class Link:
                     self._open.set()
                 for chunk in _chunks((channels - wanted) & self._subscribed):
                     await self._pubsub.unsubscribe(*chunk)
-            for channel in wanted & self._subscribed:
+            for channel in wanted & self._subscribed & self._slots.keys():
                 # Left by its last watcher and taken up anew before we came to unsubscribe: no
                 # confirmation will come.
                 self._ask_to_read(self._slots[channel])
@@ -163,7 +163,10 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
     while pending:  # Again and again: a cancellation can be eaten (asyncio on 3.11, redis-py).
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.5)
+        done, pending = await asyncio.wait(pending, timeout=0.5)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # Looked at: a second task that failed is no news.
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from .clients import AsyncClient, perform
 from .core.calls import clean_owner
-from .core.errors import JobExists
 from .core.keys import JobId, clean_job_id
 from .hub import Hub, Watcher
 from .verbs import calls_for, now_text
@@ -111,13 +110,9 @@ class ProgressManager:
             JobExists: there is a job of this id.
         """
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
-        call = self.calls.create(text, clean_owner(owner), data or {}, now_text(), ttl_seconds)
-        try:
-            return await perform(self.redis, call)
-        except JobExists:
-            if job_id is not None:
-                raise
-            return text  # Ours: the answer was lost with the link, and redis-py asked again.
+        fields = {} if data is None else data
+        call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
+        return await perform(self.redis, call)
 
     async def delete(self, job_id: JobId) -> bool:
         """Forget a job and tell its watchers; whether it was there."""

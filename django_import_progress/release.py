@@ -18,15 +18,6 @@ async def release_request() -> None:
     another thread.
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
-    executor = SyncToAsync.context_to_thread_executor.get(context) if context else None
-    if executor is None:
-        return  # No handler of Django's made it, or it is gone already.
-    await sync_to_async(_close_connections)()
-    del SyncToAsync.context_to_thread_executor[context]
-    executor.shutdown(wait=False)
-
-
-def _close_connections() -> None:
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
+    if context is not None and context in SyncToAsync.context_to_thread_executor:
+        await sync_to_async(connections.close_all)()
+        SyncToAsync.context_to_thread_executor.pop(context).shutdown(wait=False)

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from .clients import SyncClient, perform_sync
 from .core.calls import clean_owner
-from .core.errors import JobExists, ProgressUnavailable
+from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
 from .core.pacing import backoff_seconds
 from .core.view import State
@@ -83,13 +83,9 @@ class SyncProgressManager:
     ) -> str:
         """Make a new job: see `ProgressManager.create`."""
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
-        call = self.calls.create(text, clean_owner(owner), data or {}, now_text(), ttl_seconds)
-        try:
-            return perform_sync(self.redis, call)
-        except JobExists:
-            if job_id is not None:
-                raise
-            return text  # Ours: the answer was lost with the link, and redis-py asked again.
+        fields = {} if data is None else data
+        call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
+        return perform_sync(self.redis, call)
 
     def delete(self, job_id: JobId) -> bool:
         """Forget a job: see `ProgressManager.delete`."""
@@ -117,14 +113,16 @@ class SyncProgressManager:
                             yield dict(state.fields)
             except (ProgressUnavailable, RedisError, OSError):
                 failures += 1
+                self.redis.connection_pool.disconnect(inuse_connections=False)
                 time.sleep(backoff_seconds(failures, random.random()))
 
     def _follow(self, pubsub: PubSub, slot: Slot) -> Iterator[State]:
         """Yield each new state until the last, over one life of the connection."""
         pubsub.subscribe(slot.channel)
+        wait = min(PING_SECONDS, self._heartbeat_seconds)
         heard = read = time.monotonic()
         while slot.view.state is None or not slot.view.state.ended:
-            message = pubsub.get_message(timeout=PING_SECONDS)
+            message = pubsub.get_message(timeout=wait)
             now = time.monotonic()
             changed = False
             if message is not None:
@@ -142,3 +140,4 @@ class SyncProgressManager:
                 changed |= slot.view.read(stored, mark=mark, heartbeat=heartbeat)
             if changed and slot.view.state is not None:
                 yield slot.view.state
+                heard = time.monotonic()  # Who took long to come back has not been listening.

@@ -12,9 +12,9 @@ from .core.calls import Calls, check_ttl
 from .core.keys import Keys
 from .core.snapshot import Fields, encode, loads
 
-PING_SECONDS = 1.5
+PING_SECONDS = 1.0
 """How often a subscription that says nothing is asked whether it lives."""
-SILENCE_SECONDS = 4.0
+SILENCE_SECONDS = 3.0
 """A subscription that said nothing for so long is dead. redis-py's health check does not end a
 read whose peer vanished without a FIN."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
@@ -14,8 +15,8 @@ from django_import_progress.conf import settings as ours
 
 
 def messages() -> list[tuple[str | None, str, str | None]]:
-    found = checks.run_checks()
-    return [(m.id, m.msg, m.hint) for m in found if str(m.id).startswith("django_import")]
+    ours = apps.get_app_config("django_import_progress")
+    return [(m.id, m.msg, m.hint) for m in checks.run_checks(app_configs=[ours])]
 
 
 def test_every_key_has_a_default_that_passes(settings: Any) -> None:

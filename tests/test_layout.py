@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "core.view": {"core.snapshot", "core.sse"},
     "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
     "link": {"clients", "core.snapshot", "slot", "verbs"},
-    "manager": {"clients", "core.calls", "core.errors", "core.keys", "hub", "verbs"},
+    "manager": {"clients", "core.calls", "core.keys", "hub", "verbs"},
     "release": set(),
     "slot": {"core.calls", "core.view"},
     "streams": {"core.sse", "hub", "release"},

@@ -1,12 +1,10 @@
-"""`track_import`: counts, fields, and how it ends, on a real server."""
+"""`track_import`: what it counts and tells, on a real server."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -19,25 +17,13 @@ from django_import_progress import (
     track_import,
 )
 
-from .kit.processes import RedisProcess
+from .kit.tracked import JOB, shows, state
 from .kit.waiting import wait_for
-
-JOB = "job"
 
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    pass
-
-
-def state(jobs: SyncProgressManager) -> dict[str, Any]:
-    snapshot = jobs.get_progress(JOB)
-    assert snapshot is not None
-    return snapshot
-
-
-def shows(jobs: SyncProgressManager, **fields: Any) -> None:
-    wait_for(lambda: fields.items() <= state(jobs).items(), f"the snapshot to show {fields}")
+    """Have `track_import` write to the test's server."""
 
 
 def test_two_lines_make_a_loop_report_itself(jobs: SyncProgressManager) -> None:
@@ -64,7 +50,7 @@ def test_a_row_counts_once_its_body_is_through(jobs: SyncProgressManager) -> Non
     with track_import(JOB, total=9) as job:
         for row in job.rows(iter("abc")):
             assert job.processed == "abc".index(row)
-        for row in job.rows(iter("de")):
+        for row in job.rows(iter("de")):  # pragma: no branch
             if row == "e":
                 break
     assert (state(jobs)["processed_rows"], state(jobs)["total_rows"]) == (4, 9)
@@ -168,63 +154,6 @@ def test_arguments_are_checked_before_anything_begins(jobs: SyncProgressManager)
     assert jobs.get_progress(JOB) is None
 
 
-def test_an_exception_ends_the_job_and_goes_on_unchanged(
-    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    error = RuntimeError("postgres://user:secret@host")
-    with pytest.raises(RuntimeError) as raised, track_import(JOB) as job:
-        for row in job.rows([1, 2]):
-            if row == 2:
-                raise error
-    assert raised.value is error
-    ended = state(jobs)
-    assert (ended["status"], ended["processed_rows"]) == ("failed", 1)
-    assert ended["error_message"] == (
-        "The import failed. Please give this number when you ask for help: job"
-    )
-    [record] = caplog.records
-    assert record.levelno == logging.ERROR
-    assert record.exc_info is not None
-    assert record.exc_info[1] is error
-
-
-class ShownError(Exception):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (ValidationError(["Row 3.", "Row 4."]), "Row 3. Row 4."),
-        (ShownError("No header."), "No header."),
-        (ShownError("x\ud800" + "y" * 3000), "x?" + "y" * 1998),
-        (ShownError(), "The import failed. Please give this number when you ask for help: job"),
-    ],
-)
-def test_messages_that_are_for_the_end_user(
-    jobs: SyncProgressManager, error: Exception, message: str
-) -> None:
-    with pytest.raises(type(error)), track_import(JOB, expose=(ShownError,)):
-        raise error
-    assert state(jobs)["error_message"] == message
-
-
-def test_with_debug_any_message_is_shown(jobs: SyncProgressManager, settings: Any) -> None:
-    settings.DEBUG = True
-    with pytest.raises(KeyError), track_import(JOB):
-        raise KeyError("icao")
-    assert state(jobs)["error_message"] == "'icao'"
-
-
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
-def test_what_stops_the_worker_cancels_the_job(
-    jobs: SyncProgressManager, error: type[BaseException]
-) -> None:
-    with pytest.raises(error), track_import(JOB):
-        raise error
-    assert (state(jobs)["status"], state(jobs)["error_message"]) == ("cancelled", None)
-
-
 def test_it_keeps_what_the_job_was_made_with(jobs: SyncProgressManager) -> None:
     jobs.create(JOB, owner=7, data={"file_name": "a.csv"})
     with track_import(JOB, owner=8):
@@ -252,18 +181,6 @@ def test_started_again_it_is_a_new_attempt_from_zero(jobs: SyncProgressManager) 
         assert not {"created", "note"} & set(now)
     with pytest.raises(RuntimeError, match="another"), job:
         pass  # pragma: no cover - it is not entered
-
-
-def test_the_whole_job_is_written_again_when_redis_was_emptied(jobs: SyncProgressManager) -> None:
-    jobs.create(JOB, owner=7, data={"file_name": "a.csv"})
-    with track_import(JOB, owner=7, total=9) as job:
-        jobs.redis.flushall()
-        job.advance()
-        wait_for(lambda: jobs.get_progress(JOB), "the job to be written again")
-        assert state(jobs)["file_name"] == "a.csv"
-        assert (state(jobs)["attempt"], state(jobs)["processed_rows"]) == (1, 1)
-        assert [job["job_id"] for job in jobs.jobs(owner=7)] == [JOB]
-        assert int(jobs.redis.ttl(f"import_progress:hash:{JOB}")) > 0
 
 
 def test_only_what_changed_is_written(jobs: SyncProgressManager) -> None:
@@ -320,22 +237,6 @@ async def test_asynchronous_imports_use_the_same_names(jobs: SyncProgressManager
         list(job.rows(source()))
 
 
-async def test_a_cancelled_task_cancels_its_job(jobs: SyncProgressManager) -> None:
-    began = asyncio.Event()
-
-    async def run() -> None:
-        async with track_import(JOB):
-            began.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(run())
-    await began.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert state(jobs)["status"] == "cancelled"
-
-
 def test_another_manager_writes_where_it_is_told(jobs: SyncProgressManager) -> None:
     orders = SyncProgressManager(jobs.redis, "order_imports")
     with track_import(JOB, manager=orders) as job:
@@ -349,52 +250,3 @@ def test_no_thread_is_left() -> None:
     with track_import(JOB):
         assert set(threading.enumerate()) - before
     assert set(threading.enumerate()) == before
-
-
-def test_redis_away_does_not_fail_the_import(
-    settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-    with track_import(JOB) as job:
-        rows = list(job.rows(range(1000)))
-    assert len(rows) == 1000
-    levels = [record.levelname for record in caplog.records]
-    assert levels == ["WARNING", "ERROR"]  # One line for the outage, one for the end.
-
-
-def test_an_import_that_began_without_redis_is_told_once_it_is_there(
-    settings: Any, valkey_server: RedisProcess
-) -> None:
-    late = RedisProcess(valkey_server.binary)
-    settings.IMPORT_PROGRESS = {"REDIS_URL": late.url}
-    try:
-        with track_import(JOB) as job:
-            for _ in job.rows(range(5)):
-                pass
-            late.start()
-        manager = SyncProgressManager(job._manager.redis)
-        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 5)
-    finally:
-        late.close()
-
-
-def test_what_cannot_be_merged_is_logged_and_the_import_goes_on(
-    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    jobs.create(JOB, data={"large": "x" * 60_000})
-    with track_import(JOB) as job:
-        job.set(larger="y" * 60_000)
-        wait_for(lambda: caplog.records, "a line in the log")
-    assert "bytes of JSON" in caplog.text
-
-
-def test_a_fault_of_the_writer_itself_is_logged_and_harms_nobody(
-    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    with track_import(JOB) as job:
-        counters, broken = job._counters, cast(dict[str, int], None)
-        job._counters = broken
-        wait_for(lambda: caplog.records, "a line in the log")
-        job._counters = counters
-    assert caplog.records[0].exc_info is not None
-    assert state(jobs)["status"] == "done"

@@ -130,9 +130,10 @@ class Calls:
 
         `updated_at` is added where it is missing and `now` is given.
         """
-        fields = data if now is None else {"updated_at": now, **checked_mapping(data)}
-        text = join_json(encode(fields, self.default))
-        return Call(("PUBLISH", self.keys.channel(job_id), text), int)
+        encoded = encode(data, self.default)
+        if now is not None:
+            encoded.setdefault("updated_at", f'"{now}"')
+        return Call(("PUBLISH", self.keys.channel(job_id), join_json(encoded)), int)
 
     def create(
         self,
@@ -187,7 +188,8 @@ class Calls:
         return _evalsha(scripts.WRITE, self._entry_keys(job_id, owner), args, _parse_written)
 
     def _fields(self, data: Mapping[str, Any], now: str) -> list[str]:
-        encoded = encode({**checked_mapping(data), "updated_at": now}, self.default)
+        given = {name: data[name] for name in checked_mapping(data) if name != "updated_at"}
+        encoded = {**encode(given, self.default), "updated_at": f'"{now}"'}
         return [text for pair in encoded.items() for text in pair]
 
     def _ttls(self, ttl_seconds: int | None) -> list[str | int]:

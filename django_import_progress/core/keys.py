@@ -30,13 +30,20 @@ def clean_job_id(job_id: JobId) -> str:
     if isinstance(job_id, uuid.UUID):
         return str(job_id)
     if is_clean(job_id):
-        return str(job_id)
-    shown = repr(job_id)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        return "".join(job_id)  # Of a subclass, its text: str() of an Enum would be its name.
+    shown = _shown(job_id)
     raise InvalidJobId(
         f"{shown} is no job id: pass a uuid.UUID, or a str of 1 to 128 characters"
         " out of A-Z a-z 0-9 . _ : ~ -"
     )
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # An int of more digits than Python writes.
+        shown = f"This {type(value).__name__}"
+    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

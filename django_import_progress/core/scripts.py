@@ -58,6 +58,12 @@ local function load(key)
     job.values[flat[i]] = flat[i + 1]
   end
   job.there = #flat > 0
+  if job.there and not job.values['_v'] then
+    -- Written by hand, and maybe not as JSON: then it is the text that it is.
+    for name, value in pairs(job.values) do
+      if not pcall(cjson.decode, value) then job.values[name] = cjson.encode(value) end
+    end
+  end
   job.ended = TERMINAL[job.values['status']] or false
   return job
 end
@@ -77,6 +83,15 @@ local function drop(key, job, name)
   end
 end
 
+-- Whether the job has all that ARGV says from `first` on, the microsecond of `updated_at` included:
+-- then this is the same command once more. redis-py sends one again whose answer was lost.
+local function has_fields(job, first)
+  for i = first, #ARGV, 2 do
+    if job.values[ARGV[i]] ~= ARGV[i + 1] then return false end
+  end
+  return true
+end
+
 -- ARGV from `first` on: names and values in turn.
 local function set_fields(job, first)
   for i = first, #ARGV, 2 do set(job, ARGV[i], ARGV[i + 1]) end
@@ -89,7 +104,7 @@ local function join(job)
   local parts, bytes = {}, 1
   for _, name in ipairs(job.names) do
     if not own(name) then
-      local part = cjson.encode(name) .. ':' .. job.values[name]
+      local part = string.gsub(cjson.encode(name), '\\\\/', '/') .. ':' .. job.values[name]
       parts[#parts + 1] = part
       if name ~= 'updated_at' then bytes = bytes + #part + 1 end
     end
@@ -161,8 +176,11 @@ for _, name in ipairs(old.names) do
   end
 end
 set_fields(job, 3)
-redis.call('DEL', KEYS[1])
+-- Written first: what only frees memory would have to come after what Redis may refuse (OOM).
 save(KEYS[1], job, ARGV[1], ARGV[2])
+for _, name in ipairs(old.names) do
+  if job.values[name] == nil then redis.call('HDEL', KEYS[1], name) end
+end
 return answer(job, 0)
 """)
 
@@ -170,7 +188,7 @@ UPDATE = _script("""
 -- KEYS: hash. ARGV: default ttl, own ttl, channel, most bytes, fields.
 local job = load(KEYS[1])
 if not job.there then return {1} end
-if job.ended then return {2, job.values['status']} end
+if job.ended then return has_fields(job, 5) and answer(job, 0) or {2} end
 set_fields(job, 5)
 local text, bytes = join(job)
 if bytes > tonumber(ARGV[4]) then return {3, bytes} end
@@ -183,7 +201,7 @@ CREATE = _script("""
 -- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
 -- '', length and seconds of the index, fields.
 local job = load(KEYS[1])
-if job.there then return {4} end
+if job.there then return {has_fields(job, 8) and 0 or 4} end
 if ARGV[5] ~= '' then set(job, '_o', ARGV[5]) end
 set_fields(job, 8)
 save(KEYS[1], job, ARGV[1], ARGV[2])

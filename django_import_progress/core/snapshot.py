@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, TypeGuard
@@ -25,7 +26,7 @@ TRACKED = RATES | {"attempt", "started_at"}
 """What `track_import` adds of itself."""
 TERMINAL = frozenset({"done", "failed", "cancelled"})
 MAX_BYTES = 64 * 1024
-"""The most that a snapshot may take as UTF-8 JSON, `updated_at` not counted."""
+"""The most that a snapshot may take as UTF-8 JSON, our `updated_at` not counted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def encode(data: Mapping[str, Any], default: JsonDefault) -> Encoded:
     """
     data = checked_mapping(data)
     encoded = {_checked_name(name): _encode_value(name, data[name], default) for name in data}
-    size = len(join_json({n: v for n, v in encoded.items() if n != "updated_at"}).encode())
+    size = len(join_json(encoded).encode())
     if size > MAX_BYTES:
         raise InvalidProgress(f"The snapshot is {size} bytes of JSON, {MAX_BYTES} at most")
     return encoded
@@ -126,6 +127,13 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is out of range")
+    return number
+
+
 def loads(text: str | bytes) -> Any:
     """Parse strict JSON (RFC 8259): unlike `json.loads`, no NaN and no Infinity.
 
@@ -133,7 +141,7 @@ def loads(text: str | bytes) -> Any:
         ValueError: it is not JSON, or deeper or longer than Python parses.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

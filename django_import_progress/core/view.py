@@ -127,6 +127,8 @@ class JobView:
             heartbeat: whether an absence counts; it does not when the read had another cause.
         """
         self.unsure = False
+        if self._is_gone:
+            return False
         if stored is None:
             return self._absent() if heartbeat else False
         self._misses = 0
@@ -150,6 +152,8 @@ class JobView:
             JunkMessage: it is too large, not a JSON object, or has bookkeeping that is not ours.
         """
         values = _parse(payload)
+        if self._is_gone:
+            return False
         if not any(name.startswith("_") for name in values):
             return self._partial(values)
         if "_gone" in values:
@@ -166,8 +170,15 @@ class JobView:
             stored = dataclasses.replace(stored, owner=known.owner)
         return self._show(stored)
 
+    @property
+    def _is_gone(self) -> bool:
+        return self.state is not None and self.state.gone
+
     def _partial(self, values: Fields) -> bool:
-        self._overlay.update(values)
+        overlay = {**self._overlay, **values}
+        if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
+            raise JunkMessage("there are too many of its kind since something was stored")
+        self._overlay = overlay
         self._overlays += 1
         self.unsure = True
         return self._show(self._stored)

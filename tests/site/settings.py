@@ -4,15 +4,17 @@ import os
 import tempfile
 from pathlib import Path
 
-SECRET_KEY = "of the tests' site only"  # noqa: S105
+SECRET_KEY = "of the tests' site only"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
 ROOT_URLCONF = "tests.site.urls"
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "django_import_progress",
+    "airports",
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -5,6 +5,7 @@ from django.urls import include, path
 from .views import bars
 
 urlpatterns = [
+    path("", include("airports.urls")),
     path("bars/", bars),
     path("progress/", include("django_import_progress.urls")),
     path(

@@ -1,0 +1,55 @@
+# What a contributor types. Everything runs in .venv, which `demo` and `test` make by themselves.
+
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
+GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
+
+.PHONY: demo test lint types build clean help
+# A virtual environment that was interrupted half-way is made anew.
+.DELETE_ON_ERROR:
+
+demo: .venv/demo.stamp ## Import 28,298 airports and watch (PORT=8000, ONCE=1, REDIS_URL=...)
+	@exec .venv/bin/python example_project/demo.py
+
+test: .venv/test.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
+	    --cov --cov-report=term $(if $(CI),--cov-fail-under=100) $(ARGS)
+
+lint: .venv/lint.stamp ## Check style and format
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+
+types: .venv/lint.stamp ## Check types
+	.venv/bin/python -m mypy
+
+build: .venv/test.stamp ## Build the wheel and the source distribution into dist/
+	.venv/bin/python -m build
+
+clean: ## Remove .venv, the demo's files, and whatever was built or cached
+	rm -rf .venv build dist htmlcov example_project/var .coverage .coverage.* *.egg-info
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+	while IFS='|' read -r name text; do printf '%-14s%s\n' "$$name" "$$text"; done
+
+# The stamps stand for "installed": newer than pyproject.toml, or it is done again.
+.venv/%.stamp: pyproject.toml | .venv/bin/python
+	@echo "Installing django-import-progress[$*] into .venv (this takes a moment)"
+	@$(PIP) install --editable '.[$*]'
+	@touch $@
+
+.venv/bin/python:
+	@command -v '$(PYTHON)' >/dev/null || { \
+	    echo "There is no $(PYTHON). Install Python 3.11 or newer, or name one that you have:"; \
+	    echo "  make $(GOAL) PYTHON=python3.12"; exit 1; } >&2
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(PYTHON) is $$('$(PYTHON)' --version 2>&1), and 3.11 or newer is needed. Name one:"; \
+	    echo "  make $(GOAL) PYTHON=python3.12"; exit 1; } >&2
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu:"; \
+	    echo "  sudo apt-get install python3-venv"; \
+	    echo "or name another one: make $(GOAL) PYTHON=python3.12"; exit 1; } >&2
+	@echo "Making .venv with $$('$(PYTHON)' --version 2>&1)"
+	@'$(PYTHON)' -m venv --clear .venv

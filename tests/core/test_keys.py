@@ -1,0 +1,77 @@
+"""What may be a job id, and what keys and channels are called."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from typing import Any
+
+import pytest
+
+from django_import_progress import InvalidJobId, ProgressError
+from django_import_progress.core.keys import Keys, clean_job_id, is_clean
+
+BAD_IDS: list[Any] = [
+    "", " ", "a b", "a\n", "\na", "a/b", "*", "{}", "a?", "é", "\u0661", "a\x00", "x" * 129,
+    "x" * 1_000_000, "\ud800", "%41", b"abc", 1, 1.5, None, True, object(), ["a"], ("a",), 10**5000,
+]  # fmt: skip
+
+
+class _Mixed(str, enum.Enum):  # noqa: UP042 - its str() is "_Mixed.A", which is the point
+    A = "abc"
+
+
+@pytest.mark.parametrize(
+    "job_id", ["a", "A-Z.a_z:0~9", "-", "x" * 128, "550e8400-e29b-41d4-a716-446655440000"]
+)
+def test_an_id_of_the_alphabet_is_kept_as_it_is(job_id: str) -> None:
+    assert clean_job_id(job_id) == job_id
+
+
+def test_a_uuid_becomes_its_canonical_text() -> None:
+    job_id = uuid.UUID("550E8400E29B41D4A716446655440000")
+    assert clean_job_id(job_id) == "550e8400-e29b-41d4-a716-446655440000"
+
+
+@pytest.mark.parametrize("job_id", BAD_IDS, ids=range(len(BAD_IDS)))
+def test_anything_else_is_refused(job_id: Any) -> None:
+    with pytest.raises(InvalidJobId):
+        clean_job_id(job_id)
+
+
+def test_an_id_that_is_a_kind_of_str_is_taken_by_its_text() -> None:
+    cleaned = clean_job_id(_Mixed.A)
+    assert (cleaned, type(cleaned)) == ("abc", str)
+
+
+def test_the_error_shows_the_id_cut_short_and_says_the_fix() -> None:
+    with pytest.raises(InvalidJobId, match="pass a uuid") as caught:
+        clean_job_id("/" * 1000)
+    assert len(str(caught.value)) < 250
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, ProgressError)
+
+
+def test_keys_and_channels_are_as_promised() -> None:
+    keys = Keys("import_progress")
+    assert keys.hash("j1") == "import_progress:hash:j1"
+    assert keys.channel("j1") == "import_progress:channel:j1"
+    assert keys.hash_prefix + "j1" == keys.hash("j1")
+
+
+def test_each_owner_has_an_index_of_its_own_under_the_namespace() -> None:
+    keys = Keys("ns")
+    assert len({keys.index(), keys.index("7"), keys.index("8")}) == 3
+    assert all(name.startswith("ns:") for name in (keys.index(), keys.index("7")))
+
+
+@pytest.mark.parametrize("namespace", ["", "a b", "a*", "x" * 129, None, 7, b"ns"])
+def test_a_namespace_that_cannot_be_is_refused(namespace: Any) -> None:
+    with pytest.raises(ValueError, match="is no namespace: pass a str"):
+        Keys(namespace)
+
+
+def test_is_clean_takes_only_text() -> None:
+    assert is_clean("a")
+    assert not is_clean(b"a")
+    assert not is_clean("a\n")

@@ -1,0 +1,89 @@
+"""The hub when its link breaks, and when redis-py misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from django_import_progress import ProgressManager, create_redis_client
+from django_import_progress.hub import Hub
+
+from .kit.processes import RedisProcess, valkey_binary
+from .kit.waiting import until
+from .test_hub import CHANNEL, _is_subscribed, _sees, raw
+
+__all__ = ["raw"]
+
+
+class _Unruly(PubSub):
+    """As redis-py at its worst: what is raised in the middle of a cancellation takes its place."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        raise AttributeError
+
+
+class _UnrulyClient(Redis):
+    def pubsub(self, **kwargs: Any) -> PubSub:
+        return _Unruly(self.connection_pool, **kwargs)
+
+
+async def test_an_outage_is_one_warning_and_the_watchers_are_served_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    process = RedisProcess(valkey_binary()).start()
+    client = create_redis_client(process.url)
+    progress = ProgressManager(client)
+    watcher = progress.watcher("j1")
+    await progress.create("j1", data={"n": 1})
+    await _sees(watcher, n=1)
+    process.kill()
+    await until(lambda: len(caplog.records) > 0, "the warning")
+    with pytest.raises(TimeoutError):
+        await watcher.next(0.7)  # Some tries, all in vain.
+    process.start()
+    await progress.create("j1", data={"n": 2})
+    await _sees(watcher, n=2)
+    watcher.close()
+    await client.aclose()
+    process.close()
+    gc.collect()  # An exception that nobody has fetched would be logged by now.
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Lost the subscription to Redis (")
+    assert not record.exc_info
+
+
+async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_survived(
+    server: RedisProcess, raw: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Redis.from_url(server.url, decode_responses=True)  # And strict about it.
+    progress = ProgressManager(client)
+    await progress.create("j1")
+    watcher = progress.watcher("j1")
+    await _sees(watcher, status="queued")
+    raw.publish(CHANNEL, b"\xff")
+    await until(lambda: len(caplog.records) > 0, "the log line")
+    await progress.update("j1", {"n": 1})
+    await _sees(watcher, n=1)
+    watcher.close()
+    await client.aclose()
+    (record,) = caplog.records
+    assert record.exc_info is not None
+
+
+async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
+    server: RedisProcess, raw: redis.Redis
+) -> None:
+    client = _UnrulyClient(port=server.port)
+    hub = Hub(client)
+    hub.watch(ProgressManager(client).calls, "j1")
+    await until(lambda: _is_subscribed(raw, "j1"), "the subscription")
+    async with asyncio.timeout(10):
+        await hub.aclose()
+    await client.aclose()

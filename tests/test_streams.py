@@ -1,0 +1,150 @@
+"""An open event stream: what it tells, holds and lets go, through a real ASGI server."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
+from django_import_progress.hub import Watcher
+from django_import_progress.release import release_request
+from django_import_progress.streams import EventStream
+
+from .kit.asgi import AsgiServer
+from .kit.held import open_files
+from .kit.sse import open_stream
+from .kit.visitors import login, subscribers
+from .kit.waiting import wait_for
+
+
+@pytest.fixture
+def owner(live: AsgiServer) -> User:
+    return User.objects.create_user("owner")
+
+
+def test_a_stream_begins_with_the_snapshot_and_ends_with_the_job(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/") as (
+        response,
+        events,
+    ):
+        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Cache-Control"] == "no-store, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert response.headers["Content-Encoding"] == "identity"
+        first = next(events)
+        assert (first.json["status"], first.json["percent"]) == ("queued", 0.0)
+        jobs.update(job_id, {"processed_rows": 1})
+        assert next(events).json["percent"] == 25.0
+        jobs.update(job_id, {"status": "done"})
+        last = next(events)
+        assert (last.json["percent"], last.json["job_id"]) == (100.0, job_id)
+        assert (end := next(events)).type == "end"
+        assert end.data == ""
+        assert list(events) == []
+    wait_for(lambda: subscribers(jobs, job_id) == 0, "the hub to unsubscribe")
+
+
+def test_after_the_end_a_reconnect_is_told_to_stop(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"status": "done"})
+    url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"
+    with open_stream(url) as (_, events):
+        last_id = list(events)[-1].id
+    assert httpx.get(url, headers={"Last-Event-ID": last_id}).status_code == 204
+    jobs.set_progress(job_id, {"status": "failed"})
+    with open_stream(url, last_event_id=last_id) as (response, events):
+        assert (response.status_code, next(events).json["status"]) == (200, "failed")
+
+
+@pytest.mark.parametrize("last_event_id", ["1-2-3", "1-2-3-end", "junk-end", "-end", "'\";--"])
+def test_any_last_event_id_gets_a_current_snapshot(
+    live: AsgiServer, jobs: SyncProgressManager, last_event_id: str
+) -> None:
+    url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/stream/"
+    with open_stream(url, last_event_id=last_event_id) as (_, events):
+        assert next(events).json["status"] == "queued"
+
+
+def test_a_job_that_is_not_there_yet_is_waited_for(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = str(uuid.uuid4())
+    ticket = make_ticket(job_id)
+    assert httpx.get(f"{live.url}/progress/jobs/{ticket}/").status_code == 404
+    with open_stream(f"{live.url}/progress/jobs/{ticket}/stream/") as (_, events):
+        wait_for(lambda: subscribers(jobs, job_id) == 1, "the subscription")
+        jobs.create(job_id)
+        assert next(events).json["status"] == "queued"
+
+
+def test_a_deleted_job_is_told_to_be_gone(live: AsgiServer, jobs: SyncProgressManager) -> None:
+    job_id = jobs.create()
+    url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"
+    with open_stream(url) as (_, events):
+        next(events)
+        jobs.delete(job_id)
+        gone = next(events)
+        assert (gone.type, gone.json) == ("gone", {"job_id": job_id})
+        assert list(events) == []
+    assert httpx.get(url, headers={"Last-Event-ID": gone.id}).status_code == 204
+
+
+def test_an_idle_stream_is_kept_alive_and_closed_in_the_end(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {
+        **settings.IMPORT_PROGRESS,
+        "HEARTBEAT_SECONDS": 0.1,
+        "STREAM_SECONDS": 0.5,
+    }
+    url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/stream/"
+    lines = httpx.get(url).text.splitlines()
+    assert lines[0].startswith("retry: ")
+    assert 1000 <= int(lines[0].removeprefix("retry: ")) <= 3000
+    assert lines.count(":") >= 2
+
+
+def test_a_client_that_goes_is_cleaned_up(live: AsgiServer, jobs: SyncProgressManager) -> None:
+    job_id = jobs.create()
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/") as (_, events):
+        next(events)
+        assert subscribers(jobs, job_id) == 1
+    wait_for(lambda: subscribers(jobs, job_id) == 0, "the hub to unsubscribe")
+
+
+def test_an_open_stream_holds_no_thread_and_no_database_connection(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User
+) -> None:
+    url = f"{live.url}/progress/jobs/{jobs.create(owner=owner)}/stream/"
+    database = str(connections["default"].settings_dict["NAME"])
+    threads, files = threading.active_count(), open_files(database)
+    with ExitStack() as stack:
+        browser = stack.enter_context(login(owner))
+        for _ in range(20):
+            _, events = stack.enter_context(open_stream(url, browser))
+            next(events)
+        wait_for(lambda: threading.active_count() <= threads + 2, "the threads to end")
+        wait_for(lambda: open_files(database) <= files + 1, "the connections to be closed")
+    wait_for(lambda: not subscribers(jobs, url.split("/")[-3]), "the streams to be cleaned up")
+
+
+def test_a_response_that_is_never_sent_leaves_no_watcher_behind() -> None:
+    opened: list[Watcher] = []
+    EventStream(opened.pop, heartbeat_seconds=15, stream_seconds=3600).close()
+    assert opened == []
+
+
+async def test_there_is_nothing_to_release_outside_of_djangos_handler() -> None:
+    await release_request()

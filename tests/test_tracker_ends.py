@@ -1,0 +1,158 @@
+"""`track_import`: how an import ends, and what Redis and faults may not do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from django_import_progress import (
+    SyncProgressManager,
+    track_import,
+)
+
+from .kit.processes import RedisProcess
+from .kit.tracked import JOB, state
+from .kit.waiting import wait_for
+
+
+@pytest.fixture(autouse=True)
+def of_the_site(jobs: SyncProgressManager) -> None:
+    """Have `track_import` write to the test's server."""
+
+
+def test_an_exception_ends_the_job_and_goes_on_unchanged(
+    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = RuntimeError("postgres://user:secret@host")
+    with pytest.raises(RuntimeError) as raised, track_import(JOB) as job:
+        for row in job.rows([1, 2]):  # pragma: no branch
+            if row == 2:
+                raise error
+    assert raised.value is error
+    ended = state(jobs)
+    assert (ended["status"], ended["processed_rows"]) == ("failed", 1)
+    assert ended["error_message"] == (
+        "The import failed. Please give this number when you ask for help: job"
+    )
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+class ShownError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValidationError(["Row 3.", "Row 4."]), "Row 3. Row 4."),
+        (ShownError("No header."), "No header."),
+        (ShownError("x\ud800" + "y" * 3000), "x?" + "y" * 1998),
+        (ShownError(), "The import failed. Please give this number when you ask for help: job"),
+    ],
+)
+def test_messages_that_are_for_the_end_user(
+    jobs: SyncProgressManager, error: Exception, message: str
+) -> None:
+    with pytest.raises(type(error)), track_import(JOB, expose=(ShownError,)):
+        raise error
+    assert state(jobs)["error_message"] == message
+
+
+def test_with_debug_any_message_is_shown(jobs: SyncProgressManager, settings: Any) -> None:
+    settings.DEBUG = True
+    with pytest.raises(KeyError), track_import(JOB):
+        raise KeyError("icao")
+    assert state(jobs)["error_message"] == "'icao'"
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_what_stops_the_worker_cancels_the_job(
+    jobs: SyncProgressManager, error: type[BaseException]
+) -> None:
+    with pytest.raises(error), track_import(JOB):
+        raise error
+    assert (state(jobs)["status"], state(jobs)["error_message"]) == ("cancelled", None)
+
+
+def test_the_whole_job_is_written_again_when_redis_was_emptied(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB, owner=7, data={"file_name": "a.csv"})
+    with track_import(JOB, owner=7, total=9) as job:
+        jobs.redis.flushall()
+        job.advance()
+        wait_for(lambda: jobs.get_progress(JOB), "the job to be written again")
+        assert state(jobs)["file_name"] == "a.csv"
+        assert (state(jobs)["attempt"], state(jobs)["processed_rows"]) == (1, 1)
+        assert [job["job_id"] for job in jobs.jobs(owner=7)] == [JOB]
+        assert int(jobs.redis.ttl(f"import_progress:hash:{JOB}")) > 0
+
+
+async def test_a_cancelled_task_cancels_its_job(jobs: SyncProgressManager) -> None:
+    began = asyncio.Event()
+
+    async def run() -> None:
+        async with track_import(JOB):
+            began.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(run())
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert state(jobs)["status"] == "cancelled"
+
+
+def test_redis_away_does_not_fail_the_import(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    with track_import(JOB) as job:
+        rows = list(job.rows(range(1000)))
+    assert len(rows) == 1000
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["WARNING", "ERROR"]  # One line for the outage, one for the end.
+
+
+def test_an_import_that_began_without_redis_is_told_once_it_is_there(
+    settings: Any, valkey_server: RedisProcess
+) -> None:
+    late = RedisProcess(valkey_server.binary)
+    settings.IMPORT_PROGRESS = {"REDIS_URL": late.url}
+    try:
+        with track_import(JOB) as job:
+            for _ in job.rows(range(5)):
+                pass
+            late.start()
+        manager = SyncProgressManager(job._manager.redis)
+        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 5)
+    finally:
+        late.close()
+
+
+def test_what_cannot_be_merged_is_logged_and_the_import_goes_on(
+    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs.create(JOB, data={"large": "x" * 60_000})
+    with track_import(JOB) as job:
+        job.set(larger="y" * 60_000)
+        wait_for(lambda: caplog.records, "a line in the log")
+    assert "bytes of JSON" in caplog.text
+
+
+def test_a_fault_of_the_writer_itself_is_logged_and_harms_nobody(
+    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    with track_import(JOB) as job:
+        counters, broken = job._counters, cast(dict[str, int], None)
+        job._counters = broken
+        wait_for(lambda: caplog.records, "a line in the log")
+        job._counters = counters
+    assert caplog.records[0].exc_info is not None
+    assert state(jobs)["status"] == "done"
