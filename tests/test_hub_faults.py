@@ -15,6 +15,7 @@ from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.hub import Hub
 
 from .kit.processes import RedisProcess, valkey_binary
+from .kit.proxy import Proxy
 from .kit.waiting import until
 from .test_hub import CHANNEL, _is_subscribed, _sees, raw
 
@@ -87,3 +88,22 @@ async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
     async with asyncio.timeout(10):
         await hub.aclose()
     await client.aclose()
+
+
+async def test_a_link_that_says_nothing_is_given_up_though_nobody_reads(
+    server: RedisProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    direct = create_redis_client(server.url)
+    with Proxy(server.port) as proxy:
+        client = create_redis_client(proxy.url)
+        progress = ProgressManager(client, heartbeat_seconds=3600)
+        await progress.create("j1")
+        watcher = progress.watcher("j1")
+        await _sees(watcher, status="queued")
+        proxy.blackhole()
+        await ProgressManager(direct).update("j1", {"status": "done"})
+        await _sees(watcher, status="done")
+        assert "TimeoutError" in caplog.text
+        watcher.close()
+        await client.aclose()
+    await direct.aclose()
