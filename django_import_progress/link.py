@@ -42,6 +42,8 @@ class Link:
         self._has_changed = asyncio.Event()
         self._has_to_read = asyncio.Event()
         self._open = asyncio.Event()
+        self._clock = asyncio.get_running_loop().time
+        self._heard = 0.0
         self.confirmed = False
         """Whether Redis has confirmed a subscription."""
 
@@ -94,17 +96,21 @@ class Link:
 
     async def _listen(self) -> None:
         await self._open.wait()
-        clock = asyncio.get_running_loop().time
-        heard = clock()
+        self._heard = self._clock()
         while True:
             message = await self._pubsub.get_message(timeout=PING_SECONDS)
-            if message is not None:
-                heard = clock()
-                if self._take(message):
-                    # Let those run who wait for this very state, before the next one replaces it.
-                    await asyncio.sleep(0)
-            elif clock() - heard > SILENCE_SECONDS:
-                raise TimeoutError("the link to Redis is silent")
+            if self._hear(message):
+                # Let those run who wait for this very state, before the next one replaces it.
+                await asyncio.sleep(0)
+
+    def _hear(self, message: Mapping[str, Any] | None) -> bool:
+        now = self._clock()
+        if message is not None:
+            self._heard = now
+            return self._take(message)
+        if now - self._heard > SILENCE_SECONDS:
+            raise TimeoutError("the link to Redis is silent")
+        return False
 
     def _take(self, message: Mapping[str, Any]) -> bool:
         kind, channel = message["type"], message["channel"]
