@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from playwright.async_api import Page
 
 from django_import_progress import (
     ProgressManager,
@@ -17,7 +18,9 @@ from django_import_progress import (
 from django_import_progress.clients import create_redis_client, create_sync_redis_client
 
 from .kit.asgi import AsgiServer
+from .kit.browser import chromium_binary, launched, note_complaints
 from .kit.facade import AsyncFacade
+from .kit.managers import manager_on
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
 from .site.asgi import application
 
@@ -111,3 +114,37 @@ def live(site: RedisProcess, transactional_db: None) -> Iterator[AsgiServer]:
 def jobs(site: RedisProcess) -> SyncProgressManager:
     """The manager made from the site's settings."""
     return get_sync_progress_manager()
+
+
+@pytest.fixture(params=["async", "sync"])
+async def quick(request: pytest.FixtureRequest, server: RedisProcess) -> AsyncIterator[Any]:
+    """A manager of each kind that reads its watched jobs again all the time."""
+    async with manager_on(request.param, server.url, heartbeat_seconds=0.2) as manager:
+        yield manager
+
+
+@pytest.fixture
+def foreign(server: RedisProcess) -> Iterator[redis.Redis]:
+    """Another program's client."""
+    with redis.Redis(port=server.port) as client:
+        yield client
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What went wrong on `page`; a test that provokes it empties the list."""
+    return []
+
+
+@pytest.fixture
+async def page(complaints: list[str]) -> AsyncIterator[Page]:
+    """A page in a real Chromium, on which nothing may go wrong."""
+    binary = chromium_binary()
+    if binary is None:  # pragma: no cover - where the machine has everything
+        missing("Chromium")
+    async with launched(str(binary)) as browser:
+        page = await browser.new_page()
+        note_complaints(page, complaints)
+        await page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
+        yield page
+        assert complaints == []

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 
-from .conftest import missing
 from .kit.asgi import AsgiServer
-from .kit.browser import chromium_binary, complaints_of, launched
 from .kit.waiting import until
 
 pytestmark = pytest.mark.browser
@@ -24,18 +21,6 @@ LISTEN = """() => {
         document.addEventListener(`import-progress:${type}`, (event) =>
             window.heard.push([type, event.detail.status ?? "gone", event.target.localName]));
 }"""
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    binary = chromium_binary()
-    if binary is None:  # pragma: no cover - where the machine has everything
-        missing("Chromium")
-    async with launched(str(binary)) as browser:
-        page = await browser.new_page()
-        complaints = complaints_of(page)
-        yield page
-        assert complaints == []
 
 
 async def opened(page: Page, live: AsgiServer, *job_ids: str, language: str = "en") -> None:
@@ -134,17 +119,24 @@ async def test_a_bar_swapped_out_lets_go(
     await until(lambda: not watched(), "the stream to close")
 
 
-async def test_a_refused_stream_is_tried_again(live: AsgiServer, jobs: SyncProgressManager) -> None:
-    binary = chromium_binary()
-    if binary is None:  # pragma: no cover - where the machine has everything
-        missing("Chromium")
+async def test_a_refused_stream_is_tried_again(
+    page: Page, complaints: list[str], live: AsgiServer, jobs: SyncProgressManager
+) -> None:
     job_id = jobs.create()
-    async with launched(str(binary)) as browser:
-        page = await browser.new_page()
-        await page.route("**/stream/", lambda route: route.fulfill(status=503))
-        await opened(page, live, job_id)
-        await page.unroute("**/stream/")
-        jobs.update(job_id, {"status": "done"})
-        await expect(page.locator("import-progress")).to_have_attribute(
-            "data-status", "done", timeout=20_000
-        )
+    refusals: list[Route] = []
+
+    async def refuse(route: Route) -> None:
+        refusals.append(route)
+        # No event stream: an EventSource gives up on it for good, as on an error status.
+        await route.fulfill(status=200, content_type="text/html")
+
+    await page.route("**/stream/", refuse)
+    await opened(page, live, job_id)
+    await until(lambda: len(refusals) >= 2, "another try")
+    await page.unroute("**/stream/")
+    jobs.update(job_id, {"status": "done"})
+    await expect(page.locator("import-progress")).to_have_attribute(
+        "data-status", "done", timeout=20_000
+    )
+    assert len(complaints) == len(refusals)
+    complaints.clear()

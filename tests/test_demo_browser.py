@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
-from .conftest import missing
-from .kit.browser import chromium_binary, complaints_of, launched
 from .kit.processes import free_port
 from .test_demo import SAMPLE_ROWS, demo, lines_until
 
@@ -21,30 +19,24 @@ NOTE_VALUES = """() => {
 }"""
 
 
-async def test_a_visitor_watches_the_sample_go_in(tmp_path: Path) -> None:
-    binary = chromium_binary()
-    if binary is None:  # pragma: no cover - where the machine has everything
-        missing("Chromium")
+async def test_a_visitor_watches_the_sample_go_in(page: Page, tmp_path: Path) -> None:
     port = free_port()
     with demo(tmp_path, PORT=str(port)) as process:
         lines_until(process, "stays up")
-        async with launched(str(binary)) as browser:
-            page = await browser.new_page(base_url=f"http://localhost:{port}")
-            complaints = complaints_of(page)
-            await page.goto("/")
-            await page.get_by_label("The sample").check()
-            await page.get_by_role("button", name="Import").click()
-            await page.evaluate(NOTE_VALUES)
-            bar = page.locator("import-progress")
-            await expect(bar).to_have_attribute("data-status", "done", timeout=90_000)
-            await expect(bar.locator("progress")).to_have_js_property("value", 100)
-            await expect(bar.locator("[data-show=rows]")).to_have_text("28,298 of 28,298 rows")
-            values = await page.evaluate("[...window.values]")
-            assert values == sorted(values)
-            assert len(values) >= 3
-            await page.get_by_role("link", name="See the airports").click()
-            await expect(page.get_by_text(f"of {SAMPLE_ROWS:,}")).to_be_visible()
-            await page.get_by_label("Search").fill("heathrow")
-            await page.get_by_label("Search").press("Enter")
-            await expect(page.get_by_role("cell", name="EGLL")).to_be_visible()
-        assert complaints == []
+        await page.goto(f"http://localhost:{port}/")
+        await page.get_by_label("The sample").check()
+        await page.get_by_role("button", name="Import").click()
+        await page.evaluate(NOTE_VALUES)
+        bar = page.locator("import-progress")
+        await expect(bar).to_have_attribute("data-status", "done", timeout=90_000)
+        await expect(bar.locator("progress")).to_have_js_property("value", 100)
+        await expect(bar.locator("[data-show=rows]")).to_have_text("28,298 of 28,298 rows")
+        values = await page.evaluate("[...window.values]")
+        assert values == sorted(values)
+        assert len(values) >= 3
+        await page.get_by_role("link", name="See the airports").click()
+        await expect(page.get_by_text(f"of {SAMPLE_ROWS:,}")).to_be_visible()
+        await page.get_by_label("Search").fill("heathrow")
+        await page.get_by_label("Search").press("Enter")
+        await expect(page.get_by_role("cell", name="EGLL")).to_be_visible()
+        await page.close()

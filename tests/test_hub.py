@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import redis
@@ -14,17 +13,11 @@ import redis
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.hub import Hub, Watcher
 
+from .kit.hubs import is_subscribed, sees
 from .kit.processes import RedisProcess
 from .kit.waiting import until
 
 CHANNEL = "import_progress:channel:j1"
-
-
-@pytest.fixture
-def raw(server: RedisProcess) -> Iterator[redis.Redis]:
-    """A client that sees what is really in `server`."""
-    with redis.Redis(port=server.port) as client:
-        yield client
 
 
 @pytest.fixture
@@ -37,75 +30,63 @@ async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
     await client.aclose()
 
 
-def _links(raw: redis.Redis) -> int:
-    return len(raw.client_list(_type="pubsub"))
-
-
-def _is_subscribed(raw: redis.Redis, job_id: str) -> bool:
-    return raw.pubsub_numsub(f"import_progress:channel:{job_id}")[0][1] > 0
-
-
-async def _sees(watcher: Watcher, **fields: Any) -> None:
-    async with asyncio.timeout(10):
-        while (state := await watcher.next()) is not None:
-            if fields.items() <= state.fields.items():
-                return
-    raise AssertionError(f"ended before {fields}")
+def _links(foreign: redis.Redis) -> int:
+    return len(foreign.client_list(_type="pubsub"))
 
 
 async def test_50_watchers_of_50_jobs_share_one_connection_that_goes_with_the_last(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     watchers = [progress.watcher(f"j{number}") for number in range(50)]
     for number, watcher in enumerate(watchers):
         await progress.create(f"j{number}", data={"n": number})
-        await _sees(watcher, n=number)
-    assert _links(raw) == 1
+        await sees(watcher, n=number)
+    assert _links(foreign) == 1
     for watcher in watchers:
         watcher.close()
-    await until(lambda: _links(raw) == 0, "the connection to go")
+    await until(lambda: _links(foreign) == 0, "the connection to go")
 
 
 async def test_more_channels_than_one_command_names(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     watchers = [progress.watcher(f"j{number}") for number in range(1201)]
-    await until(lambda: len(raw.pubsub_channels()) == 1201, "all to be subscribed")
+    await until(lambda: len(foreign.pubsub_channels()) == 1201, "all to be subscribed")
     for number in (0, 700, 1200):
         await progress.create(f"j{number}")
-        await _sees(watchers[number], status="queued")
+        await sees(watchers[number], status="queued")
     for watcher in watchers[1:]:
         watcher.close()
-    await until(lambda: len(raw.pubsub_channels()) == 1, "all but one to be unsubscribed")
+    await until(lambda: len(foreign.pubsub_channels()) == 1, "all but one to be unsubscribed")
     await progress.update("j0", {"n": 1})
-    await _sees(watchers[0], n=1)
+    await sees(watchers[0], n=1)
     watchers[0].close()
 
 
 async def test_a_job_that_nobody_watches_any_more_is_unsubscribed(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     stays, goes, goes_too = (progress.watcher(job_id) for job_id in ("j1", "j2", "j2"))
-    await until(lambda: _is_subscribed(raw, "j2"), "the subscription")
+    await until(lambda: is_subscribed(foreign, "j2"), "the subscription")
     goes.close()
     await progress.create("j2")
-    await _sees(goes_too, status="queued")
+    await sees(goes_too, status="queued")
     goes_too.close()
-    await until(lambda: not _is_subscribed(raw, "j2"), "its end")
-    assert _is_subscribed(raw, "j1")
+    await until(lambda: not is_subscribed(foreign, "j2"), "its end")
+    assert is_subscribed(foreign, "j1")
     stays.close()
 
 
 async def test_a_job_taken_up_again_at_once_is_read_though_redis_confirms_nothing(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     await progress.create("j1")
     first, other = progress.watcher("j1"), progress.watcher("j2")
-    await _sees(first, status="queued")
+    await sees(first, status="queued")
     first.close()
     await asyncio.sleep(0)  # The closing is done; the hub has not come to unsubscribe.
     again = progress.watcher("j1")
-    await _sees(again, status="queued")
+    await sees(again, status="queued")
     for watcher in (again, other):
         watcher.close()
 
@@ -113,17 +94,17 @@ async def test_a_job_taken_up_again_at_once_is_read_though_redis_confirms_nothin
 async def test_a_slow_watcher_gets_only_the_newest(progress: ProgressManager) -> None:
     await progress.create("j1")
     slow, quick = progress.watcher("j1"), progress.watcher("j1")
-    await _sees(slow, status="queued")
+    await sees(slow, status="queued")
     for number in range(100):
         await progress.update("j1", {"n": number})
-    await _sees(quick, n=99)
+    await sees(quick, n=99)
     state = await slow.next()
     assert state is not None
     assert state.fields["n"] == 99
     with pytest.raises(TimeoutError):
         await slow.next(timeout_seconds=0.01)
     await progress.update("j1", {"n": 100})
-    await _sees(slow, n=100)
+    await sees(slow, n=100)
     slow.close()
     quick.close()
 
@@ -140,11 +121,11 @@ async def test_after_the_end_there_is_nothing_more(progress: ProgressManager) ->
 
 
 async def test_closing_wakes_who_waits_from_any_thread_and_twice(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     watcher = progress.watcher("j1")
     waiting = asyncio.create_task(watcher.next())
-    await until(lambda: _is_subscribed(raw, "j1"), "the subscription")
+    await until(lambda: is_subscribed(foreign, "j1"), "the subscription")
     threads = [threading.Thread(target=watcher.close) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -152,17 +133,17 @@ async def test_closing_wakes_who_waits_from_any_thread_and_twice(
     for thread in threads:
         thread.join()
     watcher.close()
-    await until(lambda: _links(raw) == 0, "the connection to go")
+    await until(lambda: _links(foreign) == 0, "the connection to go")
     assert (watcher.closed, await watcher.next()) == (True, None)
 
 
 async def test_closing_one_of_two_leaves_the_other_watching(progress: ProgressManager) -> None:
     await progress.create("j1")
     one, other = progress.watcher("j1"), progress.watcher("j1")
-    await _sees(one, status="queued")
+    await sees(one, status="queued")
     one.close()
     await progress.update("j1", {"n": 1})
-    await _sees(other, n=1)
+    await sees(other, n=1)
     other.close()
 
 
@@ -171,7 +152,7 @@ async def test_what_is_gone_is_told_and_who_comes_later_waits_for_another_life(
 ) -> None:
     await progress.create("j1", data={"n": 1})
     watcher = progress.watcher("j1")
-    await _sees(watcher, n=1)
+    await sees(watcher, n=1)
     await progress.delete("j1")
     state = await watcher.next()
     assert state is not None
@@ -179,19 +160,19 @@ async def test_what_is_gone_is_told_and_who_comes_later_waits_for_another_life(
     assert await watcher.next() is None
     late = progress.watcher("j1")
     await progress.create("j1", data={"n": 2})
-    await _sees(late, n=2)
+    await sees(late, n=2)
     for one in (late, watcher):
         one.close()
 
 
 async def test_a_watcher_who_was_away_while_its_job_was_deleted_and_made_anew_is_not_left_hanging(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     await progress.create("j1", data={"n": 1})
-    life = int(raw.hget("import_progress:hash:j1", "_l") or 0)
+    life = int(foreign.hget("import_progress:hash:j1", "_l") or 0)
     away, other, keeper = (progress.watcher(job_id) for job_id in ("j1", "j1", "j2"))
-    await _sees(away, n=1)
-    with raw.pipeline() as pipeline:  # As one reading of the socket finds it.
+    await sees(away, n=1)
+    with foreign.pipeline() as pipeline:  # As one reading of the socket finds it.
         pipeline.publish(CHANNEL, json.dumps({"a": 1}))
         pipeline.delete("import_progress:hash:j1")
         pipeline.publish(CHANNEL, json.dumps({"_gone": life}))
@@ -200,7 +181,7 @@ async def test_a_watcher_who_was_away_while_its_job_was_deleted_and_made_anew_is
     while (state := await other.next(10)) is not None and not state.gone:
         pass  # Until the hub has heard of it all.
     late = progress.watcher("j1")
-    await _sees(late, n=2)
+    await sees(late, n=2)
     await progress.update("j1", {"status": "done"})
     while await away.next(5) is not None:
         pass  # It ends, as gone or as done.
@@ -209,26 +190,26 @@ async def test_a_watcher_who_was_away_while_its_job_was_deleted_and_made_anew_is
 
 
 async def test_a_key_of_another_type_keeps_no_other_job_from_being_read(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
-    raw.set("import_progress:hash:j1", "text")
+    foreign.set("import_progress:hash:j1", "text")
     await progress.create("j2")
     odd, watcher = progress.watcher("j1"), progress.watcher("j2")
-    await _sees(watcher, status="queued")
+    await sees(watcher, status="queued")
     for one in (odd, watcher):
         one.close()
 
 
 async def test_closing_the_hub_lets_go_of_everything(
-    progress: ProgressManager, raw: redis.Redis
+    progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     hub = Hub(progress.redis)
     await hub.aclose()  # Nothing was begun.
     watchers = [hub.watch(progress.calls, job_id) for job_id in ("j1", "j2", "j2")]
     assert repr(hub) == "<Hub: 2 jobs, 3 watchers>"
-    await until(lambda: _is_subscribed(raw, "j2"), "the subscription")
+    await until(lambda: is_subscribed(foreign, "j2"), "the subscription")
     await hub.aclose()
-    await until(lambda: _links(raw) == 0, "the connection to go")
+    await until(lambda: _links(foreign) == 0, "the connection to go")
     for watcher in watchers:
         watcher.close()
     assert repr(hub) == "<Hub: 0 jobs, 0 watchers>"

@@ -14,12 +14,12 @@ from redis.asyncio.client import PubSub
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.hub import Hub
 
+from .kit.hubs import is_subscribed, sees
 from .kit.processes import RedisProcess, valkey_binary
 from .kit.proxy import Proxy
 from .kit.waiting import until
-from .test_hub import CHANNEL, _is_subscribed, _sees, raw
 
-__all__ = ["raw"]
+CHANNEL = "import_progress:channel:j1"
 
 
 class _Unruly(PubSub):
@@ -43,14 +43,14 @@ async def test_an_outage_is_one_warning_and_the_watchers_are_served_again(
     progress = ProgressManager(client)
     watcher = progress.watcher("j1")
     await progress.create("j1", data={"n": 1})
-    await _sees(watcher, n=1)
+    await sees(watcher, n=1)
     process.kill()
     await until(lambda: len(caplog.records) > 0, "the warning")
     with pytest.raises(TimeoutError):
         await watcher.next(0.7)  # Some tries, all in vain.
     process.start()
     await progress.create("j1", data={"n": 2})
-    await _sees(watcher, n=2)
+    await sees(watcher, n=2)
     watcher.close()
     await client.aclose()
     process.close()
@@ -61,17 +61,17 @@ async def test_an_outage_is_one_warning_and_the_watchers_are_served_again(
 
 
 async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_survived(
-    server: RedisProcess, raw: redis.Redis, caplog: pytest.LogCaptureFixture
+    server: RedisProcess, foreign: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = Redis.from_url(server.url, decode_responses=True)  # And strict about it.
     progress = ProgressManager(client)
     await progress.create("j1")
     watcher = progress.watcher("j1")
-    await _sees(watcher, status="queued")
-    raw.publish(CHANNEL, b"\xff")
+    await sees(watcher, status="queued")
+    foreign.publish(CHANNEL, b"\xff")
     await until(lambda: len(caplog.records) > 0, "the log line")
     await progress.update("j1", {"n": 1})
-    await _sees(watcher, n=1)
+    await sees(watcher, n=1)
     watcher.close()
     await client.aclose()
     (record,) = caplog.records
@@ -79,12 +79,12 @@ async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_su
 
 
 async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
-    server: RedisProcess, raw: redis.Redis
+    server: RedisProcess, foreign: redis.Redis
 ) -> None:
     client = _UnrulyClient(port=server.port)
     hub = Hub(client)
     hub.watch(ProgressManager(client).calls, "j1")
-    await until(lambda: _is_subscribed(raw, "j1"), "the subscription")
+    await until(lambda: is_subscribed(foreign, "j1"), "the subscription")
     async with asyncio.timeout(10):
         await hub.aclose()
     await client.aclose()
@@ -99,10 +99,10 @@ async def test_a_link_that_says_nothing_is_given_up_though_nobody_reads(
         progress = ProgressManager(client, heartbeat_seconds=3600)
         await progress.create("j1")
         watcher = progress.watcher("j1")
-        await _sees(watcher, status="queued")
+        await sees(watcher, status="queued")
         proxy.blackhole()
         await ProgressManager(direct).update("j1", {"status": "done"})
-        await _sees(watcher, status="done")
+        await sees(watcher, status="done")
         assert "TimeoutError" in caplog.text
         watcher.close()
         await client.aclose()

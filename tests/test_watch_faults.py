@@ -7,7 +7,6 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -22,20 +21,6 @@ from .kit.watching import Watching
 KEY = "import_progress:hash:j1"
 CHANNEL = "import_progress:channel:j1"
 both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
-
-
-@pytest.fixture(params=["async", "sync"])
-async def quick(request: pytest.FixtureRequest, server: RedisProcess) -> AsyncIterator[Any]:
-    """A manager of each kind that reads its watched jobs again all the time."""
-    async with manager_on(request.param, server.url, heartbeat_seconds=0.2) as manager:
-        yield manager
-
-
-@pytest.fixture
-def foreign(server: RedisProcess) -> Iterator[redis.Redis]:
-    """Another program's client."""
-    with redis.Redis(port=server.port) as client:
-        yield client
 
 
 def _reads(foreign: redis.Redis) -> int:

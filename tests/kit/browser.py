@@ -34,12 +34,10 @@ async def launched(binary: str) -> AsyncIterator[Browser]:
         await browser.close()
 
 
-def complaints_of(page: Page) -> list[str]:
-    """Return a list that fills with what goes wrong on `page`: errors, refusals, violations."""
-    found: list[str] = []
+def note_complaints(page: Page, found: list[str]) -> None:
+    """Add to `found` what goes wrong on `page`: errors, refusals, violations of its policy."""
     page.on("pageerror", lambda error: found.append(str(error)))
     page.on(
         "console",
         lambda message: found.append(message.text) if message.type == "error" else None,
     )
-    return found
