@@ -12,7 +12,7 @@ from typing import Any
 from redis.client import PubSub
 from redis.exceptions import RedisError
 
-from .clients import SyncClient, perform_sync
+from .clients import SyncClient, drop_idle_connections_sync, perform_sync
 from .core.calls import clean_owner
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
@@ -113,7 +113,7 @@ class SyncProgressManager:
                             yield dict(state.fields)
             except (ProgressUnavailable, RedisError, OSError):
                 failures += 1
-                self.redis.connection_pool.disconnect(inuse_connections=False)
+                drop_idle_connections_sync(self.redis)
                 time.sleep(backoff_seconds(failures, random.random()))
 
     def _follow(self, pubsub: PubSub, slot: Slot) -> Iterator[State]:
