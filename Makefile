@@ -34,6 +34,12 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
 	while IFS='|' read -r name text; do printf '%-14s%s\n' "$$name" "$$text"; done
 
+ifeq ($(origin PYTHON), command line)
+ifneq ($(wildcard .venv/bin/python),)
+$(info .venv is there already, and PYTHON is for making it: to make it anew, run `make clean` first)
+endif
+endif
+
 # The stamps stand for "installed": newer than pyproject.toml, or it is done again.
 .venv/%.stamp: pyproject.toml | .venv/bin/python
 	@echo "Installing django-import-progress[$*] into .venv (this takes a moment)"
@@ -44,8 +50,8 @@ help: ## Show this list
 	@command -v '$(PYTHON)' >/dev/null || { \
 	    echo "There is no $(PYTHON). Install Python 3.11 or newer, or name one that you have:"; \
 	    echo "  make $(GOAL) PYTHON=python3.12"; exit 1; } >&2
-	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "$(PYTHON) is $$('$(PYTHON)' --version 2>&1), and 3.11 or newer is needed. Name one:"; \
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "$(PYTHON) does not run, or is older than the Python 3.11 that is needed. Name one:"; \
 	    echo "  make $(GOAL) PYTHON=python3.12"; exit 1; } >&2
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu:"; \

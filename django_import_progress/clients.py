@@ -30,10 +30,22 @@ CONNECTIONS = 50
 HEALTH_CHECK_SECONDS = 15
 
 
-def _options(url: str, decode_responses: bool, retries: int) -> dict[str, Any]:
+def is_redis_url(url: object) -> bool:
+    """Tell whether a client can be made from `url`: its scheme, port, path and options."""
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
+        return False
+    try:
+        sync_redis.ConnectionPool.from_url(url).make_connection()  # It connects when it is used.
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _options(url: str, decode_responses: bool, retries: int) -> dict[str, Any]:
+    if not is_redis_url(url):  # The URL is not quoted: it may hold a password.
         raise ValueError(
-            "A Redis URL begins with redis://, rediss:// or unix://, as in redis://localhost:6379/0"
+            "A Redis URL begins with redis://, rediss:// or unix://, as in"
+            " redis://localhost:6379/0; special characters in a password are percent-encoded"
         )
     options = {
         "decode_responses": decode_responses,

@@ -13,7 +13,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from .clients import SCHEMES
+from .clients import is_redis_url
 from .core.calls import MAX_TTL_SECONDS
 from .core.keys import is_clean
 
@@ -42,7 +42,7 @@ def _is_whole_seconds(value: Any) -> bool:
 
 
 def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and value.partition("://")[0] in SCHEMES
+    return is_redis_url(value)
 
 
 def _is_rule(value: Any) -> bool:
@@ -50,7 +50,7 @@ def _is_rule(value: Any) -> bool:
         return callable(value)
     try:
         return callable(import_string(value))
-    except ImportError:
+    except (ImportError, TypeError, ValueError):  # The latter two for a path that begins with dots.
         return False
 
 

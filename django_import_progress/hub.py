@@ -31,11 +31,12 @@ watchers are served on all the same."""
 class Watcher:
     """One who watches one job. Made by `Hub.watch`; must be closed."""
 
-    __slots__ = ("_hub", "_seen", "_slot", "_waiter", "closed")
+    __slots__ = ("_hub", "_joined", "_seen", "_slot", "_waiter", "closed")
 
     def __init__(self, hub: Hub, slot: Slot) -> None:
         self._hub = hub
         self._slot = slot
+        self._joined = slot.asked
         self._seen: State | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
@@ -51,13 +52,16 @@ class Watcher:
         if self._seen is not None and self._seen.ended:
             return None
         async with asyncio.timeout(timeout_seconds):
-            while not self.closed and self._slot.view.state is self._seen:
+            while not self.closed and not self._has_news():
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
         if self.closed:
             return None
         self._seen = self._slot.view.state
         return self._seen
+
+    def _has_news(self) -> bool:
+        return self._slot.answered >= self._joined and self._slot.view.state is not self._seen
 
     def wake(self) -> None:
         """Let `next` look again."""
@@ -103,6 +107,11 @@ class Hub:
         if slot is None:
             slot = self._slots[channel] = Slot(calls, job_id)
             self._changed(channel)
+        else:
+            # Something may be stored that nobody was told of: what is known may be old.
+            slot.asked += 1
+            if self._link is not None:
+                self._link.ask_to_read(slot)
         watcher = Watcher(self, slot)
         slot.watchers.add(watcher)
         if self._task is None or self._task.done():
@@ -117,8 +126,12 @@ class Hub:
             self._changed(slot.channel)
 
     async def aclose(self) -> None:
-        """End the watching and let go of the connection. Who watches on gets nothing more."""
+        """End the watching and let go of the connection. Who watches on is told that it is over."""
+        slots = tuple(self._slots.values())
         self._slots.clear()
+        for slot in slots:
+            for watcher in tuple(slot.watchers):
+                watcher.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

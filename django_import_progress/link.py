@@ -52,6 +52,11 @@ class Link:
         self._changed.add(channel)
         self._has_changed.set()
 
+    def ask_to_read(self, slot: Slot, *, heartbeat: bool = False) -> None:
+        """Have a job read soon; at a heartbeat it counts if it is absent."""
+        self._to_read[slot] = self._to_read.get(slot, False) or heartbeat
+        self._has_to_read.set()
+
     async def run(self) -> None:
         """Serve until nobody watches.
 
@@ -82,7 +87,7 @@ class Link:
             for channel in wanted & self._subscribed & self._slots.keys():
                 # Left by its last watcher and taken up anew before we came to unsubscribe: no
                 # confirmation will come.
-                self._ask_to_read(self._slots[channel])
+                self.ask_to_read(self._slots[channel])
             self._subscribed = (self._subscribed | wanted) - (channels - wanted)
             await self._wait_or_ping()
 
@@ -121,11 +126,11 @@ class Link:
             # The first one, or another after redis-py has mended a broken link by itself: what
             # was told in between is lost.
             self.confirmed = True
-            self._ask_to_read(slot)
+            self.ask_to_read(slot)
         elif kind == "message":
             changed = slot.hear(message["data"])
             if slot.view.unsure:
-                self._ask_to_read(slot)
+                self.ask_to_read(slot)
             if changed:
                 self._tell(slot)
             return changed
@@ -140,10 +145,6 @@ class Link:
         for watcher in tuple(slot.watchers):
             watcher.wake()
 
-    def _ask_to_read(self, slot: Slot, *, heartbeat: bool = False) -> None:
-        self._to_read[slot] = self._to_read.get(slot, False) or heartbeat
-        self._has_to_read.set()
-
     async def _read(self) -> None:
         while True:
             await self._has_to_read.wait()
@@ -151,17 +152,19 @@ class Link:
             asked, self._to_read = self._to_read, {}
             for chunk in _chunks(asked):
                 marks = [slot.view.mark for slot in chunk]
+                joined = [slot.asked for slot in chunk]
                 gets = [slot.calls.get(slot.view.job_id) for slot in chunk]
                 answers = await read_all(self._redis, gets, seconds=READ_SECONDS)
-                for slot, mark, stored in zip(chunk, marks, answers, strict=True):
-                    if slot.view.read(stored, mark=mark, heartbeat=asked[slot]):
+                for slot, mark, served, stored in zip(chunk, marks, joined, answers, strict=True):
+                    waited, slot.answered = slot.answered < served, served
+                    if slot.view.read(stored, mark=mark, heartbeat=asked[slot]) or waited:
                         self._tell(slot)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
             for slot in self._slots.values():
-                self._ask_to_read(slot, heartbeat=True)
+                self.ask_to_read(slot, heartbeat=True)
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:

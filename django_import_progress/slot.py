@@ -17,11 +17,14 @@ class Wakeable(Protocol):
     def wake(self) -> None:
         """Look again."""
 
+    def close(self) -> None:
+        """Wait no more."""
+
 
 class Slot:
     """What is held of one watched job, and who watches it."""
 
-    __slots__ = ("calls", "channel", "junk_logged", "view", "watchers")
+    __slots__ = ("answered", "asked", "calls", "channel", "junk_logged", "view", "watchers")
 
     def __init__(self, calls: Calls, job_id: str) -> None:
         self.calls = calls
@@ -29,6 +32,10 @@ class Slot:
         self.view = JobView(job_id)
         self.watchers: set[Wakeable] = set()
         self.junk_logged = False
+        self.asked = 0
+        """How often somebody joined who must be shown what a read has confirmed since."""
+        self.answered = 0
+        """How many of them a read has served."""
 
     def hear(self, payload: bytes | str) -> bool:
         """Take a message of the job's channel; whether watchers see a change."""

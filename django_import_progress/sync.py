@@ -111,7 +111,7 @@ class SyncProgressManager:
                         failures = 0
                         if not state.gone:
                             yield dict(state.fields)
-            except (ProgressUnavailable, RedisError, OSError):
+            except (ProgressUnavailable, RedisError, OSError, UnicodeDecodeError):
                 failures += 1
                 drop_idle_connections_sync(self.redis)
                 time.sleep(backoff_seconds(failures, random.random()))

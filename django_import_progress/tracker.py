@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, Callable, Iterable, Sized
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from django.core.exceptions import ValidationError
-from django.utils.translation import gettext
-
-from .conf import settings
 from .connections import get_impatient_manager
 from .core.calls import clean_owner
 from .core.errors import InvalidProgress
 from .core.keys import JobId, clean_job_id
 from .core.pacing import Rate, eta_seconds
 from .core.snapshot import KNOWN, TERMINAL, TRACKED, Fields
+from .counted import Counted
+from .endings import ending_of
 from .sync import SyncProgressManager
 from .verbs import now_text, plain
-from .writer import Writer
-
-logger = logging.getLogger("django_import_progress")
+from .writer import INTERVAL_SECONDS, LAST_SECONDS, Writer
 
 T = TypeVar("T")
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
 BEGIN_SECONDS = 2.0
 """How long entering waits until the job stands in Redis, before the import begins without it."""
-MESSAGE_LENGTH = 2000
-"""How much of an exception's message is shown, in characters."""
+END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
+"""How long leaving waits at most, for the end to stand in Redis."""
 
 
 class ImportTracker:
@@ -59,7 +57,7 @@ class ImportTracker:
     Raises:
         InvalidJobId: `job_id` cannot be one.
         InvalidProgress: another argument cannot be what it should.
-        TypeError: `manager` is of the asynchronous kind.
+        TypeError: `manager` is of the asynchronous kind, or `expose` is no exception class.
     """
 
     def __init__(
@@ -85,7 +83,9 @@ class ImportTracker:
         self._counters: dict[str, int] = {}
         self._fields = plain({"stage": stage})
         self._end: Fields = {}
-        self._expose = expose
+        self._expose = tuple(expose) if isinstance(expose, tuple | list) else (expose,)
+        if not all(isinstance(kind, type) for kind in self._expose):
+            raise TypeError(f"expose is {expose!r}: pass an exception class, or a tuple of them")
         self._rate = Rate(time.monotonic(), 0)
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
@@ -113,7 +113,9 @@ class ImportTracker:
             iterable: rows, for `for`; or of an asynchronous iterable, for `async for`.
         """
         if isinstance(iterable, Sized) and not self._total_is_given:
-            self._total = (self._total or 0) + len(iterable)
+            # Something that is lazy can claim to have a length, and have none.
+            with suppress(TypeError, OverflowError):
+                self._total = (self._total or 0) + len(iterable)
         return Counted(self, iterable, None)
 
     def batches(self, iterable: Iterable[T] | AsyncIterable[T]) -> Counted[T]:
@@ -125,15 +127,21 @@ class ImportTracker:
         return Counted(self, iterable, cast(Callable[[T], int], len))
 
     def advance(self, n: int = 1) -> None:
-        """Count `n` rows by hand."""
-        self.processed += n
+        """Count `n` rows by hand.
+
+        Raises:
+            InvalidProgress: `n` is not a whole number.
+        """
+        self.processed += _checked_count(n)
 
     def count(self, name: str, n: int = 1) -> None:
         """Add `n` to a counter of your own: a field of the snapshot that begins at 0.
 
         Raises:
-            InvalidProgress: the name is a known field's, or cannot be a field's.
+            InvalidProgress: the name is a known field's, or cannot be a field's; or `n` is not a
+                whole number.
         """
+        n = _checked_count(n)
         try:
             self._counters[name] += n
         except KeyError:
@@ -162,13 +170,12 @@ class ImportTracker:
         self._fields = plain({**self._fields, **fields})
 
     def __enter__(self) -> ImportTracker:
-        if self._writer is not None:
-            raise RuntimeError("A tracker tracks one attempt: call track_import for another")
-        self._rate = Rate(time.monotonic(), self.processed)
-        self._fields["started_at"] = now_text()
-        self._writer = Writer(self._manager, self.job_id, self._owner, self._sample)
-        self._writer.start()
-        self._writer.began.wait(BEGIN_SECONDS)
+        writer = self._start()
+        try:
+            writer.began.wait(BEGIN_SECONDS)
+        except BaseException as error:  # A signal's: the `with` will not be left, as not entered.
+            self._finish(error)
+            raise
         return self
 
     def __exit__(
@@ -177,12 +184,17 @@ class ImportTracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._writer is not None
-        self._end = self._ending(error)
-        self._writer.finish()
+        self._finish(error).ended.wait(END_SECONDS)
 
     async def __aenter__(self) -> ImportTracker:
-        return await asyncio.to_thread(self.__enter__)
+        changed = asyncio.Event()
+        writer = self._start(partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set))
+        try:
+            await _wait(writer.began, changed, BEGIN_SECONDS)
+        except BaseException as error:
+            self._finish(error)
+            raise
+        return self
 
     async def __aexit__(
         self,
@@ -190,7 +202,28 @@ class ImportTracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self.__exit__, kind, error, trace)
+        changed = asyncio.Event()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
+        await _wait(self._finish(error, wake).ended, changed, END_SECONDS)
+
+    def _start(self, on_change: Callable[[], object] | None = None) -> Writer:
+        if self._writer is not None:
+            raise RuntimeError("A tracker tracks one attempt: call track_import for another")
+        self._rate = Rate(time.monotonic(), self.processed)
+        self._fields["started_at"] = now_text()
+        self._writer = Writer(self._manager, self.job_id, self._owner, self._sample)
+        self._writer.on_change = on_change or self._writer.on_change
+        self._writer.start()
+        return self._writer
+
+    def _finish(
+        self, error: BaseException | None, on_change: Callable[[], object] | None = None
+    ) -> Writer:
+        assert self._writer is not None
+        self._writer.on_change = on_change or self._writer.on_change
+        self._end = ending_of(self.job_id, error, self._expose)
+        self._writer.stop()
+        return self._writer
 
     def _sample(self) -> Fields:
         """Return the fields as they are now. Called in the writer's thread."""
@@ -209,70 +242,20 @@ class ImportTracker:
             **end,
         }
 
-    def _ending(self, error: BaseException | None) -> Fields:
-        if error is None:
-            return {"status": "done"}
-        if not isinstance(error, Exception):
-            return {"status": "cancelled"}  # SystemExit, KeyboardInterrupt, CancelledError.
-        return {"status": "failed", "error_message": self._message(error)}
 
-    def _message(self, error: Exception) -> str:
-        """Return what the end user may read of an error; the log has the rest."""
-        if isinstance(error, ValidationError):
-            message = " ".join(map(str, error.messages))
-        elif isinstance(error, self._expose):
-            message = str(error)
-        else:
-            logger.error("Import %s failed", self.job_id, exc_info=error)
-            message = str(error) if settings.debug else ""
-        message = message or gettext(
-            "The import failed. Please give this number when you ask for help: %(job_id)s"
-        ) % {"job_id": self.job_id}
-        # What cannot be encoded must not keep the end from being told.
-        return message[:MESSAGE_LENGTH].encode("utf-8", "replace").decode()
+async def _wait(event: threading.Event, changed: asyncio.Event, seconds: float) -> None:
+    """Wait for a thread's event without one: asyncio's threads may all be taken."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not event.is_set():
+                await changed.wait()
+                changed.clear()
 
 
-class Counted(Generic[T]):
-    """What `rows` and `batches` give: to be iterated once, with `for` or `async for`."""
-
-    __slots__ = ("_job", "_size", "_source")
-
-    def __init__(
-        self,
-        job: ImportTracker,
-        source: Iterable[T] | AsyncIterable[T],
-        size: Callable[[T], int] | None,
-    ) -> None:
-        self._job = job
-        self._source = source
-        self._size = size
-        """How many rows an item is; None: one."""
-
-    def __iter__(self) -> Iterator[T]:
-        job, size = self._job, self._size
-        if not isinstance(self._source, Iterable):
-            raise TypeError("This is asynchronous: iterate with `async for`")
-        if size is None:
-            for item in self._source:
-                yield item
-                job.processed += 1
-        else:
-            for item in self._source:
-                rows = size(item)  # Before the body, which may empty it.
-                yield item
-                job.processed += rows
-
-    async def __aiter__(self) -> AsyncIterator[T]:
-        job, size, source = self._job, self._size, self._source
-        async for item in source if isinstance(source, AsyncIterable) else _in_turn(source):
-            rows = 1 if size is None else size(item)
-            yield item
-            job.processed += rows
-
-
-async def _in_turn(source: Iterable[T]) -> AsyncIterator[T]:
-    for item in source:
-        yield item
+def _checked_count(n: object) -> int:
+    if isinstance(n, int):
+        return n
+    raise InvalidProgress(f"{n!r} is no count: pass a whole number")
 
 
 def _checked_rows(name: str, rows: object) -> int | None:

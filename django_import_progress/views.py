@@ -20,7 +20,7 @@ from .connections import get_progress_manager
 from .core import sse
 from .core.errors import ProgressUnavailable
 from .core.snapshot import Stored, to_json
-from .core.view import ended_with, state_of
+from .core.view import ended_with, names_an_end, state_of
 from .manager import ProgressManager
 from .streams import POLL_MILLISECONDS, EventStream, retry
 
@@ -97,8 +97,7 @@ async def stream(request: HttpRequest, manager: ProgressManager, grant: Grant) -
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    last_event_id = request.headers.get("Last-Event-ID", "")
-    if last_event_id.endswith("-end") and ended_with(last_event_id, await _stored(manager, grant)):
+    if await _has_ended(request.headers.get("Last-Event-ID", ""), manager, grant):
         # The one answer after which an EventSource does not come back.
         return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
     if not hasattr(request, "scope"):
@@ -112,6 +111,15 @@ async def stream(request: HttpRequest, manager: ProgressManager, grant: Grant) -
             )
         )
     )
+
+
+async def _has_ended(last_event_id: str, manager: ProgressManager, grant: Grant) -> bool:
+    if not names_an_end(last_event_id):
+        return False
+    try:
+        return ended_with(last_event_id, await _stored(manager, grant))
+    except ProgressUnavailable:
+        return False  # By ticket a stream opens, and waits until Redis is back.
 
 
 async def _single_answer(manager: ProgressManager, grant: Grant) -> bytes:

@@ -7,12 +7,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from .clients import perform_sync
 from .core.calls import Attempt
-from .core.errors import ProgressError, ProgressUnavailable
+from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from .core.pacing import backoff_seconds
-from .core.snapshot import RATES, Fields
+from .core.snapshot import KNOWN, RATES, TRACKED, Fields, is_terminal
 from .sync import SyncProgressManager
 from .verbs import now_text
 
@@ -47,6 +48,10 @@ class Writer(threading.Thread):
         super().__init__(name=f"import-progress-{job_id}", daemon=True)
         self.began = threading.Event()
         """Set when the attempt stands in Redis."""
+        self.ended = threading.Event()
+        """Set when nothing more will be written."""
+        self.on_change: Callable[[], object] = lambda: None
+        """Called, in this thread, when one of the two was set."""
         self._manager = manager
         self._job_id = job_id
         self._owner = owner
@@ -56,16 +61,21 @@ class Writer(threading.Thread):
         self._written: Fields = {}
         self._failing = False
 
-    def finish(self) -> None:
-        """Have the last state written, and wait for it, within bounds."""
+    def stop(self) -> None:
+        """Have the last state written, and end; wait for `ended` if it matters."""
         self._stopping.set()
-        self.join(LAST_SECONDS + 2 * INTERVAL_SECONDS)
 
     def run(self) -> None:
-        """Write until `finish` is called, and then once more."""
-        self._try_to_write()
-        while not self._stopping.wait(INTERVAL_SECONDS):
+        """Write until `stop` is called, and then once more."""
+        try:
             self._try_to_write()
+            while not self._stopping.wait(INTERVAL_SECONDS):
+                self._try_to_write()
+            self._write_the_last()
+        finally:
+            self._note(self.ended)
+
+    def _write_the_last(self) -> None:
         deadline, failures = time.monotonic() + LAST_SECONDS, 0
         while not self._try_to_write():
             failures += 1
@@ -74,6 +84,11 @@ class Writer(threading.Thread):
                 logger.error("The end of import %s could not be told", self._job_id)
                 return
             time.sleep(pause)
+
+    def _note(self, event: threading.Event) -> None:
+        event.set()
+        with suppress(RuntimeError):  # The event loop that waited has been closed.
+            self.on_change()
 
     def _try_to_write(self) -> bool:
         """Write what changed; False where that must be tried again."""
@@ -100,30 +115,42 @@ class Writer(threading.Thread):
 
     def _write_changes(self) -> None:
         if self._attempt is None:
-            self._begin()
+            self._attempt = self._begin()
         fields = self._sample()
-        if _steady(fields) != self._written:
-            self._write(fields)
-            self._written = _steady(fields)
-
-    def _begin(self) -> None:
-        fields = self._sample()
-        call = self._manager.calls.begin(self._job_id, self._owner, fields, now_text())
-        self._attempt = perform_sync(self._manager.redis, call)
+        if _steady(fields) == self._written:
+            return
+        try:
+            self._write(self._attempt, fields)
+        except InvalidProgress:
+            if not is_terminal(fields):
+                raise
+            # What the user added is too large, or has no JSON. The end must be told all the same.
+            self._write(self._attempt, _own(fields))
         self._written = _steady(fields)
-        self.began.set()
 
-    def _write(self, fields: Fields) -> None:
-        assert self._attempt is not None
-        if not self._perform(fields, self._attempt.number, anew=False):
+    def _begin(self) -> Attempt:
+        # An end comes after a beginning, though Redis was away all the time in between.
+        fields = {**_own(self._sample()), "status": "importing", "error_message": None}
+        call = self._manager.calls.begin(self._job_id, self._owner, fields, now_text())
+        attempt = perform_sync(self._manager.redis, call)
+        self._written = _steady(fields)
+        self._note(self.began)
+        return attempt
+
+    def _write(self, attempt: Attempt, fields: Fields) -> None:
+        if not self._perform(attempt, fields, anew=False):
             # Redis was emptied, or the job has expired or was deleted: the whole of it, anew.
-            whole = {**self._attempt.base, **fields}
-            self._perform(whole, self._attempt.number, anew=True)
+            self._perform(attempt, {**attempt.base, **fields}, anew=True)
 
-    def _perform(self, fields: Fields, attempt: int, *, anew: bool) -> bool:
-        data, calls = {**fields, "attempt": attempt}, self._manager.calls
-        call = calls.write(self._job_id, attempt, self._owner, data, now_text(), anew=anew)
+    def _perform(self, attempt: Attempt, fields: Fields, *, anew: bool) -> bool:
+        data = {**fields, "attempt": attempt.number}
+        call = self._manager.calls.write(self._job_id, attempt, data, now_text(), anew=anew)
         return perform_sync(self._manager.redis, call)
+
+
+def _own(fields: Fields) -> Fields:
+    """Leave out what the user added."""
+    return {name: value for name, value in fields.items() if name in KNOWN | TRACKED}
 
 
 def _steady(fields: Fields) -> Fields:

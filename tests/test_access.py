@@ -62,6 +62,8 @@ def test_no_ticket_for_what_is_no_job_id() -> None:
         (AnonymousUser(), "None", False),
         (Nobody(), "None", False),
         (User(), "None", False),
+        (SimpleNamespace(pk=7, is_authenticated=True), "7", True),
+        (SimpleNamespace(pk=7, is_authenticated=True), "8", False),
     ],
 )
 def test_owner_or_staff(user: Any, owner: str | None, allowed: bool) -> None:

@@ -140,3 +140,32 @@ async def test_a_refused_stream_is_tried_again(
     )
     assert len(complaints) == len(refusals)
     complaints.clear()
+
+
+@pytest.mark.parametrize("status", ["constructor", "__proto__", "gone"])
+async def test_any_word_may_be_a_status(
+    page: Page, live: AsgiServer, jobs: SyncProgressManager, status: str
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live, job_id)
+    shown = page.locator("[data-show=status]")
+    jobs.update(job_id, {"status": status, "processed_rows": 1})
+    await expect(page.locator("[data-show=rows]")).to_have_text("1 rows")
+    await expect(shown).to_have_text("No longer available" if status == "gone" else status)
+    jobs.update(job_id, {"status": "done"})
+    await expect(shown).to_have_text("Done")
+
+
+async def test_a_template_may_leave_parts_out(
+    page: Page, live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    await opened(page, live, job_id)
+    await page.evaluate(LISTEN)
+    await page.evaluate(
+        "document.querySelectorAll('progress, script[type=\"application/json\"]')"
+        ".forEach((part) => part.remove())"
+    )
+    jobs.update(job_id, {"status": "done", "processed_rows": 4})
+    await expect(page.locator("[data-show=rows]")).to_have_text("4 / 4")
+    assert (await page.evaluate("window.heard"))[-1] == ["end", "done", "import-progress"]

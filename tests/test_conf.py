@@ -64,6 +64,10 @@ def test_no_mapping_at_all(settings: Any) -> None:
     [
         ("REDIS_URL", "http://user:secret@localhost"),
         ("REDIS_URL", None),
+        ("REDIS_URL", "redis://u:secret#x@localhost"),
+        ("REDIS_URL", "redis://localhost:port/0"),
+        ("REDIS_URL", "redis://localhost/0?socket_timeout=secret"),
+        ("REDIS_URL", "redis://localhost/0?nonsense=1"),
         ("NAMESPACE", ""),
         ("NAMESPACE", "a b"),
         ("TTL_SECONDS", 0),
@@ -71,6 +75,7 @@ def test_no_mapping_at_all(settings: Any) -> None:
         ("TTL_SECONDS", 1.5),
         ("AUTHORIZE", "nowhere.at_all"),
         ("AUTHORIZE", "nodots"),
+        ("AUTHORIZE", ".rules.mine"),
         ("AUTHORIZE", None),
         ("HEARTBEAT_SECONDS", -1),
         ("HEARTBEAT_SECONDS", float("inf")),

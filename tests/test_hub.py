@@ -225,3 +225,36 @@ def test_closing_a_watcher_after_its_loop_is_nothing(server: RedisProcess) -> No
         return watcher
 
     asyncio.run(begin()).close()
+
+
+async def test_who_joins_a_watched_job_is_shown_what_is_stored(
+    progress: ProgressManager, foreign: redis.Redis
+) -> None:
+    await progress.create("j1", data={"n": 1})
+    first = progress.watcher("j1")
+    await sees(first, n=1)
+    await progress.set_progress("j1", {"n": 2})  # Nobody is told.
+    second = progress.watcher("j1")
+    state = await second.next()
+    assert state is not None
+    assert state.fields["n"] == 2
+    await progress.update("j1", {"status": "done"})
+    await sees(first, status="done")
+    await progress.set_progress("j1", {"status": "importing"})  # It begins anew.
+    third = progress.watcher("j1")
+    state = await third.next()
+    assert state is not None
+    assert state.fields["status"] == "importing"
+    for watcher in (first, second, third):
+        watcher.close()
+
+
+async def test_closing_a_hub_tells_those_who_wait(progress: ProgressManager) -> None:
+    watcher = progress.watcher("j1")
+    waiting = asyncio.create_task(watcher.next())
+    await asyncio.sleep(0)
+    hub = progress._hub
+    assert hub is not None
+    await hub.aclose()
+    async with asyncio.timeout(10):
+        assert await waiting is None

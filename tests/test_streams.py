@@ -148,3 +148,25 @@ def test_a_response_that_is_never_sent_leaves_no_watcher_behind() -> None:
 
 async def test_there_is_nothing_to_release_outside_of_djangos_handler() -> None:
     await release_request()
+
+
+def test_a_reconnect_after_gone_is_answered_once_the_job_is_back(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"
+    with open_stream(url) as (_, events):
+        gone_id = f"{next(events).id}-gone"
+    with open_stream(url, last_event_id=gone_id) as (response, events):
+        assert (response.status_code, next(events).json["status"]) == (200, "queued")
+    jobs.delete(job_id)
+    assert httpx.get(url, headers={"Last-Event-ID": gone_id}).status_code == 204
+
+
+def test_a_stream_by_ticket_opens_without_redis_whatever_the_last_event_id(
+    live: AsgiServer, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    url = f"{live.url}/progress/jobs/{make_ticket('a')}/stream/"
+    with open_stream(url, last_event_id="1-1-0-end") as (response, _):
+        assert response.status_code == 200

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import (
     InvalidJobId,
@@ -54,6 +55,15 @@ def test_a_row_counts_once_its_body_is_through(jobs: SyncProgressManager) -> Non
             if row == "e":
                 break
     assert (state(jobs)["processed_rows"], state(jobs)["total_rows"]) == (4, 9)
+
+
+@pytest.mark.parametrize(
+    "rows", [SimpleLazyObject(lambda: iter("abc")), range(10**20)], ids=["lazy", "endless"]
+)
+def test_a_length_that_cannot_be_told_is_no_total(rows: Any) -> None:
+    with track_import(JOB) as job:
+        assert next(iter(job.rows(rows))) in ("a", 0)
+        assert job.total is None
 
 
 def test_rows_are_streamed() -> None:

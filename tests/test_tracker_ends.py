@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
 from django.core.exceptions import ValidationError
 
 from django_import_progress import (
+    InvalidProgress,
     SyncProgressManager,
+    get_sync_progress_manager,
     track_import,
 )
 
@@ -156,3 +161,120 @@ def test_a_fault_of_the_writer_itself_is_logged_and_harms_nobody(
         job._counters = counters
     assert caplog.records[0].exc_info is not None
     assert state(jobs)["status"] == "done"
+
+
+def test_the_end_is_told_though_what_was_added_is_too_large(jobs: SyncProgressManager) -> None:
+    with track_import(JOB) as job:
+        job.set(note="x" * 65_400)  # It would fit alone.
+        job.advance(3)
+    assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 3)
+    assert "note" not in state(jobs)
+
+
+def test_the_end_is_told_though_the_job_was_large_before(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB, data={"note": "x" * 65_480})
+    with track_import(JOB) as job:
+        job.advance(3)
+    assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 3)
+
+
+@pytest.mark.parametrize("n", [1e308, float("inf"), "1", None])
+def test_only_whole_numbers_are_counted(n: Any) -> None:
+    with track_import(JOB) as job:
+        for count in (job.advance, lambda n: job.count("created", n)):
+            with pytest.raises(InvalidProgress, match="whole number"):
+                count(n)
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "error", [UnreadableError(), ValidationError("%(x)s is wrong", params={"y": 1})]
+)
+def test_an_exception_whose_message_cannot_be_read_goes_on_unchanged(
+    jobs: SyncProgressManager, error: Exception
+) -> None:
+    with pytest.raises(type(error)) as raised, track_import(JOB, expose=[UnreadableError]):  # type: ignore[arg-type]
+        raise error
+    assert raised.value is error
+    assert state(jobs)["error_message"].startswith("The import failed.")
+
+
+def test_expose_takes_exception_classes() -> None:
+    with pytest.raises(TypeError, match="exception class"):
+        track_import(JOB, expose="ValueError")  # type: ignore[arg-type]
+
+
+def test_what_was_given_to_the_job_outlives_an_emptied_redis(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB, owner=5, ttl_seconds=7777)
+    with track_import(JOB, owner=6) as job:  # Another one's job stays theirs.
+        jobs.redis.flushall()
+        job.advance()
+    assert [found["job_id"] for found in jobs.jobs(owner=5)] == [JOB]
+    assert jobs.jobs(owner=6) == []
+    assert 7000 < int(jobs.redis.ttl(f"import_progress:hash:{JOB}")) <= 7777
+
+
+class StoppedError(BaseException):
+    pass
+
+
+def left_by_a_signal() -> None:
+    """Enter while Redis does not answer, and be interrupted meanwhile."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise StoppedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(StoppedError), track_import(JOB):
+            pytest.fail("It was entered.")  # pragma: no cover
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+async def left_by_a_cancellation() -> None:
+    async def run() -> None:
+        async with track_import(JOB):
+            pytest.fail("It was entered.")  # pragma: no cover
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(run(), 0.3)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
+    settings: Any, valkey_server: RedisProcess, asynchronous: bool
+) -> None:
+    frozen = RedisProcess(valkey_server.binary).start()
+    settings.IMPORT_PROGRESS = {"REDIS_URL": frozen.url}
+    threads = set(threading.enumerate())
+    try:
+        frozen.signal(signal.SIGSTOP)
+        if asynchronous:
+            asyncio.run(left_by_a_cancellation())
+        else:
+            left_by_a_signal()
+        frozen.signal(signal.SIGCONT)
+        wait_for(lambda: set(threading.enumerate()) <= threads, "the writer to end")
+        manager = get_sync_progress_manager()
+        assert state(manager)["status"] == "cancelled"
+    finally:
+        frozen.close()
+
+
+async def test_asyncios_own_threads_are_not_needed(jobs: SyncProgressManager) -> None:
+    loop = asyncio.get_running_loop()
+    release = threading.Event()
+    executor = ThreadPoolExecutor(1)
+    loop.set_default_executor(executor)
+    taken = loop.run_in_executor(None, release.wait)
+    async with asyncio.timeout(10), track_import(JOB) as job:
+        job.advance()
+    release.set()
+    await taken
+    assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 1)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import redis
 
+from django_import_progress import SyncProgressManager
+
 from .kit.managers import manager_on
 from .kit.processes import RedisProcess, valkey_binary
 from .kit.proxy import Proxy
@@ -168,3 +170,15 @@ async def test_200_rounds_of_publishing_while_somebody_subscribes_lose_nothing(
                     await asyncio.sleep(moments.uniform(0, 0.004))
                     await writer.update(job_id, {"status": "done"})
                     assert (await late.ends())[-1]["status"] == "done"
+
+
+def test_a_strict_clients_watch_goes_through_what_it_cannot_decode(server: RedisProcess) -> None:
+    with redis.Redis(port=server.port, decode_responses=True) as strict:
+        manager = SyncProgressManager(strict)
+        manager.create("j1")
+        seen = manager.watch("j1")
+        assert next(seen)["status"] == "queued"
+        with redis.Redis(port=server.port) as foreign:
+            foreign.publish(CHANNEL, b"\xff\xfe")
+        manager.update("j1", {"status": "done"})
+        assert [snapshot["status"] for snapshot in seen] == ["done"]

@@ -23,6 +23,7 @@ from .snapshot import (
     decode,
     encode,
     join_json,
+    loads,
 )
 
 T = TypeVar("T")
@@ -58,6 +59,10 @@ class Attempt:
     number: int
     base: Fields
     """The snapshot as the attempt found it, its own first fields included."""
+    owner: str | None
+    """The job's, which may have had one before."""
+    ttl_seconds: int | None
+    """The job's own time to live, where it was given one."""
 
 
 NOBODY = ""
@@ -174,18 +179,19 @@ class Calls:
     def write(
         self,
         job_id: str,
-        attempt: int,
-        owner: str | None,
+        attempt: Attempt,
         data: Mapping[str, Any],
         now: str,
         *,
         anew: bool,
     ) -> Call[bool]:
         """Tell how far the worker is; False where the job is gone and `anew` is not set."""
+        keys = self._entry_keys(job_id, attempt.owner)
         added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
-        args = [*self._ttls(None), *self._entry_args(job_id, owner), MAX_BYTES, int(anew)]
-        args += [attempt, added, *self._fields(data, now)]
-        return _evalsha(scripts.WRITE, self._entry_keys(job_id, owner), args, _parse_written)
+        args = self._ttls(attempt.ttl_seconds if anew else None)
+        args += [*self._entry_args(job_id, attempt.owner), MAX_BYTES, int(anew)]
+        args += [attempt.number, added, *self._fields(data, now)]
+        return _evalsha(scripts.WRITE, keys, args, _parse_written)
 
     def _fields(self, data: Mapping[str, Any], now: str) -> list[str]:
         given = {name: data[name] for name in checked_mapping(data) if name != "updated_at"}
@@ -247,7 +253,9 @@ def _parse_fields(reply: Reply) -> Fields:
 
 
 def _parse_attempt(reply: Reply) -> Attempt:
-    return Attempt(number=reply[1], base=_fields_of(reply[2:]))
+    number, owner, ttl_seconds = (loads(text) for text in reply[1])
+    base = _fields_of(reply[2:])
+    return Attempt(number=number, base=base, owner=owner, ttl_seconds=ttl_seconds)
 
 
 def _parse_written(reply: Reply) -> bool:

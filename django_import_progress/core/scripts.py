@@ -74,12 +74,17 @@ local function set(job, name, value)
   job.changed[#job.changed + 1] = name
 end
 
-local function drop(key, job, name)
-  if job.values[name] == nil then return end
-  redis.call('HDEL', key, name)
-  job.values[name] = nil
-  for i = #job.names, 1, -1 do
-    if job.names[i] == name then table.remove(job.names, i) end
+-- Removes the fields that are keys of `gone`, from the hash as well.
+local function drop(key, job, gone)
+  local kept, dropped = {}, {}
+  for _, name in ipairs(job.names) do
+    local list = gone[name] and dropped or kept
+    list[#list + 1] = name
+  end
+  job.names = kept
+  for _, name in ipairs(dropped) do job.values[name] = nil end
+  for i = 1, #dropped, 1000 do
+    redis.call('HDEL', key, unpack(dropped, i, math.min(i + 999, #dropped)))
   end
 end
 
@@ -245,8 +250,9 @@ BEGIN = _script("""
 -- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
 -- '', length and seconds of the index, fields.
 local job = load(KEYS[1])
-for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do drop(KEYS[1], job, name) end
-drop(KEYS[1], job, '_n')
+local gone = {_n = true}
+for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do gone[name] = true end
+drop(KEYS[1], job, gone)
 if ARGV[5] ~= '' and not job.values['_o'] then set(job, '_o', ARGV[5]) end
 local attempt = string.format('%d', (tonumber(job.values['_a'] or '0') or 0) + 1)
 set(job, '_a', attempt)
@@ -255,7 +261,7 @@ set(job, 'attempt', attempt)
 save(KEYS[1], job, ARGV[1], ARGV[2])
 enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
 tell(ARGV[3], job, (join(job)))
-return answer(job, tonumber(attempt))
+return answer(job, {attempt, job.values['_o'] or 'null', job.values['_t'] or 'null'})
 """)
 
 WRITE = _script("""
@@ -269,7 +275,8 @@ set(job, '_a', ARGV[10])
 set(job, '_n', ARGV[11])
 set_fields(job, 12)
 local text, bytes = join(job)
-if bytes > tonumber(ARGV[8]) then return {3, bytes} end
+-- The end is told whatever had been stored before.
+if bytes > tonumber(ARGV[8]) and not TERMINAL[job.values['status']] then return {3, bytes} end
 save(KEYS[1], job, ARGV[1], ARGV[2])
 if not job.there then enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7]) end
 tell(ARGV[3], job, text)

@@ -137,11 +137,16 @@ def _finite(text: str) -> float:
 def loads(text: str | bytes) -> Any:
     """Parse strict JSON (RFC 8259): unlike `json.loads`, no NaN and no Infinity.
 
+    An escaped lone surrogate, which UTF-8 cannot carry any further, becomes a question mark.
+
     Raises:
         ValueError: it is not JSON, or deeper or longer than Python parses.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if "\\ud" in as_text(text).lower():
+            value = json.loads(_dumps(value).encode("utf-8", "replace"))
+        return value
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -213,8 +218,5 @@ def represent(job_id: str, fields: Mapping[str, Any], *, stalled: bool, cancelli
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
-    """Return strict, compact UTF-8 JSON on one line.
-
-    A lone surrogate, which only a foreign publisher can have sent, becomes a question mark.
-    """
-    return _dumps(value).encode("utf-8", "replace")
+    """Return strict, compact UTF-8 JSON on one line."""
+    return _dumps(value).encode()

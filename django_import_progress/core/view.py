@@ -55,8 +55,9 @@ class State:
 
     @property
     def event_id(self) -> str:
-        """The opaque id of this state, for SSE; it says whether the stream ended with it."""
-        return "-".join(map(str, self.order)) + ("-end" if self.ended else "")
+        """The opaque id of this state, for SSE; it says whether and how a stream ended with it."""
+        end = "-gone" if self.gone else "-end" if self.ended else ""
+        return "-".join(map(str, self.order)) + end
 
     @functools.cached_property
     def representation(self) -> Fields:
@@ -82,7 +83,12 @@ def state_of(job_id: str, stored: Stored) -> State:
     return State(job_id=job_id, fields=stored.fields, order=(*stored.order, 0), owner=stored.owner)
 
 
-_END_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-[0-9]{1,20}-end", re.ASCII)
+_END_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-[0-9]{1,20}-(end|gone)", re.ASCII)
+
+
+def names_an_end(event_id: str) -> bool:
+    """Tell whether `event_id`, which may be anything, is one with which a stream ended."""
+    return _END_ID.fullmatch(event_id) is not None
 
 
 def ended_with(event_id: str, stored: Stored | None) -> bool:
@@ -95,7 +101,9 @@ def ended_with(event_id: str, stored: Stored | None) -> bool:
     match = _END_ID.fullmatch(event_id)
     if match is None:
         return False
-    return stored is None or stored.order == (int(match[1]), int(match[2]))
+    if stored is None:
+        return True
+    return match[3] == "end" and stored.order == (int(match[1]), int(match[2]))
 
 
 class JobView:

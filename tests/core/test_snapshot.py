@@ -190,4 +190,5 @@ def test_json_for_watchers_is_one_line_and_strict() -> None:
 
 
 def test_a_lone_surrogate_of_a_foreign_publisher_becomes_a_question_mark() -> None:
-    assert snapshot.to_json({"a": "x\ud800"}) == b'{"a":"x?"}'
+    assert loads(rb'{"a":"x\uD800","\udfff":["\u00e9"]}') == {"a": "x?", "?": ["é"]}
+    assert loads(r'"\ud83d\ude00 \\ud800"') == "😀 \\ud800"

@@ -35,7 +35,7 @@ def test_the_frame_of_an_end_is_followed_by_the_event_that_says_so() -> None:
 def test_the_frame_of_a_job_that_is_gone() -> None:
     view = view_of(stored(3, a=1))
     view.message(b'{"_gone":100}')
-    assert frame_of(view) == 'event: gone\nid: 100-3-0-end\ndata: {"job_id":"j1"}\n\n'
+    assert frame_of(view) == 'event: gone\nid: 100-3-0-gone\ndata: {"job_id":"j1"}\n\n'
 
 
 def test_a_partial_message_has_an_id_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -59,6 +60,11 @@ class RedisProcess:
                 return bool(client.ping())
         except redis.RedisError:  # pragma: no cover - it may be there at once
             return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal: SIGSTOP freezes the server, SIGCONT lets it go on."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def kill(self) -> None:
         """End the process as `kill -9` does."""

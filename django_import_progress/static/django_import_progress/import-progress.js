@@ -7,6 +7,13 @@ const TERMINAL = new Set(["done", "failed", "cancelled"]);
 const FIRST_RETRY_MS = 2000;
 const LONGEST_RETRY_MS = 30000;
 
+const PLAIN = {
+  statuses: {},
+  percent: "{percent}%",
+  rows: "{processed}",
+  rows_of: "{processed} / {total}",
+};
+
 /** Fill a pattern's `{name}`s with numbers in the reader's format. */
 function fill(pattern, numbers, format) {
   return pattern.replace(/\{(\w+)\}/g, (_, name) => format.format(numbers[name]));
@@ -14,6 +21,7 @@ function fill(pattern, numbers, format) {
 
 class ImportProgress extends HTMLElement {
   #source = null;
+  #isGone = false;
   #timer = 0;
   #failures = 0;
   #pageEvents = null;
@@ -33,7 +41,7 @@ class ImportProgress extends HTMLElement {
   }
 
   get #ended() {
-    return TERMINAL.has(this.dataset.status) || this.dataset.status === "gone";
+    return this.#isGone || TERMINAL.has(this.dataset.status);
   }
 
   #connect() {
@@ -67,7 +75,7 @@ class ImportProgress extends HTMLElement {
     const status = typeof job.status === "string" && job.status ? job.status : "waiting";
     this.dataset.status = status;
     this.#bar(job.percent);
-    this.#text("status", texts.statuses[status] ?? status);
+    this.#text("status", Object.hasOwn(texts.statuses, status) ? texts.statuses[status] : status);
     this.#text("stage", job.stage);
     this.#text("error", job.error_message);
     this.#text("percent", this.#percentText(job, texts));
@@ -77,8 +85,9 @@ class ImportProgress extends HTMLElement {
   }
 
   #gone(job) {
+    this.#isGone = true;
     this.dataset.status = "gone";
-    this.#text("status", this.#texts().statuses.gone);
+    this.#text("status", this.#texts().statuses.gone ?? "gone");
     this.#end(job);
   }
 
@@ -91,9 +100,10 @@ class ImportProgress extends HTMLElement {
     this.dispatchEvent(new CustomEvent(`import-progress:${type}`, { bubbles: true, detail }));
   }
 
-  /** The texts come with the page, in its language. */
+  /** The texts come with the page, in its language. An overridden template may leave them out. */
   #texts() {
-    return JSON.parse(this.querySelector('script[type="application/json"]').textContent);
+    const script = this.querySelector('script[type="application/json"]');
+    return script ? JSON.parse(script.textContent) : PLAIN;
   }
 
   get #format() {
@@ -106,6 +116,7 @@ class ImportProgress extends HTMLElement {
 
   #bar(percent) {
     const bar = this.querySelector("progress");
+    if (!bar) return;
     if (percent === null) bar.removeAttribute("value");
     else bar.value = percent;
   }
