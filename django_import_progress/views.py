@@ -10,7 +10,7 @@ from typing import Any, cast
 from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.cache import get_conditional_response, patch_vary_headers
+from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_GET, require_safe
 
 from .access import Grant, Nobody, User, admit
@@ -38,14 +38,14 @@ def _door(inner: Inner) -> View:
         request: HttpRequest, job: str, progress_namespace: str | None = None
     ) -> HttpResponseBase:
         manager = get_progress_manager(progress_namespace)
+        # Looked up whatever `job` is: else a refusal would tell by its `Vary` header.
+        user = await _user(request)
         try:
-            grant = await admit(job, "watch", user=await _user(request), manager=manager)
+            grant = await admit(job, "watch", user=user, manager=manager)
             response = _not_found() if grant is None else await inner(request, manager, grant)
         except ProgressUnavailable:
             response = _json({"error": "Progress is unavailable right now."}, status=503)
             response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        # Whether or not the session was looked at: a refusal must not show by a header.
-        patch_vary_headers(response, ["Cookie"])
         return response
 
     # A stream must not sit in a transaction (Django refuses async views under ATOMIC_REQUESTS),

@@ -50,7 +50,6 @@ class ImportProgress extends HTMLElement {
     const source = new EventSource(this.dataset.stream);
     source.onopen = () => (this.#failures = 0);
     source.onmessage = (event) => this.#show(JSON.parse(event.data));
-    source.addEventListener("end", () => this.#disconnect());
     source.addEventListener("gone", (event) => this.#gone(JSON.parse(event.data)));
     source.onerror = () => this.#retry(source);
     this.#source = source;
