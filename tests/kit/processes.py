@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import signal
 import socket
@@ -44,6 +45,7 @@ class RedisProcess:
         self.directory = Path(tempfile.mkdtemp(prefix="redis-of-a-test-"))
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
 
     def start(self) -> RedisProcess:
         """Start the process, and wait until it answers."""
@@ -73,6 +75,7 @@ class RedisProcess:
         self.process.wait()
 
     def close(self) -> None:
-        """End the process, and remove its files."""
-        self.kill()
+        """End the process, and remove its files; more than once, if need be."""
+        if self.process is not None:
+            self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
