@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import redis as sync_redis
@@ -32,7 +33,12 @@ HEALTH_CHECK_SECONDS = 15
 
 def is_redis_url(url: object) -> bool:
     """Tell whether a client can be made from `url`: its scheme, port, path and options."""
-    if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
+    return isinstance(url, str) and _can_be_made_from(url)
+
+
+@lru_cache(maxsize=8)  # Asked with each look at the settings, and half a millisecond's work.
+def _can_be_made_from(url: str) -> bool:
+    if url.partition("://")[0] not in SCHEMES:
         return False
     try:
         sync_redis.ConnectionPool.from_url(url).make_connection()  # It connects when it is used.

@@ -41,10 +41,6 @@ def _is_whole_seconds(value: Any) -> bool:
     return type(value) is int and 0 < value <= MAX_TTL_SECONDS
 
 
-def _is_url(value: Any) -> bool:
-    return is_redis_url(value)
-
-
 def _is_rule(value: Any) -> bool:
     if not isinstance(value, str):
         return callable(value)
@@ -60,7 +56,7 @@ _WHOLE_SECONDS = "a positive whole number of seconds"
 KEYS: dict[str, Key] = {
     "REDIS_URL": Key(
         lambda: os.environ.get("REDIS_URL") or "redis://localhost:6379/0",
-        _is_url,
+        is_redis_url,
         "a URL such as redis://localhost:6379/0, rediss://… or unix://…",
     ),
     "NAMESPACE": Key(

@@ -61,7 +61,10 @@ class Watcher:
         return self._seen
 
     def _has_news(self) -> bool:
-        return self._slot.answered >= self._joined and self._slot.view.state is not self._seen
+        state = self._slot.view.state
+        # A job that is gone is not read again, and there is nothing newer to wait for.
+        is_fresh = self._slot.answered >= self._joined or (state is not None and state.gone)
+        return is_fresh and state is not self._seen
 
     def wake(self) -> None:
         """Let `next` look again."""

@@ -26,6 +26,7 @@ from .writer import INTERVAL_SECONDS, LAST_SECONDS, Writer
 T = TypeVar("T")
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
+ROWS = frozenset({"total_rows", "processed_rows"})
 BEGIN_SECONDS = 2.0
 """How long entering waits until the job stands in Redis, before the import begins without it."""
 END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
@@ -163,11 +164,13 @@ class ImportTracker:
                 raise InvalidProgress(f"{name!r} is kept up by the tracker and cannot be set")
         if fields.get("status") in TERMINAL:
             raise InvalidProgress("The job ends with its `with` block: leave that, or raise")
-        if "total_rows" in fields:
-            self.total = fields.pop("total_rows")
-        if "processed_rows" in fields:
-            self.processed = _checked_rows("processed_rows", fields.pop("processed_rows")) or 0
+        rows = {name: _checked_rows(name, fields.pop(name)) for name in ROWS & set(fields)}
         self._fields = plain({**self._fields, **fields})
+        # All is checked by now: a call that is refused has changed nothing.
+        if "total_rows" in rows:
+            self.total = rows["total_rows"]
+        if "processed_rows" in rows:
+            self.processed = rows["processed_rows"] or 0
 
     def __enter__(self) -> ImportTracker:
         writer = self._start()

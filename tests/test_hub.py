@@ -12,6 +12,7 @@ import redis
 
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.hub import Hub, Watcher
+from django_import_progress.slot import Slot
 
 from .kit.hubs import is_subscribed, sees
 from .kit.processes import RedisProcess
@@ -258,3 +259,20 @@ async def test_closing_a_hub_tells_those_who_wait(progress: ProgressManager) -> 
     await hub.aclose()
     async with asyncio.timeout(10):
         assert await waiting is None
+
+
+async def test_who_joins_a_job_that_goes_before_it_is_read_is_told(
+    progress: ProgressManager,
+) -> None:
+    slot = Slot(progress.calls, "j1")
+    slot.asked = 1  # The read it asks for never comes: the link breaks.
+    hub = progress._hub
+    assert hub is not None
+    watcher = Watcher(hub, slot)
+    slot.hear(b'{"_l":1,"_v":1}')
+    with pytest.raises(TimeoutError):
+        await watcher.next(0)
+    slot.hear(b'{"_gone":1}')
+    state = await watcher.next(0)
+    assert state is not None
+    assert state.gone

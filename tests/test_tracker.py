@@ -115,6 +115,15 @@ def test_counters_and_fields_are_fields_of_the_snapshot(jobs: SyncProgressManage
     assert state(jobs)["status"] == "done"
 
 
+def test_a_set_that_is_refused_changes_nothing() -> None:
+    with track_import(JOB, total=5) as job:
+        for wrong in ({"x": object()}, {"processed_rows": -1}):
+            with pytest.raises(InvalidProgress):
+                job.set(total_rows=9, note="n", **wrong)
+        assert job.total == 5
+        assert "note" not in job._fields
+
+
 def test_a_resumed_import_goes_on_from_where_it_was(jobs: SyncProgressManager) -> None:
     with track_import(JOB) as job:
         job.set(total_rows=10, processed_rows=7)

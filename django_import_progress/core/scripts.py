@@ -212,7 +212,7 @@ set_fields(job, 8)
 save(KEYS[1], job, ARGV[1], ARGV[2])
 enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
 tell(ARGV[3], job, (join(job)))
-return answer(job, 0)
+return {0}
 """)
 
 DELETE = _script("""
