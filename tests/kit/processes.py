@@ -45,7 +45,6 @@ class RedisProcess:
         self.directory = Path(tempfile.mkdtemp(prefix="redis-of-a-test-"))
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
 
     def start(self) -> RedisProcess:
         """Start the process, and wait until it answers."""
@@ -53,6 +52,7 @@ class RedisProcess:
         command += ["--dir", str(self.directory), *self.options]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
         wait_for(self._answers, "the Redis server to answer")
         return self
 
@@ -76,6 +76,5 @@ class RedisProcess:
 
     def close(self) -> None:
         """End the process, and remove its files; more than once, if need be."""
-        if self.process is not None:
-            self.kill()
+        self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
