@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .clients import create_redis_client, create_sync_redis_client
+from .addresses import create_redis_client, create_sync_redis_client
 from .connections import get_progress_manager, get_sync_progress_manager
 from .core.errors import (
     InvalidJobId,

@@ -7,13 +7,8 @@ import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
-from .clients import (
-    CALL_SECONDS,
-    AsyncClient,
-    SyncClient,
-    create_redis_client,
-    create_sync_redis_client,
-)
+from .addresses import create_redis_client, create_sync_redis_client
+from .clients import CALL_SECONDS, AsyncClient, SyncClient
 from .conf import settings
 from .hub import Hub
 from .manager import ProgressManager

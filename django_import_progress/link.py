@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
+from redis.asyncio.client import PubSub
+
 from .clients import AsyncClient, read_all
 from .core.snapshot import as_text
 from .slot import Slot
+from .subscriptions import check_primary, subscription
 from .verbs import PING_SECONDS, SILENCE_SECONDS
 
 T = TypeVar("T")
@@ -23,16 +26,15 @@ CHUNK = 500
 class Link:
     """One connection, subscribed to the channels of `slots`, which the hub goes on to change.
 
-    Four tasks share the work, so that none waits for another: one talks (subscribes, pings), one
-    listens, one reads hashes, and one asks for a reading of all at each heartbeat. The first that
-    fails ends them all.
+    Five tasks share the work, so that none waits for another: one talks (subscribes, pings), one
+    listens, one reads hashes, one has all of them read at each heartbeat, and one asks the
+    sentinels, where there are any. The first that fails ends them all.
     """
 
     def __init__(
         self, redis: AsyncClient, slots: dict[str, Slot], heartbeat_seconds: float
     ) -> None:
         self._redis = redis
-        self._pubsub = redis.pubsub()
         self._slots = slots
         self._heartbeat_seconds = heartbeat_seconds
         self._subscribed: set[str] = set()
@@ -63,47 +65,47 @@ class Link:
         Raises:
             RedisError, OSError, TimeoutError, ProgressUnavailable: the link broke.
         """
-        jobs = (self._talk(), self._listen(), self._read(), self._beat())
-        tasks = [asyncio.create_task(job) for job in jobs]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await _end(tasks)
-            await self._pubsub.aclose()
+        async with subscription(self._redis) as pubsub:
+            jobs = (self._talk(pubsub), self._listen(pubsub), self._read(), self._beat())
+            tasks = [asyncio.create_task(job) for job in (*jobs, self._ask(pubsub))]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                await _end(tasks)
 
-    async def _talk(self) -> None:
+    async def _talk(self, pubsub: PubSub) -> None:
         while self._slots:
             channels, self._changed = self._changed, set()
             self._has_changed.clear()
             wanted = {channel for channel in channels if channel in self._slots}
             async with asyncio.timeout(SILENCE_SECONDS):
                 for chunk in _chunks(wanted - self._subscribed):
-                    await self._pubsub.subscribe(*chunk)
+                    await pubsub.subscribe(*chunk)
                     self._open.set()
                 for chunk in _chunks((channels - wanted) & self._subscribed):
-                    await self._pubsub.unsubscribe(*chunk)
+                    await pubsub.unsubscribe(*chunk)
             for channel in wanted & self._subscribed & self._slots.keys():
                 # Left by its last watcher and taken up anew before we came to unsubscribe: no
                 # confirmation will come.
                 self.ask_to_read(self._slots[channel])
             self._subscribed = (self._subscribed | wanted) - (channels - wanted)
-            await self._wait_or_ping()
+            await self._wait_or_ping(pubsub)
 
-    async def _wait_or_ping(self) -> None:
+    async def _wait_or_ping(self, pubsub: PubSub) -> None:
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await self._has_changed.wait()
         except TimeoutError:
             async with asyncio.timeout(SILENCE_SECONDS):
-                await self._pubsub.ping()
+                await pubsub.ping()
 
-    async def _listen(self) -> None:
+    async def _listen(self, pubsub: PubSub) -> None:
         await self._open.wait()
         self._heard = self._clock()
         while True:
-            message = await self._pubsub.get_message(timeout=PING_SECONDS)
+            message = await pubsub.get_message(timeout=PING_SECONDS)
             if self._hear(message):
                 # Let those run who wait for this very state, before the next one replaces it.
                 await asyncio.sleep(0)
@@ -165,6 +167,11 @@ class Link:
             await asyncio.sleep(self._heartbeat_seconds)
             for slot in self._slots.values():
                 self.ask_to_read(slot, heartbeat=True)
+
+    async def _ask(self, pubsub: PubSub) -> None:
+        while True:
+            await asyncio.sleep(SILENCE_SECONDS)
+            await check_primary(self._redis, pubsub)
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:

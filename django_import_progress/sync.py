@@ -6,19 +6,25 @@ import random
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from typing import Any
 
 from redis.client import PubSub
-from redis.exceptions import RedisError
 
-from .clients import SyncClient, drop_idle_connections_sync, perform_sync
+from .clients import (
+    REDIS_ERRORS,
+    SyncClient,
+    carry_out_sync,
+    drop_idle_connections_sync,
+    is_clustered,
+    perform_sync,
+)
 from .core.calls import clean_owner
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
 from .core.pacing import backoff_seconds
 from .core.view import State
 from .slot import Slot
+from .subscriptions import check_primary_sync, subscription_sync
 from .verbs import PING_SECONDS, SILENCE_SECONDS, calls_for, now_text
 
 
@@ -41,7 +47,7 @@ class SyncProgressManager:
         heartbeat_seconds: float = 15,
     ) -> None:
         self.redis = redis
-        self.calls = calls_for(namespace, ttl_seconds)
+        self.calls = calls_for(namespace, ttl_seconds, clustered=is_clustered(redis))
         self._heartbeat_seconds = heartbeat_seconds
 
     def __repr__(self) -> str:
@@ -93,7 +99,7 @@ class SyncProgressManager:
 
     def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
         """List jobs, newest first: see `ProgressManager.jobs`."""
-        return perform_sync(self.redis, self.calls.jobs(clean_owner(owner), limit))
+        return carry_out_sync(self.redis, self.calls.jobs(clean_owner(owner), limit))
 
     def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.
@@ -106,12 +112,12 @@ class SyncProgressManager:
         failures = 0
         while slot.view.state is None or not slot.view.state.ended:
             try:
-                with closing(self.redis.pubsub()) as pubsub:
+                with subscription_sync(self.redis) as pubsub:
                     for state in self._follow(pubsub, slot):
                         failures = 0
                         if not state.gone:
                             yield dict(state.fields)
-            except (ProgressUnavailable, RedisError, OSError, UnicodeDecodeError):
+            except (ProgressUnavailable, *REDIS_ERRORS, UnicodeDecodeError):
                 failures += 1
                 drop_idle_connections_sync(self.redis)
                 time.sleep(backoff_seconds(failures, random.random()))
@@ -120,7 +126,7 @@ class SyncProgressManager:
         """Yield each new state until the last, over one life of the connection."""
         pubsub.subscribe(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)
-        heard = read = time.monotonic()
+        heard = read = asked = time.monotonic()
         while slot.view.state is None or not slot.view.state.ended:
             message = pubsub.get_message(timeout=wait)
             now = time.monotonic()
@@ -132,6 +138,9 @@ class SyncProgressManager:
                 raise TimeoutError("the link to Redis is silent")
             else:
                 pubsub.ping()
+            if now - asked > SILENCE_SECONDS:
+                asked = now
+                check_primary_sync(self.redis, pubsub)
             heartbeat = now - read >= self._heartbeat_seconds
             confirmed = message is not None and message["type"] == "subscribe"
             if confirmed or heartbeat or slot.view.unsure:

@@ -21,14 +21,14 @@ read whose peer vanished without a FIN."""
 _DEFAULT = DjangoJSONEncoder().default
 
 
-def calls_for(namespace: str, ttl_seconds: int) -> Calls:
-    """Return the verbs of a namespace.
+def calls_for(namespace: str, ttl_seconds: int, *, clustered: bool = False) -> Calls:
+    """Return the verbs of a namespace; `clustered` where each key may live on another server.
 
     Raises:
         ValueError: the namespace, or the time to live, cannot be one.
     """
     check_ttl(ttl_seconds)
-    return Calls(Keys(namespace), ttl_seconds, _DEFAULT)
+    return Calls(Keys(namespace), ttl_seconds, _DEFAULT, clustered)
 
 
 def now_text() -> str:

@@ -56,7 +56,7 @@ def test_a_client_has_health_checks_and_decodes_only_on_demand(create: Any) -> N
 @pytest.mark.parametrize("create", [create_redis_client, create_sync_redis_client])
 @pytest.mark.parametrize("url", ["", "localhost:6379", "http://localhost", None, 7, "redis:/x"])
 def test_a_url_of_another_kind_is_refused_with_the_fix(create: Any, url: Any) -> None:
-    with pytest.raises(ValueError, match="A Redis URL begins with redis://"):
+    with pytest.raises(ValueError, match="A Redis URL looks like redis://"):
         create(url)
 
 

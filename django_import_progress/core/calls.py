@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from . import scripts
+from .call import Call, Plan, Reply, evalsha
 from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
 from .keys import Keys
-from .scripts import Script
+from .listing import Listing
 from .snapshot import (
     KNOWN,
     MAX_BYTES,
@@ -18,7 +19,6 @@ from .snapshot import (
     Fields,
     JsonDefault,
     Stored,
-    as_text,
     checked_mapping,
     decode,
     encode,
@@ -26,30 +26,9 @@ from .snapshot import (
     loads,
 )
 
-T = TypeVar("T")
-Reply = Any
-
 MAX_TTL_SECONDS = 10_000_000_000
 """Some 317 years: Redis refuses an expiry that overflows 64 bits of milliseconds."""
 MAX_OWNER_LENGTH = 255
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One command for Redis, one round trip."""
-
-    command: tuple[str | int, ...]
-    """Name and arguments. Of a script: EVALSHA, and what EVAL would take after the text."""
-    parse: Callable[[Reply], T]
-    """Makes the result of the reply, or raises a `ProgressError`."""
-    script: Script | None = None
-    """The text to send (EVAL) where Redis does not know the digest."""
-
-    @property
-    def with_text(self) -> tuple[str | int, ...]:
-        """The command as EVAL, which carries the script's text and makes Redis keep it."""
-        assert self.script is not None
-        return ("EVAL", self.script.text, *self.command[2:])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,6 +89,8 @@ class Calls:
     ttl_seconds: int
     default: JsonDefault
     """How a value is encoded that JSON has no form for."""
+    clustered: bool = False
+    """Whether each key may live on another server."""
 
     def get(self, job_id: str) -> Call[Stored | None]:
         """Read a job."""
@@ -120,7 +101,7 @@ class Calls:
     ) -> Call[Fields]:
         """Replace a job's snapshot."""
         args = [*self._ttls(ttl_seconds), *self._fields(data, now)]
-        return _evalsha(scripts.SET, [self.keys.hash(job_id)], args, _parse_fields)
+        return evalsha(scripts.SET, [self.keys.hash(job_id)], args, _parse_fields)
 
     def update(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
@@ -128,7 +109,7 @@ class Calls:
         """Merge into a job's snapshot, and tell the whole."""
         args = [*self._ttls(ttl_seconds), self.keys.channel(job_id), MAX_BYTES]
         args += self._fields(data, now)
-        return _evalsha(scripts.UPDATE, [self.keys.hash(job_id)], args, _parse_fields)
+        return evalsha(scripts.UPDATE, [self.keys.hash(job_id)], args, _parse_fields)
 
     def publish(self, job_id: str, data: Mapping[str, Any], now: str | None) -> Call[int]:
         """Tell something on a job's channel, and store nothing.
@@ -150,31 +131,36 @@ class Calls:
     ) -> Call[str]:
         """Make a job that is not there yet."""
         fields = self._fields({"status": "queued", **checked_mapping(data)}, now)
-        return _evalsha(
+        listing = self._listing
+        return evalsha(
             scripts.CREATE,
-            self._entry_keys(job_id, owner),
-            [*self._ttls(ttl_seconds), *self._entry_args(job_id, owner), *fields],
+            listing.keys_of(job_id, owner),
+            [*self._ttls(ttl_seconds), *listing.args_of(job_id, owner), *fields],
             lambda reply: job_id if reply[0] == scripts.OK else _fail(reply),
+            lambda reply: listing.enter(job_id, reply[1]),
         )
 
     def delete(self, job_id: str) -> Call[bool]:
         """Forget a job, and tell so."""
         keys, args = [self.keys.hash(job_id)], [self.keys.channel(job_id)]
-        return _evalsha(scripts.DELETE, keys, args, lambda reply: bool(reply[1]))
+        return evalsha(scripts.DELETE, keys, args, lambda reply: bool(reply[1]))
 
-    def jobs(self, owner: str | None, limit: int) -> Call[list[Fields]]:
+    def jobs(self, owner: str | None, limit: int) -> Plan[list[Fields]]:
         """List jobs, newest first."""
-        if type(limit) is not int or limit < 1:
-            raise InvalidProgress(f"{limit!r} is no limit: pass a positive int")
-        keys, prefix = [self.keys.index(owner)], self.keys.hash_prefix
-        return _evalsha(scripts.JOBS, keys, [prefix, limit], _parse_jobs)
+        return self._listing.jobs(owner, limit, self.get)
 
     def begin(
         self, job_id: str, owner: str | None, data: Mapping[str, Any], now: str
     ) -> Call[Attempt]:
         """Take a job as its worker: a new attempt, the fields of the last one gone."""
-        args = [*self._ttls(None), *self._entry_args(job_id, owner), *self._fields(data, now)]
-        return _evalsha(scripts.BEGIN, self._entry_keys(job_id, owner), args, _parse_attempt)
+        listing = self._listing
+        return evalsha(
+            scripts.BEGIN,
+            listing.keys_of(job_id, owner),
+            [*self._ttls(None), *listing.args_of(job_id, owner), *self._fields(data, now)],
+            _parse_attempt,
+            lambda reply: listing.enter(job_id, reply[1][1]),
+        )
 
     def write(
         self,
@@ -186,12 +172,22 @@ class Calls:
         anew: bool,
     ) -> Call[bool]:
         """Tell how far the worker is; False where the job is gone and `anew` is not set."""
-        keys = self._entry_keys(job_id, attempt.owner)
+        listing = self._listing
         added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
         args = self._ttls(attempt.ttl_seconds if anew else None)
-        args += [*self._entry_args(job_id, attempt.owner), MAX_BYTES, int(anew)]
+        args += [*listing.args_of(job_id, attempt.owner), MAX_BYTES, int(anew)]
         args += [attempt.number, added, *self._fields(data, now)]
-        return _evalsha(scripts.WRITE, keys, args, _parse_written)
+        return evalsha(
+            scripts.WRITE,
+            listing.keys_of(job_id, attempt.owner),
+            args,
+            _parse_written,
+            lambda reply: listing.enter(job_id, reply[1]) if reply[1:] else [],
+        )
+
+    @property
+    def _listing(self) -> Listing:
+        return Listing(self.keys, self.ttl_seconds, self.clustered)
 
     def _fields(self, data: Mapping[str, Any], now: str) -> list[str]:
         given = {name: data[name] for name in checked_mapping(data) if name != "updated_at"}
@@ -202,24 +198,6 @@ class Calls:
         if ttl_seconds is not None:
             check_ttl(ttl_seconds)
         return [self.ttl_seconds, "" if ttl_seconds is None else ttl_seconds]
-
-    def _entry_keys(self, job_id: str, owner: str | None) -> list[str]:
-        owners = [] if not owner else [self.keys.index(owner)]
-        return [self.keys.hash(job_id), self.keys.index(), *owners]
-
-    def _entry_args(self, job_id: str, owner: str | None) -> list[str | int]:
-        text = "" if not owner else json.dumps(owner, ensure_ascii=False)
-        index = [scripts.INDEX_LENGTH, scripts.INDEX_SECONDS]
-        return [self.keys.channel(job_id), job_id, text, *index]
-
-
-def _evalsha(
-    script: Script,
-    keys: list[str],
-    args: Iterable[str | int],
-    parse: Callable[[Reply], T],
-) -> Call[T]:
-    return Call(("EVALSHA", script.sha, len(keys), *keys, *args), parse, script)
 
 
 def _fail(reply: Reply) -> NoReturn:
@@ -253,7 +231,7 @@ def _parse_fields(reply: Reply) -> Fields:
 
 
 def _parse_attempt(reply: Reply) -> Attempt:
-    number, owner, ttl_seconds = (loads(text) for text in reply[1])
+    number, (_, owner, ttl_seconds) = loads(reply[1][0]), map(loads, reply[1][1])
     base = _fields_of(reply[2:])
     return Attempt(number=number, base=base, owner=owner, ttl_seconds=ttl_seconds)
 
@@ -262,7 +240,3 @@ def _parse_written(reply: Reply) -> bool:
     if reply[0] == scripts.MISSING:
         return False
     return True if reply[0] == scripts.OK else _fail(reply)
-
-
-def _parse_jobs(reply: Reply) -> list[Fields]:
-    return [{**_fields_of(job[2:]), "job_id": as_text(job[0])} for job in reply[1:]]

@@ -36,11 +36,6 @@ def _script(body: str) -> Script:
 # Codes that a script answers first.
 OK, MISSING, FINISHED, TOO_LARGE, EXISTS = range(5)
 
-INDEX_LENGTH = 10_000
-"""How many of the newest jobs an index remembers."""
-INDEX_SECONDS = 30 * 24 * 3600
-"""How long an index outlives the last job that was entered."""
-
 _PRELUDE = """
 local TERMINAL = {['"done"'] = true, ['"failed"'] = true, ['"cancelled"'] = true}
 
@@ -153,20 +148,31 @@ local function answer(job, extra)
   return reply
 end
 
--- Enters the job into the index of all jobs, and into that of `owner` (as JSON) if the job is the
--- owner's: it keeps the first it had, whoever is named later. The score is the life's mark, by
--- which a reader knows an entry whose job is gone or was made anew.
-local function enlist(all, owners, owner, job_id, job, default_ttl, length, seconds)
-  local ttl = math.max(tonumber(job.values['_t'] or default_ttl), tonumber(seconds))
-  local indexes = {all}
-  if owners and job.values['_o'] == owner then indexes[2] = owners end
-  for _, index in ipairs(indexes) do
-    redis.call('ZADD', index, job.values['_l'], job_id)
-    redis.call('ZREMRANGEBYRANK', index, 0, -tonumber(length) - 1)
-    if redis.call('TTL', index) < ttl then
-      redis.call('EXPIRE', index, string.format('%d', ttl))
-    end
+-- Enters a job into an index. The score is the life's mark, by which a reader knows an entry whose
+-- job is gone or was made anew. The index outlives its jobs.
+local function enter(index, job_id, life, job_ttl, length, seconds)
+  redis.call('ZADD', index, life, job_id)
+  redis.call('ZREMRANGEBYRANK', index, 0, -tonumber(length) - 1)
+  local ttl = math.max(tonumber(job_ttl), tonumber(seconds))
+  if redis.call('TTL', index) < ttl then
+    redis.call('EXPIRE', index, string.format('%d', ttl))
   end
+end
+
+-- Enters the job into the index of all jobs, and into that of `owner` (as JSON) if the job is the
+-- owner's: it keeps the first it had, whoever is named later. In a Cluster no index is passed, for
+-- each key may live on another server: there ENLIST follows.
+local function enlist(owner, job_id, job, default_ttl, length, seconds)
+  local ttl = job.values['_t'] or default_ttl
+  if KEYS[2] then enter(KEYS[2], job_id, job.values['_l'], ttl, length, seconds) end
+  if KEYS[3] and job.values['_o'] == owner then
+    enter(KEYS[3], job_id, job.values['_l'], ttl, length, seconds)
+  end
+end
+
+-- What ENLIST needs to know of a job: its life, its owner as JSON, its own time to live or ''.
+local function entry(job)
+  return {job.values['_l'], job.values['_o'] or 'null', job.values['_t'] or 'null'}
 end
 """
 
@@ -203,16 +209,19 @@ return answer(job, 0)
 """)
 
 CREATE = _script("""
--- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
--- '', length and seconds of the index, fields.
+-- KEYS: hash, index, owner's index (in a Cluster only the hash). ARGV: default ttl, own ttl,
+-- channel, job id, owner as JSON or '', length and seconds of the index, fields.
 local job = load(KEYS[1])
-if job.there then return {has_fields(job, 8) and 0 or 4} end
+if job.there then
+  if has_fields(job, 8) then return {0, entry(job)} end
+  return {4}
+end
 if ARGV[5] ~= '' then set(job, '_o', ARGV[5]) end
 set_fields(job, 8)
 save(KEYS[1], job, ARGV[1], ARGV[2])
-enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
+enlist(ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
 tell(ARGV[3], job, (join(job)))
-return {0}
+return {0, entry(job)}
 """)
 
 DELETE = _script("""
@@ -223,32 +232,16 @@ redis.call('PUBLISH', ARGV[1], '{"_gone":' .. (life or '0') .. '}')
 return {0, 1}
 """)
 
-JOBS = _script("""
--- KEYS: index. ARGV: what a hash's key begins with, how many jobs at most.
-local found, dead, first = {0}, {}, 0
-repeat
-  local page = redis.call('ZREVRANGE', KEYS[1], first, first + 99, 'WITHSCORES')
-  for i = 1, #page, 2 do
-    if #found > tonumber(ARGV[2]) then break end
-    local job = load(ARGV[1] .. page[i])
-    if tonumber(job.values['_l'] or '0') == tonumber(page[i + 1]) then
-      local fields = answer(job, 0)
-      fields[1] = page[i]
-      found[#found + 1] = fields
-    else
-      dead[#dead + 1] = page[i]
-    end
-  end
-  first = first + 100
-until #page == 0 or #found > tonumber(ARGV[2])
-for _, job_id in ipairs(dead) do redis.call('ZREM', KEYS[1], job_id) end
-return found
+ENLIST = _script("""
+-- KEYS: index. ARGV: job id, life, the job's time to live, length and seconds of the index.
+enter(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+return {0}
 """)
 
 BEGIN = _script("""
 -- A worker takes the job: a new attempt, made where it is not there.
--- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
--- '', length and seconds of the index, fields.
+-- KEYS: hash, index, owner's index (in a Cluster only the hash). ARGV: default ttl, own ttl,
+-- channel, job id, owner as JSON or '', length and seconds of the index, fields.
 local job = load(KEYS[1])
 local gone = {_n = true}
 for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do gone[name] = true end
@@ -259,15 +252,16 @@ set(job, '_a', attempt)
 set_fields(job, 8)
 set(job, 'attempt', attempt)
 save(KEYS[1], job, ARGV[1], ARGV[2])
-enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
+enlist(ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
 tell(ARGV[3], job, (join(job)))
-return answer(job, {attempt, job.values['_o'] or 'null', job.values['_t'] or 'null'})
+return answer(job, {attempt, entry(job)})
 """)
 
 WRITE = _script("""
 -- The worker tells how far it is. Answers 1 where the job is gone, unless it may be made again.
--- KEYS: hash, index, owner's index. ARGV: default ttl, own ttl, channel, job id, owner as JSON or
--- '', length and seconds of the index, most bytes, may be made again, attempt, added names, fields.
+-- KEYS: hash, index, owner's index (in a Cluster only the hash). ARGV: default ttl, own ttl,
+-- channel, job id, owner as JSON or '', length and seconds of the index, most bytes, may be made
+-- again, attempt, added names, fields.
 local job = load(KEYS[1])
 if not job.there and ARGV[9] ~= '1' then return {1} end
 if ARGV[5] ~= '' and not job.values['_o'] then set(job, '_o', ARGV[5]) end
@@ -278,7 +272,8 @@ local text, bytes = join(job)
 -- The end is told whatever had been stored before.
 if bytes > tonumber(ARGV[8]) and not TERMINAL[job.values['status']] then return {3, bytes} end
 save(KEYS[1], job, ARGV[1], ARGV[2])
-if not job.there then enlist(KEYS[2], KEYS[3], ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7]) end
 tell(ARGV[3], job, text)
-return {0, 0}
+if job.there then return {0} end
+enlist(ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
+return {0, entry(job)}
 """)

@@ -123,28 +123,6 @@ def test_delete_names_the_channel() -> None:
     assert (call.parse([0, 1]), call.parse([0, 0])) == (True, False)
 
 
-def test_jobs_reads_one_index() -> None:
-    assert CALLS.jobs(None, 50).command == (
-        "EVALSHA",
-        scripts.JOBS.sha,
-        1,
-        "ns:jobs",
-        "ns:hash:",
-        50,
-    )
-    call = CALLS.jobs("7", 1)
-    assert call.command[3] == CALLS.keys.index("7")
-    reply = [scripts.OK, [b"j1", 0, b"a", b"1"], ["j2", 0, "job_id", '"x"']]
-    assert call.parse(reply) == [{"a": 1, "job_id": "j1"}, {"job_id": "j2"}]
-    assert call.parse([scripts.OK]) == []
-
-
-@pytest.mark.parametrize("limit", [0, -1, True, 1.0, "5", None])
-def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
-    with pytest.raises(InvalidProgress, match="pass a positive int"):
-        CALLS.jobs(None, limit)
-
-
 @pytest.mark.parametrize("ttl_seconds", [0, -1, True, 1.0, "60", MAX_TTL_SECONDS + 1])
 def test_a_time_to_live_that_is_none_is_refused(ttl_seconds: Any) -> None:
     for verb in (CALLS.set, CALLS.update):
@@ -185,7 +163,6 @@ def test_an_owner_is_a_user_or_a_key_and_kept_as_text() -> None:
 def test_an_anonymous_user_is_nobody_and_not_everybody() -> None:
     anonymous = types.SimpleNamespace(pk=None, is_anonymous=True)
     assert clean_owner(anonymous) == NOBODY
-    assert CALLS.jobs(NOBODY, 5).command[3] != CALLS.jobs(None, 5).command[3]
     assert CALLS.create("j1", NOBODY, {}, NOW, None).command[2] == 2
 
 
@@ -200,7 +177,7 @@ def test_an_owner_that_cannot_be_is_refused(owner: Any) -> None:
 def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> None:
     call = CALLS.begin("j1", "7", {"status": "importing"}, NOW)
     assert call.script is scripts.BEGIN
-    attempt = call.parse([scripts.OK, [b"2", b'"7"', b"60"], b"status", b'"importing"'])
+    attempt = call.parse([scripts.OK, [b"2", [b"1", b'"7"', b"60"]], b"status", b'"importing"'])
     assert attempt == Attempt(number=2, base={"status": "importing"}, owner="7", ttl_seconds=60)
 
 
@@ -208,6 +185,6 @@ def test_a_workers_write_is_told_whether_the_job_is_there() -> None:
     attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None)
     call = CALLS.write("j1", attempt, {"a": 1, "status": "importing"}, NOW, anew=False)
     assert '["a"]' in call.command
-    assert (call.parse([scripts.OK, 0]), call.parse([scripts.MISSING])) == (True, False)
+    assert (call.parse([scripts.OK]), call.parse([scripts.MISSING])) == (True, False)
     with pytest.raises(InvalidProgress):
         call.parse([scripts.TOO_LARGE, 70_000])

@@ -1,0 +1,239 @@
+"""From a `REDIS_URL` to a client: of one server, of Sentinel's primary, or of a Cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis as sync_redis
+from redis import asyncio as async_redis
+from redis.asyncio import sentinel as async_sentinel
+from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.cluster import ClusterNode
+from redis.retry import Retry
+
+from .clients import CALL_SECONDS, AsyncClient, LazyCluster, SyncClient
+
+CONNECTIONS = 50
+"""Of one client. Who needs one more waits for it, as redis-py's plain pool would not."""
+HEALTH_CHECK_SECONDS = 15
+SENTINEL_SECONDS = 1.0
+"""How long one sentinel may take to answer, before the next is asked."""
+CLUSTER_RETRIES = 3
+"""How often a Cluster's client asks anew who holds a key, after a server has gone or moved."""
+
+_KINDS = {"redis": "server", "rediss": "server", "unix": "server"}
+_KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel", "cluster")}
+del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
+_DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """Where Redis is."""
+
+    kind: str
+    """``server``, ``sentinel`` or ``cluster``."""
+    url: str
+    """Of one server, as redis-py reads it: what all connections have in common."""
+    hosts: tuple[tuple[str, int], ...] = ()
+    """The sentinels, or the first servers of a Cluster to ask."""
+    service: str = ""
+    """What the sentinels call the primary."""
+    sentinel_options: tuple[tuple[str, str], ...] = ()
+
+
+def parse_address(url: str) -> Address:
+    """Read a URL.
+
+    Args:
+        url: ``redis://``, ``rediss://`` and ``unix://`` as redis-py reads them;
+            ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
+            Both take ``rediss+`` as well, a user and a password for the servers before the hosts,
+            and redis-py's options; ``sentinel_username`` and ``sentinel_password`` are for the
+            sentinels.
+
+    Raises:
+        ValueError: it is none of these. It says nothing of the URL, which may hold a password.
+    """
+    scheme, _, rest = url.partition("://")
+    kind = _KINDS.get(scheme)
+    if kind is None:
+        raise ValueError("the scheme is unknown")
+    if kind == "server":
+        return Address(kind, url)
+    location, _, query = rest.partition("?")
+    authority, _, path = location.partition("/")
+    login, at, names = authority.rpartition("@")
+    hosts = tuple(_host(name, _DEFAULT_PORTS[kind]) for name in names.split(","))
+    service, _, db = path.partition("/") if kind == "sentinel" else ("", "", path)
+    if (kind == "sentinel") != bool(service):
+        raise ValueError("there must be a service for Sentinel, and none for a Cluster")
+    if kind == "cluster" and db not in {"", "0"}:
+        raise ValueError("a Cluster has no other database than 0")
+    options = [option.partition("=") for option in query.split("&") if option]
+    common = "&".join(f"{n}={value}" for n, _, value in options if n not in _SENTINEL_OPTIONS)
+    return Address(
+        kind,
+        f"{scheme.partition('+')[0]}://{login}{at}localhost/{db or 0}?{common}",
+        hosts,
+        unquote(service),
+        tuple((n[9:], unquote(value)) for n, _, value in options if n in _SENTINEL_OPTIONS),
+    )
+
+
+def _host(name: str, default_port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{name}")
+    if not parts.hostname:
+        raise ValueError("a host is missing")
+    return parts.hostname, parts.port or default_port
+
+
+def is_redis_url(url: object) -> bool:
+    """Tell whether a client can be made from `url`: its scheme, hosts, path and options."""
+    return isinstance(url, str) and _can_be_made_from(url)
+
+
+@lru_cache(maxsize=8)  # Asked with each look at the settings, and half a millisecond's work.
+def _can_be_made_from(url: str) -> bool:
+    try:
+        pool = sync_redis.ConnectionPool.from_url(parse_address(url).url)
+        pool.make_connection()  # It connects when it is used.
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _address(url: str) -> Address:
+    if not is_redis_url(url):  # The URL is not quoted: it may hold a password.
+        raise ValueError(
+            "A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
+            " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
+            " special characters in a password are percent-encoded"
+        )
+    return parse_address(url)
+
+
+def _options(address: Address, decode_responses: bool) -> dict[str, Any]:
+    """Return what every connection is made with."""
+    options = {
+        "decode_responses": decode_responses,
+        "encoding_errors": "replace",
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+    }
+    if address.kind != "server":
+        common = sync_redis.connection.parse_url(address.url)
+        common.pop("host")
+        # It is how redis-py's parser says "TLS", and each kind of client has its own word for it.
+        if common.pop("connection_class", None) is not None:
+            options["ssl"] = True
+        options |= common
+    return options
+
+
+def _backoff() -> ExponentialWithJitterBackoff:
+    return ExponentialWithJitterBackoff(base=0.05, cap=0.5)
+
+
+def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient:
+    """Return a `redis.asyncio` client with health checks on. It connects when it is first used.
+
+    Args:
+        url: where Redis is; see `parse_address`.
+        decode_responses: whether answers come as `str`; `ProgressManager` takes both kinds.
+
+    Raises:
+        ValueError: the URL is of another kind.
+    """
+    address = _address(url)
+    options = _options(address, decode_responses)
+    if address.kind == "cluster":
+        options.pop("db", None)
+        return async_redis.RedisCluster(
+            startup_nodes=[AsyncClusterNode(*host) for host in address.hosts],
+            require_full_coverage=False,
+            retry=AsyncRetry(_backoff(), CLUSTER_RETRIES),
+            **options,
+        )
+    options |= {"retry": AsyncRetry(_backoff(), 1)}
+    limits: dict[str, Any] = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
+    if address.kind == "sentinel":
+        sentinel = async_redis.Sentinel(
+            address.hosts, sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0))
+        )
+        primary: async_redis.Redis = sentinel.master_for(
+            address.service, connection_pool_class=_SentinelPool, **options, **limits
+        )
+        return primary
+    pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
+    return async_redis.Redis.from_pool(pool)
+
+
+class _SentinelPool(async_sentinel.SentinelConnectionPool, async_redis.BlockingConnectionPool):
+    """Connections to the primary that the sentinels name; who needs one more waits for it."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        if inuse_connections:  # For good: the connections to the sentinels go as well.
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.connection_pool.disconnect()
+
+
+def _sentinel_options(address: Address, retry: Any) -> dict[str, Any]:
+    return {
+        "socket_timeout": SENTINEL_SECONDS,
+        "socket_connect_timeout": SENTINEL_SECONDS,
+        "retry": retry,
+        **dict(address.sentinel_options),
+    }
+
+
+def create_sync_redis_client(
+    url: str,
+    decode_responses: bool = False,
+    *,
+    timeout_seconds: float = CALL_SECONDS,
+    retries: int = 1,
+) -> SyncClient:
+    """Return a `redis` client with health checks on. It connects when it is first used.
+
+    Args:
+        url: where Redis is; see `parse_address`.
+        decode_responses: whether answers come as `str`; `SyncProgressManager` takes both kinds.
+        timeout_seconds: how long to wait for a connection, and for an answer.
+        retries: how often a command is sent again after a broken connection.
+
+    Raises:
+        ValueError: the URL is of another kind.
+    """
+    address = _address(url)
+    options = _options(address, decode_responses)
+    options["socket_timeout"] = timeout_seconds
+    if not url.startswith("unix"):
+        options["socket_connect_timeout"] = timeout_seconds
+    if address.kind == "cluster":
+        options.pop("db", None)
+        return LazyCluster(
+            lambda: sync_redis.RedisCluster(
+                startup_nodes=[ClusterNode(*host) for host in address.hosts],
+                require_full_coverage=False,
+                retry=Retry(_backoff(), max(retries, 1)),
+                **options,
+            )
+        )
+    options["retry"] = Retry(_backoff(), retries)
+    if address.kind == "sentinel":
+        sentinel = sync_redis.Sentinel(
+            address.hosts, sentinel_kwargs=_sentinel_options(address, Retry(_backoff(), 0))
+        )
+        primary: sync_redis.Redis = sentinel.master_for(address.service, **options)
+        return primary
+    pool = sync_redis.BlockingConnectionPool.from_url(
+        address.url, max_connections=CONNECTIONS, timeout=CALL_SECONDS, **options
+    )
+    return sync_redis.Redis.from_pool(pool)

@@ -1,0 +1,100 @@
+"""The lists of jobs: of all, and of each owner; newest first, and what is gone taken out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+from . import scripts
+from .call import Call, Plan, Reply, evalsha
+from .errors import InvalidProgress
+from .keys import Keys
+from .snapshot import Fields, Stored, as_text, loads
+
+LENGTH = 10_000
+"""How many of the newest jobs an index remembers."""
+SECONDS = 30 * 24 * 3600
+"""How long an index outlives the last job that was entered."""
+PAGE = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listing:
+    """The lists of one namespace, each a sorted set of job ids by the mark of the job's life."""
+
+    keys: Keys
+    ttl_seconds: int
+    clustered: bool
+    """Whether each key may live on another server: then a job is entered after it was written."""
+
+    def keys_of(self, job_id: str, owner: str | None) -> list[str]:
+        """Return the keys that a script needs which writes and enters a job."""
+        if self.clustered:
+            return [self.keys.hash(job_id)]
+        owners = [] if not owner else [self.keys.index(owner)]
+        return [self.keys.hash(job_id), self.keys.index(), *owners]
+
+    def args_of(self, job_id: str, owner: str | None) -> list[str | int]:
+        """Return the arguments that it needs."""
+        text = "" if not owner else json.dumps(owner, ensure_ascii=False)
+        return [self.keys.channel(job_id), job_id, text, LENGTH, SECONDS]
+
+    def enter(self, job_id: str, entry: list[str | bytes]) -> list[Call[Any]]:
+        """Return what enters a job into its lists, where its own script could not."""
+        if not self.clustered:
+            return []
+        life, owner, own_ttl = (loads(text) for text in entry)
+        args = [job_id, life, own_ttl or self.ttl_seconds, LENGTH, SECONDS]
+        lists = [self.keys.index(), *([self.keys.index(owner)] if owner else [])]
+        return [evalsha(scripts.ENLIST, [key], args, lambda reply: None) for key in lists]
+
+    def jobs(
+        self, owner: str | None, limit: int, get: Callable[[str], Call[Stored | None]]
+    ) -> Plan[list[Fields]]:
+        """List jobs, newest first, each a snapshot with its `job_id`.
+
+        Raises:
+            InvalidProgress: `limit` is not a positive int.
+        """
+        if type(limit) is not int or limit < 1:
+            raise InvalidProgress(f"{limit!r} is no limit: pass a positive int")
+        return self._jobs(self.keys.index(owner), limit, get)
+
+    @staticmethod
+    def _jobs(
+        index: str, limit: int, get: Callable[[str], Call[Stored | None]]
+    ) -> Plan[list[Fields]]:
+        found: dict[str, Fields] = {}
+        dead: list[int] = []
+        first, size, may_be_more = 0, min(limit, PAGE), True
+        while may_be_more and len(found) < limit:
+            (entries,) = yield [_page(index, first, size)]
+            may_be_more = len(entries) == size
+            jobs: list[Stored | None] = yield [get(job_id) for job_id, _ in entries]
+            for (job_id, life), stored in zip(entries, jobs, strict=True):
+                # Made anew since, it has an entry of its own, or had.
+                if stored is not None and stored.life == life:
+                    found[job_id] = {**stored.fields, "job_id": job_id}
+                else:
+                    dead.append(life)
+            first, size = first + size, PAGE
+        if dead:
+            # By its life, not by its id: the job may be made anew at this moment.
+            yield [Call(("ZREMRANGEBYSCORE", index, life, life), int) for life in dead]
+        return list(found.values())[:limit]
+
+
+def _page(index: str, first: int, size: int) -> Call[list[tuple[str, int]]]:
+    return Call(("ZREVRANGE", index, first, first + size - 1, "WITHSCORES"), _parse_page)
+
+
+def _parse_page(reply: Reply) -> list[tuple[str, int]]:
+    # RESP2 answers ids and scores in turn, RESP3 in pairs.
+    pairs = (
+        reply
+        if reply and isinstance(reply[0], list | tuple)
+        else zip(reply[::2], reply[1::2], strict=True)
+    )
+    return [(as_text(job_id), int(float(score))) for job_id, score in pairs]

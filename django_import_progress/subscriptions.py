@@ -1,0 +1,91 @@
+"""A pub/sub connection on each kind of client, and whether it still leads to the primary."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from typing import Any
+
+import redis as sync_redis
+from redis import asyncio as async_redis
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.sentinel import SentinelConnectionPool
+
+from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, SyncClient
+
+ASK_SECONDS = 1.0
+"""How long the sentinels may take to name the primary."""
+
+
+@asynccontextmanager
+async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.PubSub]:
+    """Give a pub/sub connection, not connected yet, and close it.
+
+    In a Cluster it leads to any one server: what is published on one is told on all.
+    Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#pubsub
+    """
+    if isinstance(redis, async_redis.Redis):
+        pubsub = redis.pubsub()
+        try:
+            yield pubsub
+        finally:
+            await pubsub.aclose()
+        return
+    async with asyncio.timeout(CALL_SECONDS):
+        await redis.initialize()
+    node = random.choice(redis.get_nodes())
+    # Not the client's own `pubsub`: redis-py before 8 has none for asyncio.
+    pool = async_redis.ConnectionPool(node.connection_class, **node.connection_kwargs)
+    pubsub = async_redis.client.PubSub(pool)
+    try:
+        yield pubsub
+    finally:
+        await pubsub.aclose()
+        await pool.disconnect()
+
+
+@contextmanager
+def subscription_sync(redis: SyncClient) -> Iterator[sync_redis.client.PubSub]:
+    """Do the same with a client of the sync kind."""
+    if not isinstance(redis, sync_redis.Redis):
+        redis = redis.get_redis_connection(redis.get_random_node())
+    with closing(redis.pubsub()) as pubsub:
+        yield pubsub
+
+
+async def check_primary(redis: AsyncClient, pubsub: async_redis.client.PubSub) -> None:
+    """Ask the sentinels, where there are any, whether `pubsub` is connected to the primary.
+
+    A primary that was cut off from the others, and replaced, goes on to answer those who still
+    reach it.
+
+    Raises:
+        redis.exceptions.ConnectionError: it is not.
+    """
+    primary = None
+    if isinstance(redis, async_redis.Redis) and isinstance(
+        redis.connection_pool, AsyncSentinelPool
+    ):
+        with suppress(*REDIS_ERRORS):  # Nobody knows: then nothing has changed.
+            async with asyncio.timeout(ASK_SECONDS):
+                primary = await redis.connection_pool.get_master_address()
+    _compare(pubsub.connection, primary)
+
+
+def check_primary_sync(redis: SyncClient, pubsub: sync_redis.client.PubSub) -> None:
+    """Do the same with a client of the sync kind."""
+    primary = None
+    if isinstance(redis, sync_redis.Redis) and isinstance(
+        redis.connection_pool, SentinelConnectionPool
+    ):
+        with suppress(*REDIS_ERRORS):
+            primary = redis.connection_pool.get_master_address()
+    _compare(pubsub.connection, primary)
+
+
+def _compare(connection: Any, primary: tuple[str, int] | None) -> None:
+    if None not in {connection, primary} and (connection.host, connection.port) != primary:
+        raise RedisConnectionError("another server has become the primary")
