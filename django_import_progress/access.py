@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from asgiref.sync import sync_to_async
 from django.core import signing
 
-from .clients import perform
+from .clients import read_all
 from .conf import settings
-from .core.errors import InvalidJobId
-from .core.keys import JobId, clean_job_id
+from .core.keys import JobId, clean_job_id, is_clean
 from .core.snapshot import Stored
 from .manager import ProgressManager
 
@@ -106,13 +105,13 @@ def owner_or_staff(user: User, job: Job, action: Action) -> bool:
     return bool(getattr(user, "is_staff", False)) or job.owner == str(user.pk)
 
 
-async def admit(
-    reference: str, action: Action, *, user: User, manager: ProgressManager
-) -> Grant | None:
-    """Decide whether `user` may do `action` with the job that `reference` names.
+async def admit_all(
+    references: Sequence[str], action: Action, *, user: User, manager: ProgressManager
+) -> list[Grant | None]:
+    """Decide whether `user` may do `action` with each of the jobs that `references` name.
 
     Args:
-        reference: a job's id or a ticket, as it stood in the request.
+        references: jobs' ids or tickets, as they stood in the request.
         action: what is to be done.
         user: who asks; may be anonymous.
         manager: of the namespace in question.
@@ -125,23 +124,35 @@ async def admit(
         ProgressUnavailable: a bare id needs a look into Redis.
     """
     namespace = manager.calls.keys.namespace
-    if reference.startswith(TICKET_MARK):
-        job_id = read_ticket(reference, action, namespace)
-        return None if job_id is None else Grant(job_id=job_id, by_ticket=True, stored=None)
-    try:
-        job_id = clean_job_id(reference)
-    except InvalidJobId:
-        return None
-    stored = await perform(manager.redis, manager.calls.get(job_id))
-    job = Job(
-        job_id=job_id,
-        namespace=namespace,
-        owner=None if stored is None else stored.owner,
-        snapshot=None if stored is None else stored.fields,
-    )
-    if not await _rule_allows(user, job, action):
-        return None
-    return Grant(job_id=job_id, by_ticket=False, stored=stored)
+    grants: dict[str, Grant | None] = dict.fromkeys(references)
+    asked = []
+    for reference in grants:
+        if reference.startswith(TICKET_MARK):
+            job_id = read_ticket(reference, action, namespace)
+            if job_id is not None:
+                grants[reference] = Grant(job_id=job_id, by_ticket=True, stored=None)
+        elif is_clean(reference):
+            asked.append(reference)
+    if asked:
+        found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in asked])
+        for job_id, stored in zip(asked, found, strict=True):
+            job = Job(
+                job_id=job_id,
+                namespace=namespace,
+                owner=None if stored is None else stored.owner,
+                snapshot=None if stored is None else stored.fields,
+            )
+            if await _rule_allows(user, job, action):
+                grants[job_id] = Grant(job_id=job_id, by_ticket=False, stored=stored)
+    return [grants[reference] for reference in references]
+
+
+async def admit(
+    reference: str, action: Action, *, user: User, manager: ProgressManager
+) -> Grant | None:
+    """Decide about one job: see `admit_all`."""
+    (grant,) = await admit_all([reference], action, user=user, manager=manager)
+    return grant
 
 
 async def _rule_allows(user: User, job: Job, action: Action) -> bool:

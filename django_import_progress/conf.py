@@ -13,7 +13,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from .clients import is_redis_url
+from .addresses import is_redis_url
 from .core.calls import MAX_TTL_SECONDS
 from .core.keys import is_clean
 
@@ -33,12 +33,16 @@ class Key:
     """What a valid value is: the end of «Set it to …»."""
 
 
-def _is_seconds(value: Any) -> bool:
+def _is_positive(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value < math.inf
 
 
 def _is_whole_seconds(value: Any) -> bool:
     return type(value) is int and 0 < value <= MAX_TTL_SECONDS
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _is_rule(value: Any) -> bool:
@@ -57,7 +61,8 @@ KEYS: dict[str, Key] = {
     "REDIS_URL": Key(
         lambda: os.environ.get("REDIS_URL") or "redis://localhost:6379/0",
         is_redis_url,
-        "a URL such as redis://localhost:6379/0, rediss://… or unix://…",
+        "a URL such as redis://localhost:6379/0, rediss://…, unix://…,"
+        " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port",
     ),
     "NAMESPACE": Key(
         lambda: "import_progress", is_clean, "1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -"
@@ -68,8 +73,10 @@ KEYS: dict[str, Key] = {
         _is_rule,
         "a callable (user, job, action) -> bool, or the dotted path of one that can be imported",
     ),
-    "HEARTBEAT_SECONDS": Key(lambda: 15, _is_seconds, _SECONDS),
-    "STREAM_SECONDS": Key(lambda: 3600, _is_seconds, _SECONDS),
+    "HEARTBEAT_SECONDS": Key(lambda: 15, _is_positive, _SECONDS),
+    "STREAM_SECONDS": Key(lambda: 3600, _is_positive, _SECONDS),
+    "MAX_STREAMS": Key(lambda: 20_000, _is_count, "a positive whole number"),
+    "MAX_UPDATES_PER_SECOND": Key(lambda: 10, _is_positive, "a positive number, whole or not"),
     "TICKET_SECONDS": Key(lambda: 86400, _is_whole_seconds, _WHOLE_SECONDS),
 }
 
@@ -149,6 +156,16 @@ class Settings:
     def stream_seconds(self) -> float:
         """The longest that one stream lives."""
         return cast(float, _get("STREAM_SECONDS"))
+
+    @property
+    def max_streams(self) -> int:
+        """How many open streams a process serves."""
+        return cast(int, _get("MAX_STREAMS"))
+
+    @property
+    def max_updates_per_second(self) -> float:
+        """The most that a watcher is sent of one job."""
+        return cast(float, _get("MAX_UPDATES_PER_SECOND"))
 
     @property
     def ticket_seconds(self) -> int:

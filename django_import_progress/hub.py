@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
-from redis.exceptions import RedisError
-
-from .clients import AsyncClient, drop_idle_connections
+from .clients import REDIS_ERRORS, AsyncClient, drop_idle_connections
 from .core.calls import Calls
 from .core.errors import ProgressUnavailable
 from .core.pacing import backoff_seconds
@@ -23,23 +23,39 @@ from .slot import Slot
 
 logger = logging.getLogger("django_import_progress")
 
-LINK_ERRORS = (ProgressUnavailable, RedisError, OSError, TimeoutError)
+LINK_ERRORS = (ProgressUnavailable, *REDIS_ERRORS)
 """What a broken link raises. Anything else is a fault of ours, and logged with its traceback; the
 watchers are served on all the same."""
 
 
 class Watcher:
-    """One who watches one job. Made by `Hub.watch`; must be closed."""
+    """One who watches one job. Made by `Hub.watch`; must be closed.
 
-    __slots__ = ("_hub", "_joined", "_seen", "_slot", "_waiter", "closed")
+    Attributes:
+        on_news: called when `poll` has something, or the watcher was closed.
+        closed: whether it was, by its owner or with the hub.
+    """
 
-    def __init__(self, hub: Hub, slot: Slot) -> None:
+    __slots__ = (
+        *("_hold_until", "_hub", "_joined", "_seconds_between", "_seen", "_slot", "_timer"),
+        *("closed", "on_news"),
+    )
+
+    def __init__(self, hub: Hub, slot: Slot, seconds_between: float) -> None:
         self._hub = hub
         self._slot = slot
         self._joined = slot.asked
         self._seen: State | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._seconds_between = seconds_between
+        self._hold_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.on_news: Callable[[], None] = _nothing
         self.closed = False
+
+    @property
+    def job_id(self) -> str:
+        """The job that is watched."""
+        return self._slot.view.job_id
 
     async def next(self, timeout_seconds: float | None = None) -> State | None:
         """Return the newest state as soon as it is another one than was returned last.
@@ -51,25 +67,47 @@ class Watcher:
         """
         if self._seen is not None and self._seen.ended:
             return None
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_seconds):
-            while not self.closed and not self._has_news():
-                self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
-        if self.closed:
-            return None
-        self._seen = self._slot.view.state
-        return self._seen
+            while not self.closed:
+                state = self.poll()
+                if state is not None:
+                    return state
+                waiter: asyncio.Future[None] = loop.create_future()
+                self.on_news = partial(_set, waiter)
+                await waiter
+        return None
 
-    def _has_news(self) -> bool:
+    def poll(self) -> State | None:
+        """Return the newest state if it is due, and another one than was returned last."""
+        state = self._news()
+        if state is not None:
+            self._seen = state
+            if self._seconds_between:
+                self._hold_until = self._hub.loop.time() + self._seconds_between
+        return state
+
+    def _news(self) -> State | None:
         state = self._slot.view.state
+        if state is None or state is self._seen:
+            return None
         # A job that is gone is not read again, and there is nothing newer to wait for.
-        is_fresh = self._slot.answered >= self._joined or (state is not None and state.gone)
-        return is_fresh and state is not self._seen
+        if self._slot.answered < self._joined and not state.gone:
+            return None
+        if self._hold_until and not state.ended and self._hub.loop.time() < self._hold_until:
+            if self._timer is None:
+                self._timer = self._hub.loop.call_at(self._hold_until, self._release)
+            return None
+        return state
+
+    def _release(self) -> None:
+        self._timer, self._hold_until = None, 0.0
+        self.wake()
 
     def wake(self) -> None:
-        """Let `next` look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Tell that there is something, if there is."""
+        if self.closed or self._news() is not None:
+            self.on_news()
 
     def close(self) -> None:
         """Stop watching. May be called from any thread, and more than once."""
@@ -79,8 +117,19 @@ class Watcher:
     def _close(self) -> None:
         if not self.closed:
             self.closed = True
+            if self._timer is not None:
+                self._timer.cancel()
             self._hub.leave(self._slot, self)
             self.wake()
+
+
+def _nothing() -> None:
+    """Tell nobody."""
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class Hub:
@@ -103,8 +152,15 @@ class Hub:
         watchers = sum(len(slot.watchers) for slot in self._slots.values())
         return f"<Hub: {len(self._slots)} jobs, {watchers} watchers>"
 
-    def watch(self, calls: Calls, job_id: str) -> Watcher:
-        """Begin to watch a job, there or not yet. The watcher must be closed."""
+    def watch(self, calls: Calls, job_id: str, *, max_per_second: float = 0) -> Watcher:
+        """Begin to watch a job, there or not yet. The watcher must be closed.
+
+        Args:
+            calls: of the job's namespace.
+            job_id: the job.
+            max_per_second: what comes faster is thinned to the newest; an end is never held back.
+                0: nothing is thinned.
+        """
         channel = calls.keys.channel(job_id)
         slot = self._slots.get(channel)
         if slot is None:
@@ -115,7 +171,7 @@ class Hub:
             slot.asked += 1
             if self._link is not None:
                 self._link.ask_to_read(slot)
-        watcher = Watcher(self, slot)
+        watcher = Watcher(self, slot, 1 / max_per_second if max_per_second else 0.0)
         slot.watchers.add(watcher)
         if self._task is None or self._task.done():
             self._task = self.loop.create_task(self._serve())

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from .clients import AsyncClient, perform
+from .clients import AsyncClient, carry_out, is_clustered, perform
 from .core.calls import clean_owner
 from .core.keys import JobId, clean_job_id
 from .hub import Hub, Watcher
@@ -39,7 +39,7 @@ class ProgressManager:
         hub: Hub | None = None,
     ) -> None:
         self.redis = redis
-        self.calls = calls_for(namespace, ttl_seconds)
+        self.calls = calls_for(namespace, ttl_seconds, clustered=is_clustered(redis))
         self._heartbeat_seconds = heartbeat_seconds
         self._hub = hub
 
@@ -125,7 +125,7 @@ class ProgressManager:
             owner: a user, or a primary key, whose jobs alone are wanted.
             limit: how many at most.
         """
-        return await perform(self.redis, self.calls.jobs(clean_owner(owner), limit))
+        return await carry_out(self.redis, self.calls.jobs(clean_owner(owner), limit))
 
     def watch(self, job_id: JobId) -> AsyncIterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one; end after a terminal one.
@@ -144,8 +144,13 @@ class ProgressManager:
         finally:
             watcher.close()
 
-    def watcher(self, job_id: JobId) -> Watcher:
-        """Return one who watches the job, to be closed: what views and consumers build on."""
+    def watcher(self, job_id: JobId, *, max_per_second: float = 0) -> Watcher:
+        """Return one who watches the job, to be closed: what views and consumers build on.
+
+        Args:
+            job_id: the job.
+            max_per_second: what comes faster is thinned to the newest; 0: nothing is thinned.
+        """
         if self._hub is None or self._hub.loop is not asyncio.get_running_loop():
             self._hub = Hub(self.redis, heartbeat_seconds=self._heartbeat_seconds)
-        return self._hub.watch(self.calls, clean_job_id(job_id))
+        return self._hub.watch(self.calls, clean_job_id(job_id), max_per_second=max_per_second)

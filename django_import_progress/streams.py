@@ -1,22 +1,26 @@
-"""One open event stream: what a watcher sees, as chunks of bytes."""
+"""One open event stream: chunks of bytes, for as long as somebody takes them."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 from .core import sse
-from .hub import Watcher
 from .release import release_request
+from .sources import Source
 
 RETRY_MILLISECONDS = (1000, 3000)
 """Between these a client waits before it reconnects; at random, so that the viewers of a server
 that was restarted don't come back all at once."""
 
-
 POLL_MILLISECONDS = (800, 1200)
 """The same where each stream is one snapshot only, and the client polls by reconnecting."""
+
+open_streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+"""Those of this process. Weak: a response that was never sent leaves no stream behind."""
 
 
 def retry(between: tuple[int, int] = RETRY_MILLISECONDS) -> bytes:
@@ -32,50 +36,93 @@ class EventStream:
     find the generator, some time.
 
     Args:
-        open_watcher: called when the first chunk is asked for, so that a response which is never
+        open_source: called when the first chunk is asked for, so that a response which is never
             sent leaves no watcher behind.
-        heartbeat_seconds: after so much silence a comment is sent.
+        heartbeat_seconds: after so much silence a comment is sent. A client that takes nothing
+            for as long, all buffers to it being full, is left.
         stream_seconds: the longest that the stream lives.
     """
 
     def __init__(
         self,
-        open_watcher: Callable[[], Watcher],
+        open_source: Callable[[], Source],
         *,
         heartbeat_seconds: float,
         stream_seconds: float,
     ) -> None:
-        self._open_watcher = open_watcher
-        self._watcher: Watcher | None = None
+        self._open_source = open_source
+        self._source: Source | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._stream_seconds = stream_seconds
         self._deadline = 0.0
+        self._sender: asyncio.Task[object] | None = None
+        self._sent_since: float | None = None
+        """Since when the last chunk is on its way, None while the next is waited for."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._check: asyncio.TimerHandle | None = None
+        open_streams.add(self)
 
     def __aiter__(self) -> EventStream:
         return self
 
     async def __anext__(self) -> bytes:
-        now = asyncio.get_running_loop().time()
-        if self._watcher is None:
-            self._watcher = self._open_watcher()
-            self._deadline = now + self._stream_seconds
-            # Here all middleware is through: none of it will ask for the thread again.
-            await release_request()
-            return retry()  # At once, so that client and proxies see that the stream is open.
-        try:
-            state = await self._watcher.next(
-                max(min(self._heartbeat_seconds, self._deadline - now), 0)
-            )
-        except TimeoutError:
-            if asyncio.get_running_loop().time() < self._deadline:
-                return sse.KEEP_ALIVE
-            state = None
-        if state is None:
+        if self._source is None:
+            return await self._begin()
+        self._sent_since = None
+        chunk = await self._next_chunk(self._source)
+        if chunk is None:
             self.close()
             raise StopAsyncIteration
-        return state.frame
+        self._sent_since = self._now()
+        return chunk
+
+    async def _begin(self) -> bytes:
+        """Open the source, and say at once that the stream is open."""
+        # Here all middleware is through: none of it will ask for the thread again.
+        await release_request()
+        self._loop = asyncio.get_running_loop()
+        self._sender = asyncio.current_task()
+        # Last, and not waited after: a request that is cancelled on the way opens nothing.
+        self._source = self._open_source()
+        self._sent_since = self._now()
+        self._deadline = self._sent_since + self._stream_seconds
+        self._check = self._loop.call_later(self._heartbeat_seconds, self._leave_who_takes_nothing)
+        return retry()
+
+    async def _next_chunk(self, source: Source) -> bytes | None:
+        remaining = max(self._deadline - self._now(), 0)
+        try:
+            return await source.chunk(min(self._heartbeat_seconds, remaining))
+        except TimeoutError:
+            return sse.KEEP_ALIVE if self._now() < self._deadline else None
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
+
+    def _leave_who_takes_nothing(self) -> None:
+        """End the task that has been stuck in sending for a heartbeat; look again otherwise."""
+        assert self._loop is not None
+        wait = self._heartbeat_seconds
+        if self._sent_since is not None:
+            wait -= self._now() - self._sent_since
+        if wait > 0:
+            self._check = self._loop.call_later(wait, self._leave_who_takes_nothing)
+            return
+        self.close()
+        if self._sender is not None:
+            self._sender.cancel()
 
     def close(self) -> None:
-        """Let go of the watcher."""
-        if self._watcher is not None:
-            self._watcher.close()
+        """Let go of what is watched."""
+        open_streams.discard(self)
+        if self._source is not None:
+            self._source.close()
+            assert self._loop is not None
+            with suppress(RuntimeError):  # The loop is closed, and its timers with it.
+                self._loop.call_soon_threadsafe(self._end_checks)
+
+    def _end_checks(self) -> None:
+        self._sender = None
+        if self._check is not None:
+            self._check.cancel()

@@ -11,4 +11,5 @@ app_name = "import_progress"
 urlpatterns = [
     path("jobs/<str:job>/", views.snapshot, name="snapshot"),
     path("jobs/<str:job>/stream/", views.stream, name="stream"),
+    path("stream/", views.streams, name="streams"),
 ]

@@ -1,9 +1,9 @@
-"""The HTTP door: a job's snapshot as JSON, and as an event stream."""
+"""The HTTP door: a job's snapshot as JSON, and event streams of one job or several."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial, wraps
 from typing import Any, cast
 
@@ -13,40 +13,48 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_GET, require_safe
 
-from .access import Grant, Nobody, User, admit
-from .clients import perform
+from .access import Grant, Nobody, User, admit, admit_all
+from .clients import read_all
 from .conf import settings
 from .connections import get_progress_manager
 from .core import sse
+from .core.ends import (
+    NO_JOB,
+    end_in,
+    end_of_all,
+    ended_with,
+    names_an_end,
+    names_the_end_of_all,
+)
 from .core.errors import ProgressUnavailable
 from .core.snapshot import Stored, to_json
-from .core.view import ended_with, names_an_end, state_of
+from .core.view import gone_event, state_of
 from .manager import ProgressManager
-from .streams import POLL_MILLISECONDS, EventStream, retry
+from .sources import OneJob, SeveralJobs, Source
+from .streams import POLL_MILLISECONDS, EventStream, open_streams, retry
 
 RETRY_AFTER_SECONDS = 2
+MAX_JOBS = 100
+"""How many jobs one stream may tell of."""
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
-Inner = Callable[[HttpRequest, ProgressManager, Grant], Awaitable[HttpResponseBase]]
+Inner = Callable[..., Awaitable[HttpResponseBase]]
 
 
 def _door(inner: Inner) -> View:
-    """Make a view of `inner`: nothing is served before `admit` has said yes."""
+    """Make a view of `inner`, which is given the request, the manager and the visitor."""
 
     @wraps(inner)
     async def view(
-        request: HttpRequest, job: str, progress_namespace: str | None = None
+        request: HttpRequest, progress_namespace: str | None = None, **kwargs: str
     ) -> HttpResponseBase:
         manager = get_progress_manager(progress_namespace)
-        # Looked up whatever `job` is: else a refusal would tell by its `Vary` header.
+        # Looked up whatever is asked for: else a refusal would tell by its `Vary` header.
         user = await _user(request)
         try:
-            grant = await admit(job, "watch", user=user, manager=manager)
-            response = _not_found() if grant is None else await inner(request, manager, grant)
+            return await inner(request, manager, user, **kwargs)
         except ProgressUnavailable:
-            response = _json({"error": "Progress is unavailable right now."}, status=503)
-            response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        return response
+            return _come_back("Progress is unavailable right now.")
 
     # A stream must not sit in a transaction (Django refuses async views under ATOMIC_REQUESTS),
     # and `admit` guards instead of a redirect to a login page, which no EventSource can follow.
@@ -69,20 +77,31 @@ def _not_found() -> HttpResponse:
     return _json({"error": "There is no such job."}, status=404)
 
 
-async def _stored(manager: ProgressManager, grant: Grant) -> Stored | None:
-    if not grant.by_ticket:
-        return grant.stored
-    return await perform(manager.redis, manager.calls.get(grant.job_id))
+def _come_back(error: str) -> HttpResponse:
+    response = _json({"error": error}, status=503)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+async def _stored(manager: ProgressManager, grants: Iterable[Grant]) -> dict[str, Stored | None]:
+    """Return what is stored of the jobs, by their ids."""
+    stored = {grant.job_id: grant.stored for grant in grants}
+    missing = [grant.job_id for grant in grants if grant.by_ticket]  # No look was needed yet.
+    if missing:
+        found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in missing])
+        stored |= zip(missing, found, strict=True)
+    return stored
 
 
 @require_safe
 @_door
 async def snapshot(
-    request: HttpRequest, manager: ProgressManager, grant: Grant
+    request: HttpRequest, manager: ProgressManager, user: User, job: str
 ) -> HttpResponseBase:
     """Answer with the representation; 304 where the client's `If-None-Match` has it already."""
-    stored = await _stored(manager, grant)
-    if stored is None:
+    grant = await admit(job, "watch", user=user, manager=manager)
+    stored = None if grant is None else (await _stored(manager, [grant]))[grant.job_id]
+    if grant is None or stored is None:
         return _not_found()
     response = _json(state_of(grant.job_id, stored).representation)
     etag = f'"{hashlib.blake2b(response.content, digest_size=16).hexdigest()}"'
@@ -92,44 +111,105 @@ async def snapshot(
 
 @require_GET
 @_door
-async def stream(request: HttpRequest, manager: ProgressManager, grant: Grant) -> HttpResponseBase:
-    """Answer with an event stream.
+async def stream(
+    request: HttpRequest, manager: ProgressManager, user: User, job: str
+) -> HttpResponseBase:
+    """Answer with an event stream of one job.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    if await _has_ended(request.headers.get("Last-Event-ID", ""), manager, grant):
-        # The one answer after which an EventSource does not come back.
-        return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
+    grant = await admit(job, "watch", user=user, manager=manager)
+    if grant is None:
+        return _not_found()
+    job_id, last_event_id = grant.job_id, request.headers.get("Last-Event-ID", "")
+    if names_an_end(last_event_id):
+        stored = await _stored_if_known(manager, [grant])
+        if stored is not None and ended_with(last_event_id, stored[job_id]):
+            return _stop()
     if not hasattr(request, "scope"):
-        return _stream_headers(HttpResponse(await _single_answer(manager, grant)))
+        stored_now = (await _stored(manager, [grant]))[job_id]
+        frame = sse.KEEP_ALIVE if stored_now is None else state_of(job_id, stored_now).frame
+        return _single_answer(frame)
+    return _open_stream(lambda: OneJob(_watcher(manager)(job_id)))
+
+
+@require_GET
+@_door
+async def streams(request: HttpRequest, manager: ProgressManager, user: User) -> HttpResponseBase:
+    """Answer with an event stream of each ``?job=``, 1 to 100 of them.
+
+    Those that may not be watched are said to be gone at once; if that is all, there is no stream.
+    """
+    references = list(dict.fromkeys(request.GET.getlist("job")))
+    if not 0 < len(references) <= MAX_JOBS:
+        return _json({"error": f"Name 1 to {MAX_JOBS} jobs, each as ?job=."}, status=400)
+    admitted = await admit_all(references, "watch", user=user, manager=manager)
+    grants = {grant.job_id: grant for grant in admitted if grant is not None}
+    refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
+    if not grants:
+        return _not_found()
+    last_event_id = request.headers.get("Last-Event-ID", "")
+    if names_the_end_of_all(last_event_id):
+        stored = await _stored_if_known(manager, grants.values())
+        if stored is not None and last_event_id == _end_now(stored, refused):
+            return _stop()
+    if not hasattr(request, "scope"):
+        return _single_answer(_frames(await _stored(manager, grants.values()), refused))
+    return _open_stream(lambda: SeveralJobs([*map(_watcher(manager), grants)], refused))
+
+
+def _watcher(manager: ProgressManager) -> Callable[[str], Any]:
+    return partial(manager.watcher, max_per_second=settings.max_updates_per_second)
+
+
+async def _stored_if_known(
+    manager: ProgressManager, grants: Iterable[Grant]
+) -> dict[str, Stored | None] | None:
+    try:
+        return await _stored(manager, grants)
+    except ProgressUnavailable:
+        return None  # By ticket a stream opens, and waits until Redis is back.
+
+
+def _end_now(stored: dict[str, Stored | None], refused: Iterable[str]) -> str:
+    ends = {job_id: end_in(found) for job_id, found in stored.items()}
+    return end_of_all(ends | dict.fromkeys(refused, NO_JOB))
+
+
+def _frames(stored: dict[str, Stored | None], refused: Iterable[str]) -> bytes:
+    """Return what a stream of several jobs would begin with, and its end if there is no more."""
+    found = [state_of(job_id, job) for job_id, job in stored.items() if job is not None]
+    events = [*map(gone_event, refused), *(state.event for state in found)]
+    if len(found) == len(stored) and all(state.ended for state in found):
+        events.append(sse.frame(b"", event="end", event_id=_end_now(stored, refused)))
+    return b"".join(events)
+
+
+def _stop() -> HttpResponse:
+    """Return the one answer after which an EventSource does not come back."""
+    return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
+
+
+def _single_answer(frames: bytes) -> HttpResponseBase:
+    """Return a whole, short stream: under WSGI an open one would hold a worker.
+
+    An `EventSource` comes back by itself, and so polls.
+    """
+    return _stream_headers(HttpResponse(retry(POLL_MILLISECONDS) + frames))
+
+
+def _open_stream(open_source: Callable[[], Source]) -> HttpResponseBase:
+    if len(open_streams) >= settings.max_streams:
+        return _come_back("There are too many open streams.")
     return _stream_headers(
         StreamingHttpResponse(
             EventStream(
-                partial(manager.watcher, grant.job_id),
+                open_source,
                 heartbeat_seconds=settings.heartbeat_seconds,
                 stream_seconds=settings.stream_seconds,
             )
         )
     )
-
-
-async def _has_ended(last_event_id: str, manager: ProgressManager, grant: Grant) -> bool:
-    if not names_an_end(last_event_id):
-        return False
-    try:
-        return ended_with(last_event_id, await _stored(manager, grant))
-    except ProgressUnavailable:
-        return False  # By ticket a stream opens, and waits until Redis is back.
-
-
-async def _single_answer(manager: ProgressManager, grant: Grant) -> bytes:
-    """Return a whole, short stream: under WSGI an open one would hold a worker.
-
-    An `EventSource` comes back by itself, and so polls.
-    """
-    stored = await _stored(manager, grant)
-    frame = sse.KEEP_ALIVE if stored is None else state_of(grant.job_id, stored).frame
-    return retry(POLL_MILLISECONDS) + frame
 
 
 def _stream_headers(response: HttpResponseBase) -> HttpResponseBase:

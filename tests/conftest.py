@@ -15,7 +15,7 @@ from django_import_progress import (
     SyncProgressManager,
     get_sync_progress_manager,
 )
-from django_import_progress.clients import create_redis_client, create_sync_redis_client
+from django_import_progress.addresses import create_redis_client, create_sync_redis_client
 
 from .kit.asgi import AsgiServer
 from .kit.browser import chromium_binary, launched, note_complaints

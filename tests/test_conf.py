@@ -81,6 +81,10 @@ def test_no_mapping_at_all(settings: Any) -> None:
         ("HEARTBEAT_SECONDS", float("inf")),
         ("STREAM_SECONDS", "60"),
         ("TICKET_SECONDS", 0),
+        ("MAX_STREAMS", 0),
+        ("MAX_STREAMS", 1.0),
+        ("MAX_UPDATES_PER_SECOND", 0),
+        ("MAX_UPDATES_PER_SECOND", True),
     ],
 )
 def test_a_wrong_value_names_the_key_and_the_fix_but_not_the_value(

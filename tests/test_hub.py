@@ -268,7 +268,7 @@ async def test_who_joins_a_job_that_goes_before_it_is_read_is_told(
     slot.asked = 1  # The read it asks for never comes: the link breaks.
     hub = progress._hub
     assert hub is not None
-    watcher = Watcher(hub, slot)
+    watcher = Watcher(hub, slot, 0)
     slot.hear(b'{"_l":1,"_v":1}')
     with pytest.raises(TimeoutError):
         await watcher.next(0)

@@ -16,17 +16,28 @@ MODULES = {
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"clients", "connections", "core.errors", "manager", "sync", "tracker", "version"},
-    "access": {"clients", "conf", "core.errors", "core.keys", "core.snapshot", "manager"},
+    "__init__": {
+        *("addresses", "connections", "core.errors", "manager", "sync", "tracker", "version"),
+    },
+    "access": {"clients", "conf", "core.keys", "core.snapshot", "manager"},
+    "addresses": {"clients"},
     "apps": {"checks"},
     "checks": {"conf"},
-    "clients": {"core.calls", "core.errors"},
-    "conf": {"clients", "core.calls", "core.keys"},
-    "connections": {"clients", "conf", "hub", "manager", "sync"},
+    "clients": {"core.call", "core.errors"},
+    "conf": {"addresses", "core.calls", "core.keys"},
+    "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},
     "core.__init__": set(),
-    "core.calls": {"core.scripts", "core.errors", "core.keys", "core.snapshot"},
+    "core.call": {"core.scripts"},
+    "core.calls": {
+        *("core.call", "core.errors", "core.keys", "core.listing", "core.scripts"),
+        "core.snapshot",
+    },
+    "core.ends": {"core.snapshot", "core.view"},
     "core.errors": set(),
     "core.keys": {"core.errors"},
+    "core.listing": {
+        *("core.call", "core.errors", "core.keys", "core.scripts", "core.snapshot"),
+    },
     "core.pacing": set(),
     "core.scripts": set(),
     "core.snapshot": {"core.errors"},
@@ -35,15 +46,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "counted": set(),
     "endings": {"conf", "core.snapshot"},
     "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
-    "link": {"clients", "core.snapshot", "slot", "verbs"},
+    "link": {"clients", "core.snapshot", "slot", "subscriptions", "verbs"},
     "manager": {"clients", "core.calls", "core.keys", "hub", "verbs"},
     "release": set(),
     "slot": {"core.calls", "core.view"},
-    "streams": {"core.sse", "hub", "release"},
+    "sources": {"core.ends", "core.sse", "core.view", "hub"},
+    "streams": {"core.sse", "release", "sources"},
     "sync": {
         *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
-        *("slot", "verbs"),
+        *("slot", "subscriptions", "verbs"),
     },
+    "subscriptions": {"clients"},
     "templatetags.__init__": set(),
     "templatetags.import_progress": {"core.keys", "widgets"},
     "tracker": {
@@ -54,8 +67,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verbs": {"core.calls", "core.keys", "core.snapshot"},
     "version": set(),
     "views": {
-        *("access", "clients", "conf", "connections", "core.errors", "core.snapshot"),
-        *("core.sse", "core.view", "manager", "streams"),
+        *("access", "clients", "conf", "connections", "core.ends", "core.errors", "core.snapshot"),
+        *("core.sse", "core.view", "manager", "sources", "streams"),
     },
     "widgets": {
         *("access", "clients", "connections", "core.errors", "core.keys", "core.snapshot"),

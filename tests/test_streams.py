@@ -16,7 +16,7 @@ from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.hub import Watcher
 from django_import_progress.release import release_request
-from django_import_progress.streams import EventStream
+from django_import_progress.streams import EventStream, open_streams
 
 from .kit.asgi import AsgiServer
 from .kit.held import open_files
@@ -114,6 +114,37 @@ def test_an_idle_stream_is_kept_alive_and_closed_in_the_end(
     assert lines[0].startswith("retry: ")
     assert 1000 <= int(lines[0].removeprefix("retry: ")) <= 3000
     assert lines.count(":") >= 2
+
+
+def test_there_are_at_most_max_streams_of_a_process(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    wait_for(lambda: not open_streams, "the streams of other tests to go")
+    settings.IMPORT_PROGRESS |= {"MAX_STREAMS": 2}
+    job_id = jobs.create()
+    url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"
+    several = f"{live.url}/progress/stream/?job={make_ticket(job_id)}"
+    with open_stream(url) as (_, first), open_stream(several) as (_, second):
+        next(first)
+        next(second)
+        for refused in (httpx.get(url), httpx.get(several)):
+            assert refused.status_code == 503
+            assert int(refused.headers["Retry-After"]) > 0
+        assert httpx.get(f"{live.url}/progress/jobs/{job_id}/stream/").status_code == 404
+    wait_for(lambda: len(open_streams) == 0, "the streams to be closed")
+    with open_stream(url) as (response, _):
+        assert response.status_code == 200
+
+
+def test_a_burst_is_thinned(live: AsgiServer, jobs: SyncProgressManager, settings: Any) -> None:
+    settings.IMPORT_PROGRESS |= {"MAX_UPDATES_PER_SECOND": 0.001}
+    job_id = jobs.create()
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/") as (_, events):
+        assert next(events).json["status"] == "queued"
+        for number in range(10):
+            jobs.update(job_id, {"n": number})
+        jobs.update(job_id, {"status": "done"})
+        assert [event.type for event in events] == ["message", "end"]
 
 
 def test_a_client_that_goes_is_cleaned_up(live: AsgiServer, jobs: SyncProgressManager) -> None:

@@ -27,3 +27,7 @@ def frame(data: bytes, *, event: str = "", event_id: str = "") -> bytes:
 def retry(milliseconds: int) -> bytes:
     """Return the field that tells a client how long to wait before it reconnects."""
     return b"retry: %d\n\n" % milliseconds
+
+
+END = frame(b"", event="end")
+"""What comes after a job's last snapshot."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -65,12 +64,16 @@ class State:
         return represent(self.job_id, self.fields, stalled=False, cancelling=False)
 
     @functools.cached_property
-    def frame(self) -> bytes:
-        """The event, or events, that tell this state over SSE, made once for all who watch."""
+    def event(self) -> bytes:
+        """The event that tells this state over SSE, made once for all who watch."""
         if self.gone:
-            return sse.frame(to_json({"job_id": self.job_id}), event="gone", event_id=self.event_id)
-        last = sse.frame(b"", event="end") if self.ended else b""
-        return sse.frame(self.json, event_id=self.event_id) + last
+            return gone_event(self.job_id, self.event_id)
+        return sse.frame(self.json, event_id=self.event_id)
+
+    @property
+    def frame(self) -> bytes:
+        """The same, and what follows where this job is the stream's only one, and has ended."""
+        return self.event + sse.END if self.ended and not self.gone else self.event
 
     @functools.cached_property
     def json(self) -> bytes:
@@ -78,32 +81,14 @@ class State:
         return to_json(self.representation)
 
 
+def gone_event(job_id: str, event_id: str = "") -> bytes:
+    """Return the event that tells that there is nothing to be watched under this id."""
+    return sse.frame(to_json({"job_id": job_id}), event="gone", event_id=event_id)
+
+
 def state_of(job_id: str, stored: Stored) -> State:
     """Return what a reader sees who has read `stored`, and watches nothing."""
     return State(job_id=job_id, fields=stored.fields, order=(*stored.order, 0), owner=stored.owner)
-
-
-_END_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-[0-9]{1,20}-(end|gone)", re.ASCII)
-
-
-def names_an_end(event_id: str) -> bool:
-    """Tell whether `event_id`, which may be anything, is one with which a stream ended."""
-    return _END_ID.fullmatch(event_id) is not None
-
-
-def ended_with(event_id: str, stored: Stored | None) -> bool:
-    """Tell whether `event_id` closed a stream to which nothing can be added.
-
-    Args:
-        event_id: what a client sent as its ``Last-Event-ID``; may be anything.
-        stored: the job as it is now. Written anew since, or made anew, it has news to tell.
-    """
-    match = _END_ID.fullmatch(event_id)
-    if match is None:
-        return False
-    if stored is None:
-        return True
-    return match[3] == "end" and stored.order == (int(match[1]), int(match[2]))
 
 
 class JobView:
@@ -143,11 +128,11 @@ class JobView:
         known = self._stored
         # Below the mark: Redis has gone back (a fail-over, a restart from an old file, a deletion
         # that went unheard). Between the mark and what is known: a message overtook the answer.
-        # A hash that somebody else wrote has no version: there the fields are compared.
-        same = bool(stored.version) or known is None or stored.fields == known.fields
-        if known is not None and mark <= stored.order <= known.order and same:
-            if known.owner is None and stored.order == known.order:
-                self._stored = stored  # Same version, but only a read tells the owner.
+        if known is not None and mark <= stored.order < known.order:
+            return False
+        # The same version with other fields: somebody else wrote into the hash.
+        if known is not None and stored.order == known.order and stored.fields == known.fields:
+            self._stored = stored  # Only a read tells the owner.
             return False
         if not self._overlay_is_newer(stored):
             self._overlay = {}
@@ -186,6 +171,9 @@ class JobView:
         overlay = {**self._overlay, **values}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
+        stored = {} if self._stored is None else self._stored.fields
+        if self.state is not None and self.state.ended and not is_terminal({**stored, **overlay}):
+            return False  # Who has not been told of the end yet must not miss it.
         self._overlay = overlay
         self._overlays += 1
         self.unsure = True

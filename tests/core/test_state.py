@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from django_import_progress.core.view import JobView, ended_with, state_of
+from django_import_progress.core.view import JobView, state_of
 from tests.kit.jobviews import partial, stored, view_of
 
 
@@ -42,20 +40,6 @@ def test_a_partial_message_has_an_id_of_its_own() -> None:
     view = view_of(stored(3, a=1))
     ids = [view.state and view.state.event_id for _ in range(3) if view.message(partial(b=1))]
     assert ids == ["100-3-1", "100-3-2", "100-3-3"]
-
-
-def test_an_id_that_ended_a_stream_counts_until_the_job_has_news() -> None:
-    assert ended_with("100-3-0-end", stored(3))
-    assert ended_with("100-3-0-end", None)
-    assert not ended_with("100-3-0-end", stored(4))
-    assert not ended_with("100-3-0-end", stored(3, life=101))
-
-
-@pytest.mark.parametrize(
-    "event_id", ["", "100-3-0", "x", "100-3-0-end ", "1-2-end", "٣-3-0-end", "9" * 30 + "-3-0-end"]
-)
-def test_any_other_id_ends_nothing(event_id: str) -> None:
-    assert not ended_with(event_id, None)
 
 
 def test_a_reader_who_watches_nothing_sees_the_same() -> None:

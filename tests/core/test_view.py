@@ -133,6 +133,24 @@ def test_a_stored_end_is_never_hidden_by_a_message_that_is_none() -> None:
     assert shown(view)["status"] == "done"
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_an_end_is_not_taken_back_by_a_message_that_came_after_it(told: bool) -> None:
+    view = view_of(stored(3, status="importing" if told else "done", n=1))
+    if told:
+        view.message(partial(status="done"))
+    assert not view.message(partial(status="importing", n=2))
+    assert shown(view) == {"status": "done", "n": 1}
+    assert view.message(partial(n=3))
+    assert shown(view) == {"status": "done", "n": 3}
+
+
+def test_fields_that_somebody_else_wrote_are_shown_though_the_version_is_the_same() -> None:
+    view = view_of(stored(3, a=1))
+    assert view.read(stored(3, a=2), mark=view.mark, heartbeat=True)
+    assert shown(view) == {"a": 2}
+    assert not view.read(stored(3, a=2), mark=view.mark, heartbeat=True)
+
+
 def test_an_end_that_is_told_ends_the_watching() -> None:
     view = view_of(stored(3, status="importing"))
     view.message(partial(status="failed"))
