@@ -74,8 +74,8 @@ def parse_address(url: str) -> Address:
     service, _, db = path.partition("/") if kind == "sentinel" else ("", "", path)
     if (kind == "sentinel") != bool(service):
         raise ValueError("there must be a service for Sentinel, and none for a Cluster")
-    if kind == "cluster" and db not in {"", "0"}:
-        raise ValueError("a Cluster has no other database than 0")
+    if not (db or "0").isdigit() or (kind == "cluster" and int(db or 0)):
+        raise ValueError("there is no such database; a Cluster has but one")
     options = [option.partition("=") for option in query.split("&") if option]
     common = "&".join(f"{n}={value}" for n, _, value in options if n not in _SENTINEL_OPTIONS)
     return Address(

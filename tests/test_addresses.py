@@ -1,0 +1,102 @@
+"""From a URL to a client: what can be said in it, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.asyncio import RedisCluster
+
+from django_import_progress import (
+    ProgressUnavailable,
+    create_redis_client,
+    create_sync_redis_client,
+)
+from django_import_progress.addresses import is_redis_url, parse_address
+
+from .kit.managers import manager_on
+from .kit.processes import free_port
+
+
+def test_a_servers_url_is_left_as_it_is() -> None:
+    for url in ("redis://localhost:6379/0", "rediss://u:p@example.com", "unix:///run/redis.sock"):
+        address = parse_address(url)
+        assert (address.kind, address.url, address.hosts) == ("server", url, ())
+
+
+def test_sentinels() -> None:
+    address = parse_address(
+        "rediss+sentinel://u:p%40ss@a:1,b,[::1]:3/my%20jobs/2"
+        "?sentinel_password=s%3Ft&socket_keepalive=true&sentinel_username=watch"
+    )
+    assert address.hosts == (("a", 1), ("b", 26379), ("::1", 3))
+    assert address.service == "my jobs"
+    assert address.url == "rediss://u:p%40ss@localhost/2?socket_keepalive=true"
+    assert address.sentinel_options == (("password", "s?t"), ("username", "watch"))
+    assert parse_address("redis+sentinel://a/jobs").url == "redis://localhost/0?"
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/0", "?protocol=3"])
+def test_a_cluster(tail: str) -> None:
+    address = parse_address(f"redis+cluster://a:7000,b{tail}")
+    assert (address.kind, address.hosts) == ("cluster", (("a", 7000), ("b", 6379)))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://a:1",
+        "redis+sentinel://a:1/",
+        "redis+sentinel:///jobs",
+        "redis+sentinel://a:x/jobs",
+        "redis+sentinel://a:99999/jobs",
+        "redis+sentinel://a:1/jobs/zero",
+        "redis+sentinel://a:1,/jobs",
+        "redis+cluster://",
+        "redis+cluster://a:1/1",
+        "redis+cluster://a:1/jobs",
+        "redis+cluster://a:1?socket_timeout=soon",
+        "redis+cluster://a:1?nonsense=1",
+        "unix+cluster:///run/redis.sock",
+        "redis+other://a:1",
+    ],
+)
+def test_what_cannot_be_is_refused(url: str) -> None:
+    assert not is_redis_url(url)
+    for create in (create_redis_client, create_sync_redis_client):
+        with pytest.raises(ValueError, match=r"redis\+sentinel://host:port,host:port/service/db"):
+            create(url)
+
+
+def test_what_is_said_in_the_url_is_what_the_connections_are_made_with() -> None:
+    url = "rediss+sentinel://u:p%40ss@a:1/jobs/2?socket_keepalive=true&sentinel_password=s"
+    for create in (create_redis_client, create_sync_redis_client):
+        client: Any = create(url, decode_responses=True)
+        options = client.connection_pool.connection_kwargs
+        assert (options["username"], options["password"], options["db"]) == ("u", "p@ss", 2)
+        assert (options["decode_responses"], options["socket_keepalive"]) == (True, True)
+        assert "SSL" in client.connection_pool.connection_class.__name__
+        (sentinel,) = client.connection_pool.sentinel_manager.sentinels
+        assert sentinel.connection_pool.connection_kwargs["password"] == "s"
+
+
+async def test_a_cluster_over_tls() -> None:
+    client = create_redis_client("rediss+cluster://u:p@a:1")
+    assert isinstance(client, RedisCluster)
+    assert "SSL" in client.connection_kwargs["connection_class"].__name__
+    assert client.connection_kwargs["password"] == "p"
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize("url", ["redis+cluster://127.0.0.1:{}", "redis+sentinel://127.0.0.1:{}/x"])
+async def test_a_client_connects_when_it_is_first_used_and_says_no_more_than_it_must(
+    kind: str, url: str
+) -> None:
+    url = url.format(free_port()).replace("://", "://user:secret@")
+    async with manager_on(kind, url) as progress:
+        for _ in range(2):
+            with pytest.raises(ProgressUnavailable) as error:
+                await progress.get_progress("j1")
+            assert "secret" not in str(error.value)
+        with pytest.raises(ProgressUnavailable):
+            await progress.jobs()
