@@ -77,6 +77,9 @@ class SeveralJobs:
         events = [gone_event(reference) for reference in self._refused]
         self._refused = []
         for watcher in tuple(self._open):
+            if watcher.closed:  # With the hub, or by `close`.
+                self._is_over = True
+                return b""
             state = watcher.poll()
             if state is not None:
                 events.append(state.event)

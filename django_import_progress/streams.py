@@ -38,8 +38,9 @@ class EventStream:
     Args:
         open_source: called when the first chunk is asked for, so that a response which is never
             sent leaves no watcher behind.
-        heartbeat_seconds: after so much silence a comment is sent. A client that takes nothing
-            for as long, all buffers to it being full, is left.
+        heartbeat_seconds: after so much silence a comment is sent. For a client that takes
+            nothing for as long, all buffers to it being full, nothing is watched any more: once
+            it reads on, its stream ends, and it comes back.
         stream_seconds: the longest that the stream lives.
     """
 
@@ -55,7 +56,6 @@ class EventStream:
         self._heartbeat_seconds = heartbeat_seconds
         self._stream_seconds = stream_seconds
         self._deadline = 0.0
-        self._sender: asyncio.Task[object] | None = None
         self._sent_since: float | None = None
         """Since when the last chunk is on its way, None while the next is waited for."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,7 +81,6 @@ class EventStream:
         # Here all middleware is through: none of it will ask for the thread again.
         await release_request()
         self._loop = asyncio.get_running_loop()
-        self._sender = asyncio.current_task()
         # Last, and not waited after: a request that is cancelled on the way opens nothing.
         self._source = self._open_source()
         self._sent_since = self._now()
@@ -101,17 +100,20 @@ class EventStream:
         return self._loop.time()
 
     def _leave_who_takes_nothing(self) -> None:
-        """End the task that has been stuck in sending for a heartbeat; look again otherwise."""
+        """Watch no more for a client that has been sent to for a heartbeat; or look again then.
+
+        The server's task is stuck in `send`, which it alone could end: what is ended is all that
+        is ours, and with the next chunk the stream.
+        """
         assert self._loop is not None
+        assert self._source is not None
         wait = self._heartbeat_seconds
         if self._sent_since is not None:
             wait -= self._now() - self._sent_since
         if wait > 0:
             self._check = self._loop.call_later(wait, self._leave_who_takes_nothing)
-            return
-        self.close()
-        if self._sender is not None:
-            self._sender.cancel()
+        else:
+            self._source.close()
 
     def close(self) -> None:
         """Let go of what is watched."""
@@ -120,9 +122,8 @@ class EventStream:
             self._source.close()
             assert self._loop is not None
             with suppress(RuntimeError):  # The loop is closed, and its timers with it.
-                self._loop.call_soon_threadsafe(self._end_checks)
+                self._loop.call_soon_threadsafe(self._look_no_more)
 
-    def _end_checks(self) -> None:
-        self._sender = None
-        if self._check is not None:
-            self._check.cancel()
+    def _look_no_more(self) -> None:
+        assert self._check is not None
+        self._check.cancel()
