@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
 
-.PHONY: demo test lint types build clean help
+.PHONY: demo test soak lint types build clean help
 # A virtual environment that was interrupted half-way is made anew.
 .DELETE_ON_ERROR:
 
@@ -14,6 +14,9 @@ demo: .venv/demo.stamp ## Import 28,298 airports and watch (PORT=8000, ONCE=1, R
 test: .venv/test.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	    --cov --cov-report=term $(if $(CI),--cov-fail-under=100) $(ARGS)
+
+soak: .venv/test.stamp ## Run what takes long: random faults for SOAK_SECONDS=600, and more
+	.venv/bin/python -m pytest -m soak --timeout 0 --capture no $(ARGS)
 
 lint: .venv/lint.stamp ## Check style and format
 	.venv/bin/python -m ruff check

@@ -125,8 +125,7 @@ class Link:
         if slot is None:
             return False
         if kind == "subscribe":
-            # The first one, or another after redis-py has mended a broken link by itself: what
-            # was told in between is lost.
+            # What was told before is lost.
             self.confirmed = True
             self.ask_to_read(slot)
         elif kind == "message":

@@ -22,13 +22,13 @@ ASK_SECONDS = 1.0
 
 @asynccontextmanager
 async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.PubSub]:
-    """Give a pub/sub connection, not connected yet, and close it.
+    """Give a pub/sub connection, not connected yet, and close it. It fails when its link breaks.
 
     In a Cluster it leads to any one server: what is published on one is told on all.
     Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#pubsub
     """
     if isinstance(redis, async_redis.Redis):
-        pubsub = redis.pubsub()
+        pubsub = _unmended(redis.pubsub())
         try:
             yield pubsub
         finally:
@@ -39,12 +39,26 @@ async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.P
     node = random.choice(redis.get_nodes())
     # Not the client's own `pubsub`: redis-py before 8 has none for asyncio.
     pool = async_redis.ConnectionPool(node.connection_class, **node.connection_kwargs)
-    pubsub = async_redis.client.PubSub(pool)
+    pubsub = _unmended(async_redis.client.PubSub(pool))
     try:
         yield pubsub
     finally:
         await pubsub.aclose()
         await pool.disconnect()
+
+
+def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
+    """Have it fail when its link breaks.
+
+    redis-py mends it by itself, in whichever task comes to it first: of two that share it, one
+    then finds it half connected (TypeError, RuntimeError), or throws away what the other opened.
+    """
+
+    async def execute(_: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
+        return await command(*args, **kwargs)
+
+    pubsub._execute = execute  # type: ignore[assignment]  # noqa: SLF001
+    return pubsub
 
 
 @contextmanager

@@ -141,7 +141,8 @@ class SyncProgressManager:
             if now - asked > SILENCE_SECONDS:
                 asked = now
                 check_primary_sync(self.redis, pubsub)
-            heartbeat = now - read >= self._heartbeat_seconds
+            # Not while the link is silent: the read would wait for as long as the client does.
+            heartbeat = message is not None and now - read >= self._heartbeat_seconds
             confirmed = message is not None and message["type"] == "subscribe"
             if confirmed or heartbeat or slot.view.unsure:
                 read, mark = now, slot.view.mark

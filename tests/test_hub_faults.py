@@ -16,7 +16,6 @@ from django_import_progress.hub import Hub
 
 from .kit.hubs import is_subscribed, sees
 from .kit.processes import RedisProcess, valkey_binary
-from .kit.proxy import Proxy
 from .kit.waiting import until
 
 CHANNEL = "import_progress:channel:j1"
@@ -88,22 +87,3 @@ async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
     async with asyncio.timeout(10):
         await hub.aclose()
     await client.aclose()
-
-
-async def test_a_link_that_says_nothing_is_given_up_though_nobody_reads(
-    server: RedisProcess, caplog: pytest.LogCaptureFixture
-) -> None:
-    direct = create_redis_client(server.url)
-    with Proxy(server.port) as proxy:
-        client = create_redis_client(proxy.url)
-        progress = ProgressManager(client, heartbeat_seconds=3600)
-        await progress.create("j1")
-        watcher = progress.watcher("j1")
-        await sees(watcher, status="queued")
-        proxy.blackhole()
-        await ProgressManager(direct).update("j1", {"status": "done"})
-        await sees(watcher, status="done")
-        assert "TimeoutError" in caplog.text
-        watcher.close()
-        await client.aclose()
-    await direct.aclose()

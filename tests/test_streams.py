@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
@@ -19,9 +16,8 @@ from django_import_progress.release import release_request
 from django_import_progress.streams import EventStream, open_streams
 
 from .kit.asgi import AsgiServer
-from .kit.held import open_files
 from .kit.sse import open_stream
-from .kit.visitors import login, subscribers
+from .kit.visitors import subscribers
 from .kit.waiting import wait_for
 
 
@@ -153,22 +149,6 @@ def test_a_client_that_goes_is_cleaned_up(live: AsgiServer, jobs: SyncProgressMa
         next(events)
         assert subscribers(jobs, job_id) == 1
     wait_for(lambda: subscribers(jobs, job_id) == 0, "the hub to unsubscribe")
-
-
-def test_an_open_stream_holds_no_thread_and_no_database_connection(
-    live: AsgiServer, jobs: SyncProgressManager, owner: User
-) -> None:
-    url = f"{live.url}/progress/jobs/{jobs.create(owner=owner)}/stream/"
-    database = str(connections["default"].settings_dict["NAME"])
-    threads, files = threading.active_count(), open_files(database)
-    with ExitStack() as stack:
-        browser = stack.enter_context(login(owner))
-        for _ in range(20):
-            _, events = stack.enter_context(open_stream(url, browser))
-            next(events)
-        wait_for(lambda: threading.active_count() <= threads + 2, "the threads to end")
-        wait_for(lambda: open_files(database) <= files + 1, "the connections to be closed")
-    wait_for(lambda: not subscribers(jobs, url.split("/")[-3]), "the streams to be cleaned up")
 
 
 def test_a_response_that_is_never_sent_leaves_no_watcher_behind() -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from django.contrib.auth.models import User
-from django.core.asgi import get_asgi_application
-from django.db import connections
 from django.test import Client
 
 from django_import_progress import SyncProgressManager
@@ -152,40 +149,3 @@ def test_a_site_without_logins_serves_tickets(
     job_id = jobs.create(owner=1)
     assert Client().get(f"/progress/jobs/{make_ticket(job_id)}/").status_code == 200
     assert Client().get(f"/progress/jobs/{job_id}/").status_code == 404
-
-
-@pytest.fixture
-def atomic_requests() -> Iterator[Callable[[bool], None]]:
-    def set_to(value: bool) -> None:
-        connections.settings["default"]["ATOMIC_REQUESTS"] = value
-
-    yield set_to
-    set_to(False)
-
-
-@pytest.mark.parametrize(
-    "middleware",
-    [
-        "django.contrib.auth.middleware.LoginRequiredMiddleware",
-        "django.middleware.gzip.GZipMiddleware",
-    ],
-)
-def test_middleware_does_not_come_between(
-    site: RedisProcess,
-    jobs: SyncProgressManager,
-    settings: Any,
-    transactional_db: None,
-    atomic_requests: Callable[[bool], None],
-    middleware: str,
-) -> None:
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, middleware]
-    atomic_requests(True)
-    job_id = jobs.create()
-    with (
-        AsgiServer(get_asgi_application()) as server,
-        open_stream(f"{server.url}/progress/jobs/{make_ticket(job_id)}/stream/") as (_, events),
-    ):
-        assert next(events).json["status"] == "queued"
-        for row in range(3):
-            jobs.update(job_id, {"processed_rows": row})
-            assert next(events).json["processed_rows"] == row

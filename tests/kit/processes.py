@@ -8,11 +8,16 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
 
 from .waiting import wait_for
+
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+"""Options of a server that has all its data again when it is started anew."""
 
 
 def free_port() -> int:
@@ -36,7 +41,14 @@ def redis_binary() -> str | None:
 
 
 class RedisProcess:
-    """One server process: started, stopped, killed and started again on the same port."""
+    """One server process: started, stopped, killed and started again on the same port.
+
+    Without further options it stores nothing: killed and started again, it is empty.
+
+    Args:
+        binary: the server's program.
+        options: of its command line; see `DURABLE`.
+    """
 
     def __init__(self, binary: str, *options: str) -> None:
         self.binary = binary
@@ -46,15 +58,25 @@ class RedisProcess:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None
 
+    def __enter__(self) -> RedisProcess:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def start(self) -> RedisProcess:
-        """Start the process, and wait until it answers."""
-        command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--dir", str(self.directory), *self.options]
+        """Start the process, and wait until it answers and has loaded its data."""
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
         wait_for(self._answers, "the Redis server to answer")
         return self
+
+    def command(self) -> list[str]:
+        """Return the command line."""
+        command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--repl-diskless-sync-delay", "0"]  # A replica is served at once.
+        return [*command, "--dir", str(self.directory), *self.options]
 
     def _answers(self) -> bool:
         try:
@@ -63,10 +85,38 @@ class RedisProcess:
         except redis.RedisError:  # pragma: no cover - it may be there at once
             return False
 
+    def do(self, *command: str | int) -> object:
+        """Have the server do a command: `do("CONFIG", "SET", "maxmemory", 1)`."""
+        with redis.Redis(port=self.port) as client:
+            answer: object = client.execute_command(*command)
+            return answer
+
+    def replicate(self, port: int) -> None:
+        """Become a replica of the server on `port`, and wait until its data are here."""
+        self.do("REPLICAOF", "127.0.0.1", port)
+        with redis.Redis(port=self.port) as client:
+            wait_for(
+                lambda: client.info("replication")["master_link_status"] == "up",
+                "the replica to have its master's data",
+            )
+
+    def promote(self) -> None:
+        """Be a replica no more, but take writes."""
+        self.do("REPLICAOF", "NO", "ONE")
+
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal: SIGSTOP freezes the server, SIGCONT lets it go on."""
+        """Send a signal."""
         assert self.process is not None
         self.process.send_signal(number)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the process by SIGSTOP meanwhile: its sockets stay open, and say nothing."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End the process as `kill -9` does."""

@@ -1,30 +1,53 @@
-"""A TCP proxy between a client and a server: counts round trips, swallows answers, goes silent."""
+"""A TCP proxy between clients and a server, that does to their connections what networks do."""
 
 from __future__ import annotations
 
 import socket
+import struct
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close throws away what is on its way, and says RST.
 
 
-class _Pair:
-    """One connection, both sides of it."""
+class Connection:
+    """One client's connection, both sides of it."""
 
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self.near, self.far = near, far
-        self.passing = threading.Event()
-        self.passing.set()
+        self.said = b""
+        """What the client said first, 64 KiB of it."""
         self.spoke = False
+        self.stuck = False
+        """Whether nothing passes any more."""
+        self.closed = False
 
-    def close(self) -> None:
-        self.passing.set()
+    def close(self, *, reset: bool = False) -> None:
+        """End it on both sides."""
+        self.closed = True
         for side in (self.near, self.far):
             with suppress(OSError):
+                if reset:
+                    side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    side.close()
                 side.shutdown(socket.SHUT_RDWR)
 
 
+def subscribers(connection: Connection) -> bool:
+    """Choose those over which a Redis client has subscribed, or is about to."""
+    return b"\r\nSUBSCRIBE\r\n" in connection.said
+
+
+Choice = Callable[[Connection], bool]
+
+
 class Proxy:
-    """Listens on a port of its own and passes bytes on; to be used as a context manager."""
+    """Listens on a port of its own and passes bytes on; to be used as a context manager.
+
+    Args:
+        port: whom to pass to, on the loopback interface; see `retarget`.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -34,8 +57,14 @@ class Proxy:
         self.round_trips = 0
         """How often a client spoke after the server had, on any connection."""
         self.connections = 0
+        """How many there have been, those that were refused as well."""
         self._answers_to_swallow = 0
-        self._pairs: list[_Pair] = []
+        self._refusing = False
+        self._held: list[Choice] = []
+        self.holds = 0
+        """How often something is being held back at this moment."""
+        self._changed = threading.Condition()
+        self._open: list[Connection] = []
         self._threads = [threading.Thread(target=self._accept)]
 
     def __enter__(self) -> Proxy:
@@ -57,42 +86,95 @@ class Proxy:
 
     def blackhole(self) -> None:
         """Pass nothing more on over what is open now, without a FIN, as a pulled cable does."""
-        for pair in self._pairs:
-            pair.passing.clear()
+        for connection in self._open:
+            connection.stuck = True
 
-    def cut(self) -> None:
-        """Close all connections."""
-        for pair in self._pairs:
-            pair.close()
+    def cut(self, *, reset: bool = False) -> None:
+        """Close all connections: with a FIN, or with a RST."""
+        for connection in self._open:
+            connection.close(reset=reset)
+        self._notify()
+
+    def retarget(self, port: int) -> None:
+        """Pass new connections to another port, as a fail-over does."""
+        self._target = port
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Take no new connections meanwhile."""
+        self._refusing = True
+        try:
+            yield
+        finally:
+            self._refusing = False
+
+    @contextmanager
+    def holding(self, whose: Choice = subscribers) -> Iterator[None]:
+        """Hold back what is said over some connections, either way; it comes late, and in order."""
+        self._held.append(whose)
+        try:
+            yield
+        finally:
+            self._held.remove(whose)
+            self._notify()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
                 self.connections += 1
-                pair = _Pair(near, socket.create_connection(("127.0.0.1", self._target)))
-                self._pairs.append(pair)
-                for pump in (self._up, self._down):
-                    thread = threading.Thread(target=pump, args=(pair,))
-                    self._threads.append(thread)
-                    thread.start()
+                self._take(near)
 
-    def _up(self, pair: _Pair) -> None:
-        with suppress(OSError), pair.near:
-            while data := pair.near.recv(65536):
-                pair.passing.wait()
-                self.round_trips += not pair.spoke
-                pair.spoke = True
-                pair.far.sendall(data)
-        pair.close()
+    def _take(self, near: socket.socket) -> None:
+        try:
+            if self._refusing:
+                raise ConnectionRefusedError
+            far = socket.create_connection(("127.0.0.1", self._target))
+        except ConnectionRefusedError:
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            near.close()
+            return
+        connection = Connection(near, far)
+        self._open.append(connection)
+        for pump in (self._up, self._down):
+            thread = threading.Thread(target=pump, args=(connection,))
+            self._threads.append(thread)
+            thread.start()
 
-    def _down(self, pair: _Pair) -> None:
-        with suppress(OSError), pair.far:
-            while data := pair.far.recv(65536):
-                pair.passing.wait()
-                pair.spoke = False
+    def _up(self, connection: Connection) -> None:
+        with suppress(OSError), connection.near:
+            while data := connection.near.recv(65536):
+                connection.said = (connection.said + data)[:65536]
+                self._wait_to_pass(connection)
+                self.round_trips += not connection.spoke
+                connection.spoke = True
+                connection.far.sendall(data)
+        connection.close()
+        self._notify()
+
+    def _down(self, connection: Connection) -> None:
+        with suppress(OSError), connection.far:
+            while data := connection.far.recv(65536):
+                self._wait_to_pass(connection)
+                connection.spoke = False
                 if self._answers_to_swallow:
                     self._answers_to_swallow -= 1
                     break
-                pair.near.sendall(data)
-        pair.close()
+                connection.near.sendall(data)
+        connection.close()
+        self._notify()
+
+    def _wait_to_pass(self, connection: Connection) -> None:
+        def may_pass() -> bool:
+            held = connection.stuck or any(whose(connection) for whose in self._held)
+            return connection.closed or not held
+
+        with self._changed:
+            if not may_pass():
+                self.holds += 1
+                self._changed.wait_for(may_pass)
+                self.holds -= 1
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

@@ -14,8 +14,15 @@ PATIENCE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.01
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
-    """Return what `condition` returns as soon as it is true."""
+def wait_for(condition: Callable[[], T], what: str, seconds: float | None = None) -> T:
+    """Return what `condition` returns as soon as it is true.
+
+    Args:
+        condition: asked again and again.
+        what: is waited for; what the failure says.
+        seconds: after that it has failed; `PATIENCE_SECONDS` where not given.
+    """
+    seconds = PATIENCE_SECONDS if seconds is None else seconds
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > deadline:
@@ -25,9 +32,10 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE_SE
 
 
 async def until(
-    condition: Callable[[], T | Awaitable[T]], what: str, seconds: float = PATIENCE_SECONDS
+    condition: Callable[[], T | Awaitable[T]], what: str, seconds: float | None = None
 ) -> T:
     """Do the same in a coroutine; `condition` may be one, too."""
+    seconds = PATIENCE_SECONDS if seconds is None else seconds
     deadline = time.monotonic() + seconds
     while True:
         result = condition()

@@ -1,5 +1,6 @@
 """Settings of the tests' site; a test that needs others overrides them."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -38,4 +39,7 @@ DATABASES = {
     }
 }
 STATIC_URL = "/static/"
-IMPORT_PROGRESS = {"REDIS_URL": os.environ.get("TEST_SITE_REDIS", "redis://127.0.0.1:1/0")}
+IMPORT_PROGRESS = {
+    "REDIS_URL": os.environ.get("TEST_SITE_REDIS", "redis://127.0.0.1:1/0"),
+    **json.loads(os.environ.get("TEST_SITE_OPTIONS", "{}")),
+}

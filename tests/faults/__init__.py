@@ -1,0 +1,1 @@
+"""What must be survived: each fault is provoked for real, and each test has a negative control."""

@@ -1,0 +1,182 @@
+"""A client that is gone, or that takes nothing any more, is let go."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from logging.handlers import QueueHandler
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+import redis
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.streams import EventStream
+from tests.kit import waiting
+from tests.kit.asgi import AsgiServer
+from tests.kit.controls import without
+from tests.kit.crowd import Stream, deaf_client, path_of
+from tests.kit.observed import Observed
+from tests.kit.processes import RedisProcess
+from tests.kit.visitors import subscribers
+from tests.kit.waiting import until, wait_for
+from tests.site.asgi import application
+
+LARGE = {"text": "x" * 50_000}
+HEARTBEAT_SECONDS = 1.0
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
+@pytest.fixture
+def observed() -> Observed:
+    return Observed(application)
+
+
+@pytest.fixture
+def web(site: RedisProcess, observed: Observed) -> Iterator[AsgiServer]:
+    with AsgiServer(observed) as server:
+        yield server
+
+
+@pytest.fixture
+def heartbeat(settings: Any, site: RedisProcess) -> Callable[[float], None]:
+    def set_to(seconds: float) -> None:
+        settings.IMPORT_PROGRESS = {
+            **settings.IMPORT_PROGRESS,
+            "HEARTBEAT_SECONDS": seconds,
+            "MAX_UPDATES_PER_SECOND": 1000,
+        }
+
+    return set_to
+
+
+@pytest.fixture
+def server_log(web: AsgiServer) -> Iterator[SimpleQueue[logging.LogRecord]]:
+    """What uvicorn complains about."""
+    queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(queue)
+    logger = logging.getLogger("uvicorn.error")
+    logger.addHandler(handler)
+    yield queue
+    logger.removeHandler(handler)
+
+
+def nobody_closes_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EventStream, "close", lambda stream: None)
+
+
+def fill(jobs: SyncProgressManager, job_id: str, observed: Observed) -> None:
+    """Update a job until the server cannot send any more of it."""
+
+    def is_full() -> bool:
+        jobs.update(job_id, LARGE)
+        return observed.stuck(seconds=0.3) > 0
+
+    wait_for(is_full, "the buffers to be full", seconds=20)
+
+
+@without(nobody_closes_a_stream)
+async def test_a_client_that_goes_is_let_go_at_once(
+    web: AsgiServer,
+    jobs: SyncProgressManager,
+    observed: Observed,
+    heartbeat: Callable[[float], None],
+) -> None:
+    heartbeat(3600)  # Which is not what finds out.
+    finished, reset, stuck = watched = [jobs.create() for _ in range(3)]
+    with closing(deaf_client(web.port, path_of(stuck))) as deaf:
+        one = await Stream.open(web.port, path_of(finished))
+        other = await Stream.open(web.port, path_of(reset))
+        await one.event()
+        await other.event()
+        fill(jobs, stuck, observed)
+        one.finish()
+        other.reset()
+        deaf.close()
+        await until(
+            lambda: not any(subscribers(jobs, job_id) for job_id in watched),
+            "the watchers to go",
+            seconds=5,
+        )
+
+
+def nobody_looks_whether_it_takes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EventStream, "_leave_who_takes_nothing", lambda stream: None)
+
+
+@without(nobody_looks_whether_it_takes_anything)
+def test_a_client_that_takes_nothing_for_a_heartbeat_is_let_go(
+    web: AsgiServer,
+    jobs: SyncProgressManager,
+    observed: Observed,
+    heartbeat: Callable[[float], None],
+    server_log: SimpleQueue[logging.LogRecord],
+) -> None:
+    heartbeat(HEARTBEAT_SECONDS)
+    job_id = jobs.create()
+    with closing(deaf_client(web.port, path_of(job_id))) as client:
+        fill(jobs, job_id, observed)
+        wait_for(lambda: not subscribers(jobs, job_id), "the watcher to go", seconds=5)
+        # No server drops what is on the way, but there is nothing behind it.
+        read_all(client)
+    # Whoever is deaf writes no tracebacks into the log of the server.
+    assert server_log.empty(), server_log.get().getMessage()
+
+
+def read_all(client: socket.socket) -> None:
+    """Read what is on the way to a client, up to the end of the answer or of the connection."""
+    client.settimeout(waiting.PATIENCE_SECONDS)
+    tail = b""
+    while not tail.endswith(LAST_CHUNK) and (data := client.recv(1_000_000)):
+        tail = (tail + data)[-len(LAST_CHUNK) :]
+
+
+@without(nobody_closes_a_stream)
+async def test_after_two_thousand_abrupt_disconnects_nothing_is_left(
+    web: AsgiServer,
+    jobs: SyncProgressManager,
+    observed: Observed,
+    server: RedisProcess,
+    heartbeat: Callable[[float], None],
+    defence: bool,
+) -> None:
+    heartbeat(15)
+    paths = [path_of(jobs.create()) for _ in range(50)]
+    with redis.Redis(port=server.port) as raw:
+
+        def held() -> dict[str, int]:
+            return {
+                "files": len(list(Path("/proc/self/fd").iterdir())),
+                "threads": threading.active_count(),
+                "tasks": observed.tasks(),
+                "connections": int(raw.info("clients")["connected_clients"]),
+                "subscriptions": len(raw.pubsub_channels()),
+            }
+
+        await come_and_go(web.port, paths, 10)
+        await until(lambda: not raw.pubsub_channels(), "the first few to be let go")
+        await until(lambda: observed.tasks() <= 3, "the hub to end")
+        before = held()
+        for _ in range(8 if defence else 1):
+            await come_and_go(web.port, paths, 250)
+        await until(lambda: is_back(held(), before), f"{before} to be held again")
+
+
+def is_back(now: dict[str, int], before: dict[str, int]) -> bool:
+    return all(now[what] <= before[what] for what in before)
+
+
+async def come_and_go(port: int, paths: list[str], count: int) -> None:
+    """Open as many streams at once, and drop half by a FIN, half by a RST."""
+    streams = [await Stream.open(port, paths[number % len(paths)]) for number in range(count)]
+    for stream in streams:
+        await stream.event()
+    for stream in streams[::2]:
+        stream.finish()
+    for stream in streams[1::2]:
+        stream.reset()

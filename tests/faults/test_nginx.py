@@ -1,0 +1,127 @@
+"""nginx in front, as Debian installs it, with a `proxy_pass` and nothing for event streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.http import HttpResponseBase
+
+from django_import_progress import SyncProgressManager, views
+from django_import_progress.conf import Settings
+from django_import_progress.core import sse
+from django_import_progress.link import Link
+from django_import_progress.slot import Slot
+from tests.conftest import missing
+from tests.kit.asgi import AsgiServer
+from tests.kit.controls import without
+from tests.kit.crowd import Stream, Visitor, crowd, path_of
+from tests.kit.nginx import Nginx, nginx_binary
+from tests.kit.processes import RedisProcess
+from tests.kit.servers import ServerProcess, in_the_server
+from tests.kit.visitors import subscribers
+from tests.kit.waiting import until
+from tests.site.asgi import application
+
+CUT = (asyncio.IncompleteReadError,)
+
+
+@pytest.fixture
+def nginx() -> str:
+    binary = nginx_binary()
+    if binary is None:  # pragma: no cover - where the machine has everything
+        missing("nginx")
+    return str(binary)
+
+
+def nothing_tells_nginx_not_to_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = views._stream_headers
+
+    def without_it(response: HttpResponseBase) -> HttpResponseBase:
+        del headers(response)["X-Accel-Buffering"]
+        return response
+
+    monkeypatch.setattr(views, "_stream_headers", without_it)
+
+
+@without(nothing_tells_nginx_not_to_buffer)
+async def test_each_event_comes_through_at_once(
+    site: RedisProcess, jobs: SyncProgressManager, nginx: str
+) -> None:
+    job_id = jobs.create()
+    with AsgiServer(application) as web, Nginx(nginx, web.port) as proxy:
+        headers = {"Accept-Encoding": "gzip"}
+        async with await Stream.open(proxy.port, path_of(job_id), headers) as stream:
+            assert (await stream.event()).json["status"] == "queued"
+            for n in range(3):
+                jobs.update(job_id, {"n": n})
+                assert (await stream.event()).json["n"] == n
+            jobs.update(job_id, {"status": "done"})
+            assert (await stream.event()).json["status"] == "done"
+            assert (await stream.event()).type == "end"
+            assert await stream.is_over()
+
+
+def nothing_is_read_but_at_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_to_read = Link.ask_to_read
+
+    def at_a_heartbeat(link: Link, slot: Slot, *, heartbeat: bool = False) -> None:
+        if heartbeat:  # pragma: no cover - the control ends before
+            ask_to_read(link, slot, heartbeat=heartbeat)
+
+    monkeypatch.setattr(Link, "ask_to_read", at_a_heartbeat)
+
+
+@without(in_the_server(nothing_is_read_but_at_a_heartbeat))
+async def test_a_client_that_tries_again_after_a_502_sees_the_current_state(
+    server: RedisProcess, jobs: SyncProgressManager, nginx: str
+) -> None:
+    job_id = jobs.create()
+    with ServerProcess(server.url) as web, Nginx(nginx, web.port) as proxy:
+        async with crowd([Visitor(proxy.port, path_of(job_id))]) as (visitor,):
+            await until(lambda: subscribers(jobs, job_id), "the subscription")
+            jobs.update(job_id, {"n": 1})
+            await until(lambda: visitor.shown.get("n") == 1, "the first update")
+            web.kill()
+            jobs.update(job_id, {"n": 2})
+            await until(lambda: visitor.statuses[-1] == 502, "nginx to have nobody to ask")
+            await asyncio.to_thread(web.start)
+            await until(lambda: visitor.shown["n"] == 2, "what was missed")
+
+
+def nothing_is_sent_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "KEEP_ALIVE", b"")
+
+
+@without(nothing_is_sent_that_says_nothing, fails_with=CUT)
+async def test_a_heartbeat_keeps_an_idle_stream_open(
+    site: RedisProcess, jobs: SyncProgressManager, nginx: str, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "HEARTBEAT_SECONDS": 0.5}
+    await stays_open(jobs, nginx, heartbeats=6, more="proxy_read_timeout 2s;")
+
+
+def the_heartbeat_is_longer_than_nginx_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settings, "heartbeat_seconds", 75)  # pragma: no cover - takes minutes
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(200)
+@without(the_heartbeat_is_longer_than_nginx_waits, fails_with=CUT)
+async def test_the_default_heartbeat_keeps_an_idle_stream_open(
+    site: RedisProcess, jobs: SyncProgressManager, nginx: str
+) -> None:
+    await stays_open(jobs, nginx, heartbeats=6)  # pragma: no cover - takes minutes
+
+
+async def stays_open(
+    jobs: SyncProgressManager, nginx: str, heartbeats: int, more: str = ""
+) -> None:
+    """Wait for so many heartbeats through nginx, with nothing else to tell."""
+    with AsgiServer(application) as web, Nginx(nginx, web.port, more) as proxy:
+        async with await Stream.open(proxy.port, path_of(jobs.create())) as stream:
+            await stream.event()
+            while heartbeats:
+                assert await anext(stream.blocks) == ":"
+                heartbeats -= 1

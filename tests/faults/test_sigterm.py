@@ -1,0 +1,50 @@
+"""A server that is told to end does not wait for the streams that are open."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_import_progress import SyncProgressManager
+from tests.kit import servers
+from tests.kit.controls import without
+from tests.kit.crowd import Stream, path_of
+from tests.kit.processes import RedisProcess
+from tests.kit.servers import ServerProcess
+
+BARE = {
+    "uvicorn": "uvicorn mysite.asgi:application",
+    "granian": "granian mysite.asgi:application --interface asginl",
+    "hypercorn": "hypercorn mysite.asgi:application",
+}
+"""The servers that need to be told. Daphne needs not."""
+
+
+def nothing_on_the_command_line_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "documented", lambda kind, page: BARE[kind])
+
+
+@without(nothing_on_the_command_line_about_it)
+@pytest.mark.parametrize("kind", BARE)
+async def test_a_server_that_is_started_as_documented_ends_within_five_seconds(
+    server: RedisProcess, jobs: SyncProgressManager, kind: str, defence: bool
+) -> None:
+    await ends(server, jobs, kind, "docs/servers.md", within_seconds=5 if defence else 2.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "page"), [("daphne", "docs/servers.md"), ("uvicorn", "README.md")]
+)
+async def test_so_does_daphne_and_so_it_is_in_the_readme(
+    server: RedisProcess, jobs: SyncProgressManager, kind: str, page: str
+) -> None:
+    await ends(server, jobs, kind, page, within_seconds=5)
+
+
+async def ends(
+    server: RedisProcess, jobs: SyncProgressManager, kind: str, page: str, within_seconds: float
+) -> None:
+    with ServerProcess(server.url, servers.documented(kind, page)) as site:
+        async with await Stream.open(site.port, path_of(jobs.create())) as stream:
+            await stream.event()
+            site.terminate()
+            site.exit_code(within_seconds)

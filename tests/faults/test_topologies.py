@@ -1,0 +1,207 @@
+"""A fail-over under Sentinel, a primary cut off from the others, a slot of a Cluster that moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from django_import_progress import ProgressUnavailable, clients, link, sync
+from tests.conftest import missing
+from tests.kit.controls import without
+from tests.kit.managers import manager_on
+from tests.kit.processes import RedisProcess, redis_binary
+from tests.kit.proxy import Proxy
+from tests.kit.topologies import ClusterGroup, SentinelGroup, ask
+from tests.kit.waiting import until, wait_for
+from tests.kit.watching import Watching
+
+both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
+KEY = "import_progress:hash:j1"
+
+
+@pytest.fixture
+def binary() -> str:
+    found = redis_binary()
+    if found is None:  # pragma: no cover - where the machine has everything
+        missing("redis-server")
+    return str(found)
+
+
+@pytest.fixture
+def sentinel(binary: str) -> Iterator[SentinelGroup]:
+    with SentinelGroup(binary) as group:
+        yield group
+
+
+@pytest.fixture
+def cluster(binary: str) -> Iterator[ClusterGroup]:
+    with ClusterGroup(binary) as group:
+        yield group
+
+
+async def _updated(progress: Any, **fields: Any) -> None:
+    """Update the job as a caller would who tries again while Redis is out of reach."""
+
+    async def is_through() -> bool:
+        try:
+            await progress.update("j1", fields)
+        except ProgressUnavailable:
+            return False
+        return True
+
+    await until(is_through, f"an update to {fields}")
+
+
+def a_client_of_the_primary_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect to the server that is the primary now, as one does who knows of no sentinels."""
+    monkeypatch.setattr(SentinelGroup, "url", property(lambda self: self.primary.url))
+
+
+@without(a_client_of_the_primary_alone)
+@both_managers
+async def test_watchers_and_writers_follow_a_fail_over(kind: str, sentinel: SentinelGroup) -> None:
+    async with manager_on(kind, sentinel.url) as progress:
+        await progress.create("j1", data={"n": 1})
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            sentinel.replicates(KEY)
+            sentinel.primary.kill()
+            sentinel.fails_over()
+            await _updated(progress, n=2)
+            await watching.sees(n=2)
+            await progress.update("j1", {"status": "done"})
+            assert (await watching.ends())[-1]["status"] == "done"
+
+
+@pytest.mark.soak  # The sentinel takes ten seconds to demote a primary that still answers.
+@without(a_client_of_the_primary_alone)
+@both_managers
+async def test_a_primary_is_demoted_under_open_sockets(kind: str, sentinel: SentinelGroup) -> None:
+    async with manager_on(kind, sentinel.url) as progress:
+        await progress.create("j1", data={"n": 1})
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            sentinel.replicates(KEY)
+            sentinel.fail_over()
+            await _updated(progress, n=2)
+            await watching.sees(n=2)
+            await progress.update("j1", {"status": "done"})
+            assert (await watching.ends())[-1]["status"] == "done"
+
+
+def sockets_are_kept_whatever_they_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(*_: Any) -> None:
+        """Close nothing."""
+
+    monkeypatch.setattr(clients, "drop_idle_connections", keep)
+    monkeypatch.setattr(clients, "drop_idle_connections_sync", lambda *_: None)
+
+
+@without(sockets_are_kept_whatever_they_answer)
+@both_managers
+async def test_an_address_leads_to_another_primary_while_sockets_to_the_old_one_are_open(
+    kind: str, binary: str
+) -> None:
+    with RedisProcess(binary) as old, RedisProcess(binary) as new, Proxy(old.port) as address:
+        async with manager_on(kind, address.url) as progress:
+            await progress.create("j1", data={"n": 1})
+            new.replicate(old.port)
+            wait_for(lambda: ask(new, "EXISTS", KEY), "the copy")
+            new.promote()
+            old.replicate(new.port)
+            address.retarget(new.port)
+            with pytest.raises(ProgressUnavailable):
+                await progress.update("j1", {"n": 2})
+            await _updated(progress, n=2)
+            assert ask(new, "HGET", KEY, "n") == "2"
+
+
+def nobody_asks_who_the_primary_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(*_: Any) -> None:
+        """Find nothing."""
+
+    monkeypatch.setattr(link, "check_primary", check)
+    monkeypatch.setattr(sync, "check_primary_sync", lambda *_: None)
+
+
+@without(nobody_asks_who_the_primary_is)
+@both_managers
+async def test_who_hangs_on_a_primary_that_was_replaced_and_does_not_know_is_brought_over(
+    kind: str, binary: str
+) -> None:
+    with SentinelGroup(binary, stubborn=True) as sentinel:
+        async with (
+            manager_on(kind, sentinel.url) as progress,
+            manager_on("async", sentinel.replica.url) as successor,
+        ):
+            await progress.create("j1", data={"n": 1})
+            sentinel.replicates(KEY)
+            async with Watching(progress, ender=successor) as watching:
+                await watching.sees(n=1)
+                sentinel.fail_over()
+                await successor.update("j1", {"status": "done", "n": 2})
+                assert (await watching.ends())[-1]["n"] == 2
+
+
+def a_client_of_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClusterGroup, "url", property(lambda self: self.nodes[0].url))
+
+
+@without(a_client_of_one_server, fails_with=(ProgressUnavailable,))
+@both_managers
+async def test_every_verb_works_over_a_cluster(kind: str, cluster: ClusterGroup) -> None:
+    async with manager_on(kind, cluster.url) as progress:
+        for number in range(20):  # All over the slots.
+            await progress.create(f"j{number}", owner=number % 2, data={"n": number})
+        assert len(await progress.jobs()) == 20
+        assert [job["job_id"] for job in await progress.jobs(owner=1, limit=2)] == ["j19", "j17"]
+        assert await progress.delete("j19")
+        assert [job["job_id"] for job in await progress.jobs(owner=1, limit=2)] == ["j17", "j15"]
+        await progress.set_progress("j1", {"n": 5})
+        await progress.publish_update("j1", {"n": 6})
+        assert (await progress.update("j1", {"m": 1}))["n"] == 5
+        assert (await progress.get_progress("j1"))["m"] == 1
+    for node in cluster.nodes:
+        for key in ask(node, "KEYS", "*"):
+            assert ask(node, "TTL", key) > 0
+
+
+@without(a_client_of_one_server, fails_with=(ProgressUnavailable,))
+@both_managers
+async def test_a_slot_moves_under_watchers_and_writers(kind: str, cluster: ClusterGroup) -> None:
+    async with manager_on(kind, cluster.url, heartbeat_seconds=0.2) as progress:
+        await progress.create("j1", data={"n": 0})
+        slot = cluster.slot(KEY)
+        async with Watching(progress) as watching:
+            await watching.sees(n=0)
+            for number in range(1, 7):
+                cluster.move(slot, (cluster.owner(slot) + 1) % 3)
+                await _updated(progress, n=number)
+                await watching.sees(n=number)
+            await _updated(progress, status="done")
+            seen = [snapshot["n"] for snapshot in await watching.ends()]
+            assert seen == sorted(seen)
+
+
+@without(a_client_of_one_server, fails_with=(ProgressUnavailable,))
+@both_managers
+async def test_a_server_of_a_cluster_goes_and_the_jobs_of_the_others_are_served_on(
+    kind: str, cluster: ClusterGroup
+) -> None:
+    async with manager_on(kind, cluster.url, heartbeat_seconds=0.5) as progress:
+        lost = cluster.owner(cluster.slot(KEY))
+        kept = next(f"k{n}" for n in range(99) if cluster.owner(_slot(cluster, f"k{n}")) != lost)
+        await progress.create(kept, data={"n": 1})
+        async with Watching(progress, kept) as watching:
+            await watching.sees(n=1)
+            cluster.nodes[lost].kill()
+            await progress.update(kept, {"n": 2})
+            await watching.sees(n=2)
+            await progress.update(kept, {"status": "done"})
+            await watching.ends()
+
+
+def _slot(cluster: ClusterGroup, job_id: str) -> int:
+    return cluster.slot(f"import_progress:hash:{job_id}")

@@ -1,0 +1,58 @@
+"""Under WSGI an `EventSource` polls by itself, and stops when there is nothing more to come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+from django.core.wsgi import get_wsgi_application
+
+from django_import_progress import SyncProgressManager, views
+from tests.kit.controls import without
+from tests.kit.crowd import Visitor, crowd, path_of
+from tests.kit.processes import RedisProcess
+from tests.kit.waiting import until
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Threaded(ThreadingMixIn, WSGIServer):
+    """As `runserver` is."""
+
+
+@pytest.fixture
+def port(site: RedisProcess) -> Iterator[int]:
+    with make_server(
+        "127.0.0.1", 0, get_wsgi_application(), server_class=Threaded, handler_class=Quiet
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def a_stream_that_ended_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "names_an_end", lambda event_id: False)
+
+
+@without(a_stream_that_ended_is_begun_anew)
+async def test_a_browser_sees_the_job_through_and_stops(
+    port: int, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    async with crowd([Visitor(port, path_of(job_id))]) as (visitor,):
+        await until(lambda: visitor.shown.get("status") == "queued", "the first snapshot")
+        jobs.update(job_id, {"n": 1})
+        await until(lambda: visitor.shown.get("n") == 1, "the next")
+        jobs.update(job_id, {"status": "done"})
+        await until(lambda: visitor.statuses[-1] == 204, "the browser to be told to stop")
+    assert [event.type for event in visitor.events][-2:] == ["message", "end"]
+    assert visitor.shown["percent"] == 100.0
+    assert visitor.statuses[:-1] == [200] * (len(visitor.statuses) - 1)

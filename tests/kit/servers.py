@@ -1,0 +1,167 @@
+"""Real ASGI servers, each in a process of its own, started as the documentation says."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import http.client
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from .controls import Switch
+from .processes import free_port
+from .waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+APPLICATION = "tests.site.asgi:application"
+DOCUMENTED_APPLICATION = "mysite.asgi:application"
+AT: dict[str, str] = {
+    "uvicorn": "--host 127.0.0.1 --port {port}",
+    "daphne": "-b 127.0.0.1 -p {port}",
+    "hypercorn": "--bind 127.0.0.1:{port}",
+    "granian": "--host 127.0.0.1 --port {port}",
+}
+"""How each server is told where to listen."""
+
+
+def documented(kind: str, page: str = "docs/servers.md") -> str:
+    """Return the command line by which a page of the documentation starts this server."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if f"{kind} {DOCUMENTED_APPLICATION} " in f"{line} ")
+    return line
+
+
+def in_the_server(switch: Switch) -> Switch:
+    """Have `switch` turn a defence off in the servers that the test starts, and here as well."""
+
+    @functools.wraps(switch)
+    def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TEST_SITE_SWITCH", f"{switch.__module__}.{switch.__name__}")
+        switch(monkeypatch)
+
+    return everywhere
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a group, and all who are in it, as `kill -9` does."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class ServerProcess:
+    """One server, with all its workers in one process group; to be used as a context manager.
+
+    Args:
+        redis_url: what the site's `REDIS_URL` is set to.
+        command: a documented command line; of uvicorn where none is given.
+        options: other keys of the site's `IMPORT_PROGRESS`.
+    """
+
+    def __init__(self, redis_url: str, command: str = "", **options: float) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = command or documented("uvicorn")
+        self._environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.site.settings",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "example_project")]),
+            "TEST_SITE_REDIS": redis_url,
+            "TEST_SITE_OPTIONS": json.dumps(options),
+        }
+        self._directory = Path(tempfile.mkdtemp(prefix="server-of-a-test-"))
+        self._log = self._directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ServerProcess:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def arguments(self) -> list[str]:
+        """What is started: the documented line, for the tests' site, and where to listen."""
+        words = shlex.split(self._command)
+        place = words.index(DOCUMENTED_APPLICATION)
+        kind = words[place - 1]
+        words[place - 1 : place + 1] = [sys.executable, "-m", kind, APPLICATION]
+        return words + shlex.split(AT[kind].format(port=self.port))
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; its workers are its children."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> ServerProcess:
+        """Start the server, and wait until the site answers; once more after it was killed, too."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.arguments,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+        atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
+        try:
+            wait_for(self._answers, "the server to answer", seconds=20)
+        except AssertionError as error:  # pragma: no cover - no negative control may fail with it
+            raise RuntimeError(self.output()) from error
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, "the server has ended"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", "/progress/jobs/@/", headers={"Connection": "close"})
+            return connection.getresponse().status == http.HTTPStatus.NOT_FOUND
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def output(self) -> str:
+        """Return what the server has written so far."""
+        return self._log.read_text(errors="replace")
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the process that was started, as a supervisor does."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole group as `kill -9` does."""
+        assert self.process is not None
+        kill_group(self.process)
+
+    def exit_code(self, seconds: float) -> int:
+        """Wait until the process ends, and return its exit code.
+
+        Raises:
+            AssertionError: it did not.
+        """
+        assert self.process is not None
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"runs on after {seconds} s: {self.output()}") from None
+
+    def close(self) -> None:
+        """End the whole group, and remove its files; more than once, if need be."""
+        atexit.unregister(self.close)
+        self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
