@@ -32,7 +32,7 @@ class Slot:
         self.view = JobView(job_id)
         self.watchers: set[Wakeable] = set()
         self.junk_logged = False
-        self.asked = 0
+        self.asked = 1  # By the first of them, with whom the slot begins.
         """How often somebody joined who must be shown what a read has confirmed since."""
         self.answered = 0
         """How many of them a read has served."""

@@ -100,6 +100,8 @@ class JobView:
         """None until something is known."""
         self._stored: Stored | None = None
         self._overlay: Fields = {}
+        self._told: dict[str, datetime | None] = {}
+        """When each field of the overlay was told, by its publisher's clock."""
         self._overlays = 0
         self._misses = 0
         self.unsure = False
@@ -134,8 +136,7 @@ class JobView:
         if known is not None and stored.order == known.order and stored.fields == known.fields:
             self._stored = stored  # Only a read tells the owner.
             return False
-        if not self._overlay_is_newer(stored):
-            self._overlay = {}
+        self._overlay = self._overlay_since(stored)
         return self._show(stored)
 
     def message(self, payload: bytes | str) -> bool:
@@ -172,22 +173,29 @@ class JobView:
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
         stored = {} if self._stored is None else self._stored.fields
+        told, written = (_instant(fields.get("updated_at")) for fields in (values, stored))
+        if told is not None and written is not None and told < written:
+            return False  # A read has overtaken it.
         if self.state is not None and self.state.ended and not is_terminal({**stored, **overlay}):
             return False  # Who has not been told of the end yet must not miss it.
         self._overlay = overlay
+        self._told.update(dict.fromkeys(values, told))
         self._overlays += 1
         self.unsure = True
         return self._show(self._stored)
 
-    def _overlay_is_newer(self, stored: Stored) -> bool:
-        """Whether partial messages came after what is stored: their writers' clocks must say so.
+    def _overlay_since(self, stored: Stored) -> Fields:
+        """Return what was told after `stored` was written: the writers' clocks must say so.
 
         An end that is stored is never hidden by a message that is not one.
         """
-        if stored.ended and not is_terminal(self._overlay):
-            return False
-        told, written = (_instant(f.get("updated_at")) for f in (self._overlay, stored.fields))
-        return told is not None and written is not None and told >= written
+        written = _instant(stored.fields.get("updated_at"))
+        since = {
+            name: value
+            for name, value in self._overlay.items()
+            if written is not None and (told := self._told[name]) is not None and told >= written
+        }
+        return {} if stored.ended and not is_terminal(since) else since
 
     def _deleted(self, life: object) -> bool:
         known = self._stored

@@ -133,6 +133,22 @@ def test_a_stored_end_is_never_hidden_by_a_message_that_is_none() -> None:
     assert shown(view)["status"] == "done"
 
 
+def test_a_partial_message_that_a_read_has_overtaken_is_not_laid_over_what_was_read() -> None:
+    view = view_of(stored(4, a=4, updated_at="2025-01-01T00:00:02+00:00"))
+    assert not view.message(partial(a=3, updated_at="2025-01-01T00:00:01+00:00"))
+    assert shown(view)["a"] == 4
+
+
+def test_of_several_partial_messages_only_those_stay_that_came_after_what_is_stored() -> None:
+    view = view_of(stored(3, a=1, stage="first", updated_at="2025-01-01T00:00:00+00:00"))
+    view.message(partial(stage="old", updated_at="2025-01-01T00:00:01+00:00"))
+    view.message(partial(b=5, updated_at="2025-01-01T00:00:03+00:00"))
+    now = stored(4, a=2, stage="new", updated_at="2025-01-01T00:00:02+00:00")
+    assert view.read(now, mark=view.mark, heartbeat=False)
+    shown_now = shown(view)
+    assert (shown_now["a"], shown_now["stage"], shown_now["b"]) == (2, "new", 5)
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_an_end_is_not_taken_back_by_a_message_that_came_after_it(told: bool) -> None:
     view = view_of(stored(3, status="importing" if told else "done", n=1))

@@ -1,0 +1,1 @@
+"""Random schedules of writes, faults and watchers against real processes, and what must hold."""
