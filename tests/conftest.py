@@ -43,12 +43,18 @@ def valkey_server() -> Iterator[RedisProcess]:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisProcess]:
-    """The system's redis-server."""
+def redis_program() -> str:
+    """The system's redis-server, as a program to be started."""
     binary = redis_binary()
     if binary is None:  # pragma: no cover - where the machine has everything
         missing("redis-server")
-    process = RedisProcess(str(binary)).start()
+    return str(binary)
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_program: str) -> Iterator[RedisProcess]:
+    """The system's redis-server, running."""
+    process = RedisProcess(redis_program).start()
     yield process
     process.close()
 

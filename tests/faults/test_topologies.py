@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from django_import_progress import ProgressUnavailable, clients, link, sync
-from tests.conftest import missing
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
-from tests.kit.processes import RedisProcess, redis_binary
+from tests.kit.processes import RedisProcess
 from tests.kit.proxy import Proxy
 from tests.kit.topologies import ClusterGroup, SentinelGroup, ask
 from tests.kit.waiting import until, wait_for
@@ -22,22 +21,14 @@ KEY = "import_progress:hash:j1"
 
 
 @pytest.fixture
-def binary() -> str:
-    found = redis_binary()
-    if found is None:  # pragma: no cover - where the machine has everything
-        missing("redis-server")
-    return str(found)
-
-
-@pytest.fixture
-def sentinel(binary: str) -> Iterator[SentinelGroup]:
-    with SentinelGroup(binary) as group:
+def sentinel(redis_program: str) -> Iterator[SentinelGroup]:
+    with SentinelGroup(redis_program) as group:
         yield group
 
 
 @pytest.fixture
-def cluster(binary: str) -> Iterator[ClusterGroup]:
-    with ClusterGroup(binary) as group:
+def cluster(redis_program: str) -> Iterator[ClusterGroup]:
+    with ClusterGroup(redis_program) as group:
         yield group
 
 
@@ -102,9 +93,13 @@ def sockets_are_kept_whatever_they_answer(monkeypatch: pytest.MonkeyPatch) -> No
 @without(sockets_are_kept_whatever_they_answer)
 @both_managers
 async def test_an_address_leads_to_another_primary_while_sockets_to_the_old_one_are_open(
-    kind: str, binary: str
+    kind: str, redis_program: str
 ) -> None:
-    with RedisProcess(binary) as old, RedisProcess(binary) as new, Proxy(old.port) as address:
+    with (
+        RedisProcess(redis_program) as old,
+        RedisProcess(redis_program) as new,
+        Proxy(old.port) as address,
+    ):
         async with manager_on(kind, address.url) as progress:
             await progress.create("j1", data={"n": 1})
             new.replicate(old.port)
@@ -129,9 +124,9 @@ def nobody_asks_who_the_primary_is(monkeypatch: pytest.MonkeyPatch) -> None:
 @without(nobody_asks_who_the_primary_is)
 @both_managers
 async def test_who_hangs_on_a_primary_that_was_replaced_and_does_not_know_is_brought_over(
-    kind: str, binary: str
+    kind: str, redis_program: str
 ) -> None:
-    with SentinelGroup(binary, stubborn=True) as sentinel:
+    with SentinelGroup(redis_program, stubborn=True) as sentinel:
         async with (
             manager_on(kind, sentinel.url) as progress,
             manager_on("async", sentinel.replica.url) as successor,
