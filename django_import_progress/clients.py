@@ -27,8 +27,9 @@ CALL_SECONDS = 5.0
 """How long a verb may take. redis-py's own retries would let a GET on a stopped server last for
 most of a minute."""
 
-REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
-"""What a client raises that cannot do what it was asked."""
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError, IndexError)
+"""What a client raises that cannot do what it was asked: a Cluster's also `IndexError`, where none
+of its servers holds a slot."""
 
 
 class LazyCluster:

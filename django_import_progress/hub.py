@@ -210,7 +210,7 @@ class Hub:
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from error  # It was eaten on the way (redis-py).
                 await drop_idle_connections(self._redis)
-                failures = 1 if link.confirmed else failures + 1
+                failures = 1 if link.served else failures + 1
                 if failures == 1:
                     logger.warning(
                         "Lost the subscription to Redis (%s); trying again",

@@ -46,8 +46,8 @@ class Link:
         self._open = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
         self._heard = 0.0
-        self.confirmed = False
-        """Whether Redis has confirmed a subscription."""
+        self.served = False
+        """Whether Redis has answered a read."""
 
     def changed(self, channel: str) -> None:
         """Take note that somebody began, or everybody stopped, to watch."""
@@ -126,7 +126,6 @@ class Link:
             return False
         if kind == "subscribe":
             # What was told before is lost.
-            self.confirmed = True
             self.ask_to_read(slot)
         elif kind == "message":
             changed = slot.hear(message["data"])
@@ -156,6 +155,7 @@ class Link:
                 joined = [slot.asked for slot in chunk]
                 gets = [slot.calls.get(slot.view.job_id) for slot in chunk]
                 answers = await read_all(self._redis, gets, seconds=READ_SECONDS)
+                self.served = True
                 for slot, mark, served, stored in zip(chunk, marks, joined, answers, strict=True):
                     waited, slot.answered = slot.answered < served, served
                     if slot.view.read(stored, mark=mark, heartbeat=asked[slot]) or waited:

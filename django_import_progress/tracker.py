@@ -187,7 +187,9 @@ class ImportTracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._finish(error).ended.wait(END_SECONDS)
+        writer = self._finish(error)
+        if not writer.ended.wait(END_SECONDS):
+            writer.give_up()  # It may hang in a client of more patience.
 
     async def __aenter__(self) -> ImportTracker:
         changed = asyncio.Event()
@@ -207,7 +209,10 @@ class ImportTracker:
     ) -> None:
         changed = asyncio.Event()
         wake = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
-        await _wait(self._finish(error, wake).ended, changed, END_SECONDS)
+        writer = self._finish(error, wake)
+        await _wait(writer.ended, changed, END_SECONDS)
+        if not writer.ended.is_set():
+            writer.give_up()
 
     def _start(self, on_change: Callable[[], object] | None = None) -> Writer:
         if self._writer is not None:

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -57,13 +58,22 @@ class Writer(threading.Thread):
         self._owner = owner
         self._sample = sample
         self._stopping = threading.Event()
+        self._worker = uuid.uuid4().hex
         self._attempt: Attempt | None = None
+        self._writes = 0
         self._written: Fields = {}
         self._failing = False
+        self._gave_up = False
 
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
         self._stopping.set()
+
+    def give_up(self) -> None:
+        """Say that the end is not told: nobody waits for it any longer."""
+        if not self._gave_up:
+            self._gave_up = True
+            logger.error("The end of import %s could not be told", self._job_id)
 
     def run(self) -> None:
         """Write until `stop` is called, and then once more."""
@@ -81,7 +91,7 @@ class Writer(threading.Thread):
             failures += 1
             pause = backoff_seconds(failures, random.random())
             if time.monotonic() + pause > deadline:
-                logger.error("The end of import %s could not be told", self._job_id)
+                self.give_up()
                 return
             time.sleep(pause)
 
@@ -131,9 +141,12 @@ class Writer(threading.Thread):
     def _begin(self) -> Attempt:
         # An end comes after a beginning, though Redis was away all the time in between.
         fields = {**_own(self._sample()), "status": "importing", "error_message": None}
-        call = self._manager.calls.begin(self._job_id, self._owner, fields, now_text())
+        begin = self._manager.calls.begin
+        call = begin(self._job_id, self._owner, fields, now_text(), self._worker)
         attempt = perform_sync(self._manager.redis, call)
-        self._written = _steady(fields)
+        # Not where an earlier try, whose answer was lost, has begun with other fields.
+        begun = fields.items() <= attempt.base.items()
+        self._written = _steady(fields) if begun else {}
         self._note(self.began)
         return attempt
 
@@ -144,7 +157,9 @@ class Writer(threading.Thread):
 
     def _perform(self, attempt: Attempt, fields: Fields, *, anew: bool) -> bool:
         data = {**fields, "attempt": attempt.number}
-        call = self._manager.calls.write(self._job_id, attempt, data, now_text(), anew=anew)
+        self._writes += 1
+        write = self._manager.calls.write
+        call = write(self._job_id, attempt, data, now_text(), number=self._writes, anew=anew)
         return perform_sync(self._manager.redis, call)
 
 

@@ -150,14 +150,18 @@ class Calls:
         return self._listing.jobs(owner, limit, self.get)
 
     def begin(
-        self, job_id: str, owner: str | None, data: Mapping[str, Any], now: str
+        self, job_id: str, owner: str | None, data: Mapping[str, Any], now: str, worker: str
     ) -> Call[Attempt]:
-        """Take a job as its worker: a new attempt, the fields of the last one gone."""
+        """Take a job as its worker: a new attempt, the fields of the last one gone.
+
+        Asked again by the same `worker`, whose first answer was lost, it is the same attempt.
+        """
         listing = self._listing
+        args = [*self._ttls(None), *listing.args_of(job_id, owner), worker]
         return evalsha(
             scripts.BEGIN,
             listing.keys_of(job_id, owner),
-            [*self._ttls(None), *listing.args_of(job_id, owner), *self._fields(data, now)],
+            [*args, *self._fields(data, now)],
             _parse_attempt,
             lambda reply: listing.enter(job_id, reply[1][1]),
         )
@@ -169,14 +173,18 @@ class Calls:
         data: Mapping[str, Any],
         now: str,
         *,
+        number: int,
         anew: bool,
     ) -> Call[bool]:
-        """Tell how far the worker is; False where the job is gone and `anew` is not set."""
+        """Tell how far the worker is; False where the job is gone and `anew` is not set.
+
+        `number` grows with each write of an attempt: what comes late changes nothing.
+        """
         listing = self._listing
         added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
         args = self._ttls(attempt.ttl_seconds if anew else None)
         args += [*listing.args_of(job_id, attempt.owner), MAX_BYTES, int(anew)]
-        args += [attempt.number, added, *self._fields(data, now)]
+        args += [attempt.number, number, added, *self._fields(data, now)]
         return evalsha(
             scripts.WRITE,
             listing.keys_of(job_id, attempt.owner),

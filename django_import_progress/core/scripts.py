@@ -9,6 +9,8 @@ decoded and re-encoded number would come out changed (Lua's cjson makes 12345678
 ``_o``  owner
 ``_t``  the job's own time to live, seconds
 ``_a``  attempt: how often a worker took the job
+``_k``  which worker began the present attempt
+``_w``  the number of its last write
 ``_n``  the names of the fields that the present attempt added
 
 A script answers a list: first a code (see `calls`), then what it has to say.
@@ -241,15 +243,19 @@ return {0}
 BEGIN = _script("""
 -- A worker takes the job: a new attempt, made where it is not there.
 -- KEYS: hash, index, owner's index (in a Cluster only the hash). ARGV: default ttl, own ttl,
--- channel, job id, owner as JSON or '', length and seconds of the index, fields.
+-- channel, job id, owner as JSON or '', length and seconds of the index, the worker, fields.
 local job = load(KEYS[1])
+-- Once more the same: it was done though its answer was lost, or it comes late.
+if job.values['_k'] == ARGV[8] then return answer(job, {job.values['_a'], entry(job)}) end
 local gone = {_n = true}
 for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do gone[name] = true end
 drop(KEYS[1], job, gone)
 if ARGV[5] ~= '' and not job.values['_o'] then set(job, '_o', ARGV[5]) end
 local attempt = string.format('%d', (tonumber(job.values['_a'] or '0') or 0) + 1)
 set(job, '_a', attempt)
-set_fields(job, 8)
+set(job, '_k', ARGV[8])
+set(job, '_w', '0')
+set_fields(job, 9)
 set(job, 'attempt', attempt)
 save(KEYS[1], job, ARGV[1], ARGV[2])
 enlist(ARGV[5], ARGV[4], job, ARGV[1], ARGV[6], ARGV[7])
@@ -261,13 +267,17 @@ WRITE = _script("""
 -- The worker tells how far it is. Answers 1 where the job is gone, unless it may be made again.
 -- KEYS: hash, index, owner's index (in a Cluster only the hash). ARGV: default ttl, own ttl,
 -- channel, job id, owner as JSON or '', length and seconds of the index, most bytes, may be made
--- again, attempt, added names, fields.
+-- again, attempt, the write's number, added names, fields.
 local job = load(KEYS[1])
+-- An older write that comes late, over a connection that the worker has given up.
+local written = tonumber(job.values['_w'] or '0')
+if job.values['_a'] == ARGV[10] and written >= tonumber(ARGV[11]) then return {0} end
 if not job.there and ARGV[9] ~= '1' then return {1} end
 if ARGV[5] ~= '' and not job.values['_o'] then set(job, '_o', ARGV[5]) end
 set(job, '_a', ARGV[10])
-set(job, '_n', ARGV[11])
-set_fields(job, 12)
+set(job, '_w', ARGV[11])
+set(job, '_n', ARGV[12])
+set_fields(job, 13)
 local text, bytes = join(job)
 -- The end is told whatever had been stored before.
 if bytes > tonumber(ARGV[8]) and not TERMINAL[job.values['status']] then return {3, bytes} end

@@ -175,7 +175,7 @@ def test_an_owner_that_cannot_be_is_refused(owner: Any) -> None:
 
 
 def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> None:
-    call = CALLS.begin("j1", "7", {"status": "importing"}, NOW)
+    call = CALLS.begin("j1", "7", {"status": "importing"}, NOW, "worker")
     assert call.script is scripts.BEGIN
     attempt = call.parse([scripts.OK, [b"2", [b"1", b'"7"', b"60"]], b"status", b'"importing"'])
     assert attempt == Attempt(number=2, base={"status": "importing"}, owner="7", ttl_seconds=60)
@@ -183,7 +183,7 @@ def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> N
 
 def test_a_workers_write_is_told_whether_the_job_is_there() -> None:
     attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None)
-    call = CALLS.write("j1", attempt, {"a": 1, "status": "importing"}, NOW, anew=False)
+    call = CALLS.write("j1", attempt, {"a": 1, "status": "importing"}, NOW, number=1, anew=False)
     assert '["a"]' in call.command
     assert (call.parse([scripts.OK]), call.parse([scripts.MISSING])) == (True, False)
     with pytest.raises(InvalidProgress):

@@ -108,11 +108,11 @@ def test_on_one_server_nothing_has_to_follow() -> None:
 
 
 def test_in_a_cluster_a_worker_enters_what_it_has_made() -> None:
-    begin = CLUSTERED.begin("j1", None, {}, NOW)
+    begin = CLUSTERED.begin("j1", None, {}, NOW, "worker")
     assert begin.follow is not None
     assert len(begin.follow([scripts.OK, [b"1", [b"42", b'"7"', b"null"]]])) == 2
     attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None)
-    write = CLUSTERED.write("j1", attempt, {}, NOW, anew=True)
+    write = CLUSTERED.write("j1", attempt, {}, NOW, number=1, anew=True)
     assert write.follow is not None
     assert write.follow([scripts.OK]) == write.follow([scripts.MISSING]) == []
     assert len(write.follow([scripts.OK, [b"42", b"null", b"null"]])) == 1

@@ -1,0 +1,162 @@
+"""What a naive worker's side would do: switches for negative controls."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+import redis
+
+from django_import_progress import clients, connections, tracker, writer
+from django_import_progress.core import scripts
+from django_import_progress.link import Link
+from django_import_progress.tracker import ImportTracker
+from django_import_progress.writer import Writer
+
+T = TypeVar("T")
+
+
+def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell after each row, and wait for the answer."""
+
+    def rows(self: ImportTracker, iterable: Iterable[T]) -> Iterator[T]:
+        assert self._writer is not None
+        for row in iterable:
+            yield row
+            self.processed += 1
+            self._writer._try_to_write()
+
+    monkeypatch.setattr(ImportTracker, "rows", rows)
+    monkeypatch.setattr(writer, "INTERVAL_SECONDS", 3600)
+
+
+def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do so, and raise what Redis answers."""
+    writes_in_the_loops_own_thread(monkeypatch)
+
+    def write(self: Writer) -> bool:
+        self._write_changes()
+        return True
+
+    monkeypatch.setattr(Writer, "_try_to_write", write)
+
+
+def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the writer as sync code does."""
+
+    async def wait(event: threading.Event, _: asyncio.Event, seconds: float) -> None:
+        event.wait(seconds)
+
+    monkeypatch.setattr(tracker, "_wait", wait)
+
+
+def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the end as anything else."""
+    monkeypatch.setattr(Writer, "_write_the_last", Writer._try_to_write)
+
+
+def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stay in the `with` until the end is told."""
+    monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
+    monkeypatch.setattr(tracker, "END_SECONDS", 3600)
+
+
+def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say it again and again."""
+    failed = Writer._failed
+
+    def log(self: Writer, *args: Any) -> None:
+        self._failing = False
+        failed(self, *args)
+
+    monkeypatch.setattr(Writer, "_failed", log)
+
+
+def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take one refusal for the last word."""
+    write = Writer._try_to_write
+    monkeypatch.setattr(Writer, "_try_to_write", lambda self: self._failing or write(self))
+
+
+def passes_on_what_the_client_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have callers deal with redis-py's own exceptions."""
+    monkeypatch.setattr(clients, "_as_unavailable", nullcontext)
+
+
+def believes_that_scripts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send the digest, and never the text."""
+
+    async def send(redis: Any, call: Any) -> Any:
+        return await redis.execute_command(*call.command)
+
+    monkeypatch.setattr(clients, "_send", send)
+    monkeypatch.setattr(
+        clients, "_send_sync", lambda redis, call: redis.execute_command(*call.command)
+    )
+
+
+class _OfAnyLoop(dict[Any, Any]):
+    def get(self, key: Any, default: Any = None) -> Any:  # pragma: no cover - see test_loops.py
+        return next(iter(self.values()), default)
+
+
+def has_one_client_for_all_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a client when it is first needed, and keep it."""
+    monkeypatch.setenv("NAIVE", "has_one_client_for_all_loops")
+    monkeypatch.setattr(connections, "_per_loop", _OfAnyLoop())
+    monkeypatch.setattr(connections, "_forget_closed_loops", lambda: None)
+
+
+def closes_nothing_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave it to the garbage collector."""
+    monkeypatch.setenv("NAIVE", "closes_nothing_with_the_loop")
+    monkeypatch.setattr(connections, "_close_with_loop", lambda *_: None)
+
+
+def shares_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no pool: open a connection, and keep it."""
+    monkeypatch.setenv("NAIVE", "shares_one_connection")
+    connect = partial(redis.Redis.from_url, single_connection_client=True, socket_timeout=2)
+    monkeypatch.setattr(connections, "create_sync_redis_client", lambda url, **_: connect(url))
+
+
+def leaves_the_log_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go in time, and let the thread say what has become of the end."""
+    monkeypatch.setattr(Writer, "give_up", lambda _: None)
+
+
+def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that a link to which Redis has subscribed us is a good one."""
+    take = Link._take
+
+    def note(self: Any, message: Any) -> bool:
+        self.served = True
+        return take(self, message)
+
+    monkeypatch.setattr(Link, "_take", note)
+
+
+def _change_script(monkeypatch: pytest.MonkeyPatch, name: str, line: str, naive: str) -> None:
+    text = getattr(scripts, name).text
+    assert line in text
+    text = text.replace(line, naive)
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(scripts, name, scripts.Script(text, sha))
+
+
+def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that what comes last is the newest."""
+    _change_script(monkeypatch, "WRITE", "local is_old =", "local is_old = false and")
+
+
+def begins_as_often_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take what a worker says again for another worker."""
+    _change_script(
+        monkeypatch, "BEGIN", "if job.values['_k'] ==", "if false and job.values['_k'] =="
+    )

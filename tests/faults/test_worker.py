@@ -1,0 +1,198 @@
+"""Redis goes while an import runs, or just as it ends: the import never notices."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+
+from django_import_progress import (
+    SyncProgressManager,
+    create_sync_redis_client,
+    track_import,
+    writer,
+)
+from django_import_progress.tracker import END_SECONDS
+from tests.kit.controls import without
+from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
+from tests.kit.tracked import JOB, shows, state
+
+from . import naive_worker
+from .noted import impatient, noted
+from .outages import OUTAGES, Outage, away_until, hung, killed
+
+each_outage = pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
+BUSY_SECONDS = 3.0
+"""What a busy machine may add."""
+MANY = 10_000
+"""So many rows take far less than waiting for one answer in vain does."""
+
+
+class OwnError(Exception):
+    pass
+
+
+@pytest.fixture
+def process() -> Iterator[RedisProcess]:
+    """A server of the test's own, that has its data again when it is started anew."""
+    with RedisProcess(valkey_binary(), *DURABLE) as process:
+        yield process
+
+
+@pytest.fixture
+def only_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the tracker write when it begins and when it ends, and not between."""
+    monkeypatch.setattr(writer, "INTERVAL_SECONDS", 3600)
+
+
+@without(naive_worker.writes_in_the_loops_own_thread)
+def test_rows_go_on_while_the_writer_waits_for_a_frozen_redis(process: RedisProcess) -> None:
+    with noted(process.url) as (manager, client), track_import(JOB, manager=manager) as job:
+        passed = 0
+        with process.frozen():
+            for _ in job.rows(itertools.count()):  # pragma: no branch
+                passed += client.waiting > 0
+                if passed == MANY or client.failures == 2:
+                    break
+        assert passed == MANY
+        shows(manager, status="importing", processed_rows=job.processed)
+    with impatient(process.url) as manager:
+        assert (state(manager)["status"], state(manager)["attempt"]) == ("done", 1)
+
+
+def _imported(manager: SyncProgressManager) -> tuple[list[int], int]:
+    with track_import(JOB, manager=manager) as job:
+        rows = [row * row for row in job.rows(range(MANY))]
+    return rows, job.processed
+
+
+@without(naive_worker.lets_refusals_through, fails_with=(Exception,))
+def test_an_imports_result_is_the_same_with_redis_healthy_frozen_and_dead(
+    process: RedisProcess,
+) -> None:
+    nobody = RedisProcess(process.binary)  # It is not started.
+    with impatient(process.url) as there, impatient(nobody.url) as away:
+        healthy = _imported(there)
+        with process.frozen(), concurrent.futures.ThreadPoolExecutor(2) as threads:
+            frozen, dead = threads.map(_imported, (there, away))
+    assert healthy == frozen == dead
+
+
+@each_outage
+@without(naive_worker.tries_to_tell_the_end_once)
+def test_an_end_that_redis_missed_is_told_when_it_is_back(
+    process: RedisProcess, only_the_ends: None, outage: Outage
+) -> None:
+    with noted(process.url) as (manager, client):
+        with ExitStack() as stack, track_import(JOB, owner=7, manager=manager) as job:
+            rows = list(job.rows("abc"))
+            stack.enter_context(away_until(outage(process), lambda: client.failures))
+        assert rows == ["a", "b", "c"]
+        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 3)
+        assert [listed["attempt"] for listed in manager.jobs(owner=7)] == [1]
+
+
+@without(naive_worker.tries_to_tell_the_end_once)
+def test_an_end_is_told_to_a_redis_that_came_back_empty(only_the_ends: None) -> None:
+    with RedisProcess(valkey_binary()) as process, noted(process.url) as (manager, client):
+        error = OwnError("No header.")
+        manager.create(JOB, owner=7, data={"label": "Products"})
+        with (
+            ExitStack() as stack,
+            pytest.raises(OwnError) as raised,
+            track_import(JOB, expose=OwnError, manager=manager),
+        ):
+            stack.enter_context(away_until(killed(process), lambda: client.failures))
+            raise error
+        assert raised.value is error
+        ended = state(manager)
+        assert (ended["status"], ended["error_message"]) == ("failed", "No header.")
+        assert [listed["label"] for listed in manager.jobs(owner=7)] == ["Products"]
+
+
+@each_outage
+@without(naive_worker.tries_to_tell_the_end_for_as_long_as_it_takes)
+def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_in_the_log(
+    process: RedisProcess, outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered, away = threading.Barrier(3), threading.Event()
+    error = OwnError("No header.")
+
+    def run(job_id: str, manager: SyncProgressManager, error: Exception | None) -> list[str]:
+        with track_import(job_id, expose=OwnError, manager=manager) as job:
+            rows = list(job.rows("abc"))
+            entered.wait(BUSY_SECONDS)
+            away.wait(BUSY_SECONDS)
+            if error is not None:
+                raise error
+        return rows
+
+    with impatient(process.url) as manager, concurrent.futures.ThreadPoolExecutor(2) as threads:
+        returning = threads.submit(run, "j1", manager, None)
+        raising = threads.submit(run, "j2", manager, error)
+        entered.wait(BUSY_SECONDS)
+        with outage(process):
+            away.set()
+            both = (returning, raising)
+            _, late = concurrent.futures.wait(both, END_SECONDS + BUSY_SECONDS)
+            assert not late
+            lines = [record.getMessage() for record in caplog.records]
+        assert returning.result() == ["a", "b", "c"]
+        assert raising.exception() is error
+    for job_id in ("j1", "j2"):
+        assert f"The end of import {job_id} could not be told" in lines
+    assert len(lines) == 4  # The outage and the end, of each.
+
+
+@without(naive_worker.waits_in_the_event_loop)
+async def test_the_event_loop_runs_on_while_an_import_is_entered_and_left_without_redis(
+    process: RedisProcess,
+) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    with impatient(process.url) as manager, process.frozen():
+        turning = asyncio.create_task(turn())
+        async with track_import(JOB, manager=manager) as job:
+            while_entering, turns = turns, 0
+            job.advance()
+        while_leaving = turns
+        turning.cancel()
+    assert min(while_entering, while_leaving) > 50
+
+
+@without(naive_worker.tries_to_tell_the_end_once)
+async def test_the_end_of_an_asynchronous_import_is_told_when_redis_is_back(
+    process: RedisProcess, only_the_ends: None
+) -> None:
+    with noted(process.url) as (manager, client):
+        with ExitStack() as stack:
+            async with track_import(JOB, manager=manager) as job:
+                rows = [row async for row in job.rows("abc")]
+                stack.enter_context(away_until(hung(process), lambda: client.failures))
+        assert rows == ["a", "b", "c"]
+        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 3)
+
+
+@without(naive_worker.leaves_the_log_to_the_writer)
+def test_a_client_with_more_patience_is_not_waited_for_and_the_log_says_that_the_end_is_lost(
+    process: RedisProcess, only_the_ends: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(create_sync_redis_client(process.url, timeout_seconds=3600)) as client:
+        with ExitStack() as stack:
+            with track_import(JOB, manager=SyncProgressManager(client)) as job:
+                stack.enter_context(process.frozen())
+            lines = [record.getMessage() for record in caplog.records]
+        assert job._writer is not None
+        job._writer.join(BUSY_SECONDS)
+    assert lines == [f"The end of import {JOB} could not be told"]
