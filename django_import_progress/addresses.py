@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,13 +17,15 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from .clients import CALL_SECONDS, AsyncClient, LazyCluster, SyncClient
+from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, LazyCluster, SyncClient
 
 CONNECTIONS = 50
 """Of one client. Who needs one more waits for it, as redis-py's plain pool would not."""
 HEALTH_CHECK_SECONDS = 15
 SENTINEL_SECONDS = 1.0
 """How long one sentinel may take to answer, before the next is asked."""
+NODE_SECONDS = 1.0
+"""How long a server of a Cluster may take to be connected to."""
 CLUSTER_RETRIES = 3
 """How often a Cluster's client asks anew who holds a key, after a server has gone or moved."""
 
@@ -154,17 +157,21 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
     options = _options(address, decode_responses)
     if address.kind == "cluster":
         options.pop("db", None)
-        return async_redis.RedisCluster(
+        cluster = async_redis.RedisCluster(
             startup_nodes=[AsyncClusterNode(*host) for host in address.hosts],
             require_full_coverage=False,
             retry=AsyncRetry(_backoff(), CLUSTER_RETRIES),
+            socket_connect_timeout=NODE_SECONDS,
             **options,
         )
+        _begin_with_any_server(cluster)
+        return cluster
     options |= {"retry": AsyncRetry(_backoff(), 1)}
     limits: dict[str, Any] = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
     if address.kind == "sentinel":
         sentinel = async_redis.Sentinel(
-            address.hosts, sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0))
+            address.hosts,
+            sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0), CALL_SECONDS),
         )
         primary: async_redis.Redis = sentinel.master_for(
             address.service, connection_pool_class=_SentinelPool, **options, **limits
@@ -172,6 +179,23 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
         return primary
     pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
     return async_redis.Redis.from_pool(pool)
+
+
+def _begin_with_any_server(cluster: async_redis.RedisCluster) -> None:
+    """Let the client begin though the first primary is down.
+
+    redis-py asks that one alone which commands there are, and gives up where it does not answer.
+    """
+    ask = cluster.commands_parser.initialize
+
+    async def initialize(node: AsyncClusterNode) -> None:
+        others = [other for other in cluster.nodes_manager.nodes_cache.values() if other != node]
+        for candidate in [node, *others[:-1]]:
+            with suppress(*REDIS_ERRORS):
+                return await ask(candidate)
+        return await ask([node, *others][-1])
+
+    cluster.commands_parser.initialize = initialize  # type: ignore[assignment]
 
 
 class _SentinelPool(async_sentinel.SentinelConnectionPool, async_redis.BlockingConnectionPool):
@@ -184,10 +208,12 @@ class _SentinelPool(async_sentinel.SentinelConnectionPool, async_redis.BlockingC
                 await sentinel.connection_pool.disconnect()
 
 
-def _sentinel_options(address: Address, retry: Any) -> dict[str, Any]:
+def _sentinel_options(address: Address, retry: Any, timeout_seconds: float) -> dict[str, Any]:
+    # All of them may hang, and are asked in turn.
+    seconds = min(SENTINEL_SECONDS, timeout_seconds / len(address.hosts))
     return {
-        "socket_timeout": SENTINEL_SECONDS,
-        "socket_connect_timeout": SENTINEL_SECONDS,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
         "retry": retry,
         **dict(address.sentinel_options),
     }
@@ -229,7 +255,8 @@ def create_sync_redis_client(
     options["retry"] = Retry(_backoff(), retries)
     if address.kind == "sentinel":
         sentinel = sync_redis.Sentinel(
-            address.hosts, sentinel_kwargs=_sentinel_options(address, Retry(_backoff(), 0))
+            address.hosts,
+            sentinel_kwargs=_sentinel_options(address, Retry(_backoff(), 0), timeout_seconds),
         )
         primary: sync_redis.Redis = sentinel.master_for(address.service, **options)
         return primary

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from redis.asyncio.client import PubSub
 
-from .clients import AsyncClient, read_all
-from .core.snapshot import as_text
+from .clients import AsyncClient, is_clustered, read_all
+from .core.call import Call
+from .core.errors import ProgressUnavailable
+from .core.snapshot import Stored, as_text
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .verbs import PING_SECONDS, SILENCE_SECONDS
@@ -154,12 +156,31 @@ class Link:
                 marks = [slot.view.mark for slot in chunk]
                 joined = [slot.asked for slot in chunk]
                 gets = [slot.calls.get(slot.view.job_id) for slot in chunk]
-                answers = await read_all(self._redis, gets, seconds=READ_SECONDS)
-                self.served = True
+                answers = await self._answers(gets)
                 for slot, mark, served, stored in zip(chunk, marks, joined, answers, strict=True):
+                    if isinstance(stored, BaseException):
+                        continue  # Until the next heartbeat, or message.
                     waited, slot.answered = slot.answered < served, served
                     if slot.view.read(stored, mark=mark, heartbeat=asked[slot]) or waited:
                         self._tell(slot)
+
+    async def _answers(self, gets: list[Call[Stored | None]]) -> list[Any]:
+        """Return what is stored, or why it could not be read.
+
+        One job that cannot be read (its server in the Cluster is down) must not keep all others
+        from it.
+        """
+        try:
+            answers: list[Any] = await read_all(self._redis, gets, seconds=READ_SECONDS)
+        except ProgressUnavailable:
+            if not is_clustered(self._redis):
+                raise
+            singles: list[list[Call[Any]]] = [[get] for get in gets]
+            one_by_one = (read_all(self._redis, get, seconds=READ_SECONDS) for get in singles)
+            found = await asyncio.gather(*one_by_one, return_exceptions=True)
+            return [a if isinstance(a, BaseException) else a[0] for a in found]
+        self.served = True
+        return answers
 
     async def _beat(self) -> None:
         while True:

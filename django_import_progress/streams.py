@@ -89,7 +89,9 @@ class EventStream:
         return retry()
 
     async def _next_chunk(self, source: Source) -> bytes | None:
-        remaining = max(self._deadline - self._now(), 0)
+        remaining = self._deadline - self._now()
+        if remaining <= 0:  # For one to whom there is always something to tell, too.
+            return None
         try:
             return await source.chunk(min(self._heartbeat_seconds, remaining))
         except TimeoutError:

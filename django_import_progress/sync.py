@@ -27,6 +27,9 @@ from .slot import Slot
 from .subscriptions import check_primary_sync, subscription_sync
 from .verbs import PING_SECONDS, SILENCE_SECONDS, calls_for, now_text
 
+MOST_HELD_SECONDS = 0.1
+"""How long news may wait while more is coming in."""
+
 
 class SyncProgressManager:
     """`ProgressManager` without await; each verb does and raises the same.
@@ -110,13 +113,15 @@ class SyncProgressManager:
 
     def _watch(self, slot: Slot) -> Iterator[dict[str, Any]]:
         failures = 0
-        while slot.view.state is None or not slot.view.state.ended:
+        told: State | None = None
+        while told is None or not told.ended:
             try:
                 with subscription_sync(self.redis) as pubsub:
                     for state in self._follow(pubsub, slot):
                         failures = 0
-                        if not state.gone:
+                        if state is not told and not state.gone:
                             yield dict(state.fields)
+                        told = state
             except (ProgressUnavailable, *REDIS_ERRORS, UnicodeDecodeError):
                 failures += 1
                 drop_idle_connections_sync(self.redis)
@@ -126,28 +131,38 @@ class SyncProgressManager:
         """Yield each new state until the last, over one life of the connection."""
         pubsub.subscribe(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)
-        heard = read = asked = time.monotonic()
-        while slot.view.state is None or not slot.view.state.ended:
-            message = pubsub.get_message(timeout=wait)
+        heard = read = asked = held_since = time.monotonic()
+        has_read, told = False, None
+        while (state := slot.view.state) is None or not state.ended:
+            # What waits is heard before anything is told: who is slow gets only the newest.
+            news = None if state is told else state
+            message = pubsub.get_message(timeout=wait if news is None else 0)
             now = time.monotonic()
-            changed = False
+            if news is None:
+                held_since = now
+            elif message is None or now - held_since > MOST_HELD_SECONDS:
+                yield news
+                told = news
+                heard = now = held_since = time.monotonic()  # Who was away was not listening.
+                if message is None:
+                    continue
             if message is not None:
                 heard = now
-                changed = message["type"] == "message" and slot.hear(message["data"])
+                if message["type"] == "message":
+                    slot.hear(message["data"])
             elif now - heard > SILENCE_SECONDS:
                 raise TimeoutError("the link to Redis is silent")
             else:
                 pubsub.ping()
             if now - asked > SILENCE_SECONDS:
-                asked = now
                 check_primary_sync(self.redis, pubsub)
-            # Not while the link is silent: the read would wait for as long as the client does.
-            heartbeat = message is not None and now - read >= self._heartbeat_seconds
+                asked = time.monotonic()  # Sentinels that don't answer take their time.
+            # But once not while the link is silent: the read would wait as long as the client does.
+            is_due = now - read >= self._heartbeat_seconds
+            heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] == "subscribe"
             if confirmed or heartbeat or slot.view.unsure:
-                read, mark = now, slot.view.mark
+                has_read, read, mark = True, now, slot.view.mark
                 stored = perform_sync(self.redis, self.calls.get(slot.view.job_id))
-                changed |= slot.view.read(stored, mark=mark, heartbeat=heartbeat)
-            if changed and slot.view.state is not None:
-                yield slot.view.state
-                heard = time.monotonic()  # Who took long to come back has not been listening.
+                slot.view.read(stored, mark=mark, heartbeat=heartbeat)
+        yield state

@@ -20,6 +20,7 @@ from .connections import get_progress_manager
 from .core import sse
 from .core.ends import (
     NO_JOB,
+    absence,
     end_in,
     end_of_all,
     ended_with,
@@ -128,8 +129,9 @@ async def stream(
             return _stop()
     if not hasattr(request, "scope"):
         stored_now = (await _stored(manager, [grant]))[job_id]
-        frame = sse.KEEP_ALIVE if stored_now is None else state_of(job_id, stored_now).frame
-        return _single_answer(frame)
+        if stored_now is None:
+            return _single_answer(absence(job_id, last_event_id))
+        return _single_answer(state_of(job_id, stored_now).frame)
     return _open_stream(lambda: OneJob(_watcher(manager)(job_id)))
 
 
@@ -146,6 +148,8 @@ async def streams(request: HttpRequest, manager: ProgressManager, user: User) ->
     admitted = await admit_all(references, "watch", user=user, manager=manager)
     grants = {grant.job_id: grant for grant in admitted if grant is not None}
     refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
+    # A ticket adds to what the rule allows, under whichever name the job was asked for as well.
+    refused = [ref for ref in refused if ref not in grants]
     if not grants:
         return _not_found()
     last_event_id = request.headers.get("Last-Event-ID", "")

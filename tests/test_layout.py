@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.call", "core.errors", "core.keys", "core.listing", "core.scripts"),
         "core.snapshot",
     },
-    "core.ends": {"core.snapshot", "core.view"},
+    "core.ends": {"core.snapshot", "core.sse", "core.view"},
     "core.errors": set(),
     "core.keys": {"core.errors"},
     "core.listing": {
@@ -46,7 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "counted": set(),
     "endings": {"conf", "core.snapshot"},
     "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
-    "link": {"clients", "core.snapshot", "slot", "subscriptions", "verbs"},
+    "link": {
+        *("clients", "core.call", "core.errors", "core.snapshot", "slot", "subscriptions", "verbs"),
+    },
     "manager": {"clients", "core.calls", "core.keys", "hub", "verbs"},
     "release": set(),
     "slot": {"core.calls", "core.view"},

@@ -133,6 +133,17 @@ def test_a_job_and_its_ticket_are_told_once(live: AsgiServer, jobs: SyncProgress
         assert [event.type for event in events] == ["message", "end"]
 
 
+def test_a_ticket_takes_nothing_away_where_the_bare_id_is_refused(
+    live: AsgiServer, jobs: SyncProgressManager
+) -> None:
+    jobs.create("a", data={"status": "done"})
+    url = live.url + _path(make_ticket("a"), "a")
+    with open_stream(url) as (_, events):
+        found = list(events)
+    assert [event.type for event in found] == ["message", "end"]
+    assert httpx.get(url, headers={"Last-Event-ID": found[-1].id}).status_code == 204
+
+
 def test_a_job_that_is_not_there_yet_is_waited_for(
     live: AsgiServer, jobs: SyncProgressManager
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -155,6 +156,22 @@ def test_a_response_that_is_never_sent_leaves_no_watcher_behind() -> None:
     opened: list[Watcher] = []
     EventStream(opened.pop, heartbeat_seconds=15, stream_seconds=3600).close()
     assert opened == []
+
+
+class _Talker:
+    """A source that always has something to tell."""
+
+    async def chunk(self, timeout_seconds: float) -> bytes | None:
+        return b":"
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+async def test_a_stream_that_always_has_news_is_closed_in_time_too() -> None:
+    stream = EventStream(_Talker, heartbeat_seconds=15, stream_seconds=0.1)
+    async with asyncio.timeout(10):
+        assert [chunk async for chunk in stream][1] == b":"
 
 
 async def test_there_is_nothing_to_release_outside_of_djangos_handler() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -140,6 +141,27 @@ def test_under_wsgi_a_stream_is_one_snapshot(jobs: SyncProgressManager) -> None:
     assert b"retry: " in response.content
     absent: Any = Client().get(f"/progress/jobs/{make_ticket('absent')}/stream/")
     assert absent.content.endswith(b":\n\n")
+
+
+def test_under_wsgi_who_polls_a_deleted_job_is_told_so_and_stops(
+    jobs: SyncProgressManager,
+) -> None:
+    job_id = jobs.create()
+    path = f"/progress/jobs/{make_ticket(job_id)}/stream/"
+
+    def poll(last_event_id: str) -> tuple[int, str]:
+        response = Client().get(path, headers={"Last-Event-ID": last_event_id})
+        found = re.findall("^id: (.*)$", response.content.decode(), re.MULTILINE)
+        return response.status_code, found[0] if found else ""
+
+    seen = poll("")[1]
+    jobs.delete(job_id)
+    status, absent = poll(seen)
+    assert (status, absent) == (200, f"{seen}-absent")
+    assert poll(absent) == (200, f"{seen}-gone")
+    assert poll(f"{seen}-gone") == (204, "")
+    jobs.create(job_id)
+    assert poll(absent)[1] not in {"", seen}
 
 
 def test_a_site_without_logins_serves_tickets(

@@ -67,6 +67,19 @@ async def test_it_ends_when_the_job_is_deleted(progress: ProgressManager) -> Non
         assert await watching.ends() == [stored]
 
 
+async def test_who_is_slow_gets_only_the_newest(progress: ProgressManager) -> None:
+    await progress.create("j1", data={"n": 0})
+    seen = []
+    async for snapshot in progress.watch("j1"):
+        seen.append(snapshot["n"])
+        if len(seen) == 1:
+            for number in range(1, 50):
+                await progress.update("j1", {"n": number})
+            await progress.update("j1", {"status": "done"})
+    assert seen[-1] == 49
+    assert len(seen) < 10
+
+
 async def test_what_was_yielded_belongs_to_who_got_it(quick: Any) -> None:
     await quick.set_progress("j1", {"n": 1})
     async with Watching(quick) as one, Watching(quick) as other:

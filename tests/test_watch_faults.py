@@ -57,6 +57,22 @@ async def test_bytes_that_are_no_text_are_junk_for_a_client_that_decodes_too(
             await watching.sees(n=2)
 
 
+@both_managers
+async def test_bytes_that_json_would_take_for_surrogates_or_utf_16_disturb_nobody(
+    kind: str, server: RedisProcess, foreign: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with manager_on(kind, server.url, heartbeat_seconds=0.2) as progress:
+        await progress.set_progress("j1", {"n": 1})
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            foreign.publish(CHANNEL, b'{"a":"\xed\xa0\x80"}')
+            foreign.publish(CHANNEL, '{"a":"\\ud800"}'.encode("utf-32"))
+            foreign.hset(KEY, "odd", b'"\xed\xa0\x80"')
+            await progress.update("j1", {"n": 2})
+            await watching.sees(n=2)
+    assert "Lost the subscription" not in caplog.text
+
+
 async def test_a_job_absent_on_two_heartbeats_in_a_row_is_gone(
     quick: Any, foreign: redis.Redis
 ) -> None:

@@ -10,10 +10,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from . import sse
 from .snapshot import Stored
-from .view import State
+from .view import State, gone_event
 
 _END = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-([0-9]{1,20})-(end|gone)", re.ASCII)
+_SEEN = re.compile(r"([0-9]{1,20}-[0-9]{1,20}-[0-9]{1,20})(-absent)?", re.ASCII)
 _ALL_ENDED = re.compile(r"all-[0-9a-f]{32}", re.ASCII)
 
 
@@ -38,6 +40,21 @@ def ended_with(event_id: str, stored: Stored | None) -> bool:
     # stored is stored still, or Redis has gone back and come to the same version by another way.
     is_same = stored.order == (int(match[1]), int(match[2]))
     return match[4] == "end" and is_same and (stored.ended or int(match[3]) > 0)
+
+
+def absence(job_id: str, last_event_id: str) -> bytes:
+    """Return what a client is told that polls a job which is not there.
+
+    The first time after it was there, only an id without an event, which comes back with the next
+    poll: Redis may have been emptied, and be written again by the worker. The second time the job
+    is gone.
+    """
+    match = _SEEN.fullmatch(last_event_id)
+    if match is None:
+        return sse.KEEP_ALIVE
+    return (
+        sse.mark(f"{match[1]}-absent") if not match[2] else gone_event(job_id, f"{match[1]}-gone")
+    )
 
 
 def names_the_end_of_all(event_id: str) -> bool:

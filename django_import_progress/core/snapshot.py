@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -27,6 +28,10 @@ TRACKED = RATES | {"attempt", "started_at"}
 TERMINAL = frozenset({"done", "failed", "cancelled"})
 MAX_BYTES = 64 * 1024
 """The most that a snapshot may take as UTF-8 JSON, our `updated_at` not counted."""
+
+
+PLAIN_DEPTH = 100
+"""What is read must be written again, from deeper in the stack than it was read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +148,13 @@ def loads(text: str | bytes) -> Any:
         ValueError: it is not JSON, or deeper or longer than Python parses.
     """
     try:
+        # Not the bytes: json would take UTF-16 as well, and let encoded surrogates pass.
+        text = as_text(text)
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-        if "\\ud" in as_text(text).lower():
+        if "\\ud" in text.lower():
             value = json.loads(_dumps(value).encode("utf-8", "replace"))
+        if text.count("[") + text.count("{") > PLAIN_DEPTH:
+            _dumps(functools.reduce(lambda inner, _: [inner], range(PLAIN_DEPTH), value))
         return value
     except RecursionError as error:
         raise ValueError("nested too deeply") from error

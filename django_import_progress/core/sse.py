@@ -24,6 +24,11 @@ def frame(data: bytes, *, event: str = "", event_id: str = "") -> bytes:
     return b"%sdata: %s\n\n" % (head.encode(), data)
 
 
+def mark(event_id: str) -> bytes:
+    """Return an id without an event: the client sends it back, and is shown nothing."""
+    return b"id: %s\n\n" % event_id.encode()
+
+
 def retry(milliseconds: int) -> bytes:
     """Return the field that tells a client how long to wait before it reconnects."""
     return b"retry: %d\n\n" % milliseconds

@@ -157,6 +157,8 @@ class JobView:
             raise JunkMessage("it has bookkeeping fields that are not ours")
         known = self._stored
         if known is not None and stored.order <= known.order:
+            # An earlier life, or a later one by a clock that was set back: only a read can tell.
+            self.unsure |= stored.life < known.life
             return False
         self._misses = 0
         self._overlay = {}
@@ -174,8 +176,8 @@ class JobView:
             raise JunkMessage("there are too many of its kind since something was stored")
         stored = {} if self._stored is None else self._stored.fields
         told, written = (_instant(fields.get("updated_at")) for fields in (values, stored))
-        if told is not None and written is not None and told < written:
-            return False  # A read has overtaken it.
+        if told is not None and written is not None and told < written and not is_terminal(values):
+            return False  # A read has overtaken it. (An end must arrive, whatever the clocks.)
         if self.state is not None and self.state.ended and not is_terminal({**stored, **overlay}):
             return False  # Who has not been told of the end yet must not miss it.
         self._overlay = overlay

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_import_progress.core.ends import (
+    absence,
     end_in,
     end_of,
     end_of_all,
@@ -45,6 +46,13 @@ def test_any_other_id_ends_nothing(event_id: str) -> None:
     assert not names_an_end(event_id)
     assert not ended_with(event_id, None)
     assert not names_the_end_of_all(event_id)
+
+
+def test_who_polls_a_job_that_has_gone_is_told_so_the_second_time() -> None:
+    assert absence("j1", "") == absence("j1", "junk") == b":\n\n"
+    assert absence("j1", "100-3-0") == b"id: 100-3-0-absent\n\n"
+    assert absence("j1", "100-3-0-absent").startswith(b"event: gone\nid: 100-3-0-gone\n")
+    assert ended_with("100-3-0-gone", None)
 
 
 def test_the_end_of_several_jobs_is_that_of_each_whatever_their_order() -> None:

@@ -139,6 +139,20 @@ def test_a_partial_message_that_a_read_has_overtaken_is_not_laid_over_what_was_r
     assert shown(view)["a"] == 4
 
 
+def test_an_end_arrives_though_its_publishers_clock_is_behind() -> None:
+    view = view_of(stored(4, a=4, updated_at="2025-01-01T00:00:02+00:00"))
+    assert view.message(partial(status="done", updated_at="2025-01-01T00:00:01+00:00"))
+    assert shown(view)["status"] == "done"
+
+
+def test_a_message_of_another_life_with_a_lower_mark_has_the_job_read() -> None:
+    view = view_of(stored(4, life=100, a=4))
+    assert not view.message(whole(1, life=99, a=1))
+    assert view.unsure
+    assert view.read(stored(1, life=99, a=1), mark=view.mark, heartbeat=False)
+    assert shown(view) == {"a": 1}
+
+
 def test_of_several_partial_messages_only_those_stay_that_came_after_what_is_stored() -> None:
     view = view_of(stored(3, a=1, stage="first", updated_at="2025-01-01T00:00:00+00:00"))
     view.message(partial(stage="old", updated_at="2025-01-01T00:00:01+00:00"))

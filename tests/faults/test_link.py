@@ -45,15 +45,14 @@ async def test_what_is_published_while_the_subscription_is_on_its_way_arrives(
                 await watching.sees(n=2)
 
 
-@both_managers
 @without(naive.shows_messages_of_any_age)
 async def test_messages_that_come_later_than_what_was_read_are_not_shown(
-    kind: str, server: RedisProcess
+    server: RedisProcess,
 ) -> None:
     with Proxy(server.port) as proxy:
         async with (
             manager_on("async", server.url) as writer,
-            manager_on(kind, proxy.url, heartbeat_seconds=0.2) as progress,
+            manager_on("async", proxy.url, heartbeat_seconds=0.2) as progress,
         ):
             await writer.set_progress("j1", {"n": 1})
             async with Watching(progress, ender=writer) as watching:

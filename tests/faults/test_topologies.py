@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from django_import_progress import ProgressUnavailable, clients, link, sync
+from django_import_progress import ProgressUnavailable, addresses, clients, link, sync
+from django_import_progress.clients import read_all
+from django_import_progress.link import READ_SECONDS, Link
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
 from tests.kit.processes import RedisProcess
@@ -178,6 +181,47 @@ async def test_a_slot_moves_under_watchers_and_writers(kind: str, cluster: Clust
             await _updated(progress, status="done")
             seen = [snapshot["n"] for snapshot in await watching.ends()]
             assert seen == sorted(seen)
+
+
+def the_first_server_alone_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "_begin_with_any_server", lambda _: None)
+
+
+@without(the_first_server_alone_is_asked, fails_with=(ProgressUnavailable,))
+async def test_a_client_begins_though_the_first_server_is_down(cluster: ClusterGroup) -> None:
+    kept = next(f"k{n}" for n in range(99) if cluster.owner(_slot(cluster, f"k{n}")))
+    cluster.nodes[0].kill()
+    async with manager_on("async", cluster.url) as progress:
+        await progress.set_progress(kept, {"n": 1})
+        assert (await progress.get_progress(kept))["n"] == 1
+
+
+def one_job_keeps_all_from_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answers(self: Link, gets: Any) -> Any:
+        return await read_all(self._redis, gets, seconds=READ_SECONDS)
+
+    monkeypatch.setattr(Link, "_answers", answers)
+
+
+@without(one_job_keeps_all_from_being_read)
+async def test_jobs_on_a_server_that_is_down_keep_nobody_from_the_others(
+    cluster: ClusterGroup,
+) -> None:
+    async with manager_on("async", cluster.url, heartbeat_seconds=0.5) as progress:
+        lost = cluster.owner(cluster.slot(KEY))
+        kept = [f"k{n}" for n in range(99) if cluster.owner(_slot(cluster, f"k{n}")) != lost][:2]
+        for job_id in ("j1", *kept):
+            await progress.create(job_id, data={"n": 1})
+        orphan = progress.watcher("j1")
+        assert await orphan.next(10) is not None
+        cluster.nodes[lost].kill()
+        async with AsyncExitStack() as stack:
+            stack.callback(orphan.close)
+            for job_id in kept:  # One after the other: the second joins while the link has to do.
+                watching = await stack.enter_async_context(Watching(progress, job_id))
+                await watching.sees(n=1)
+                await progress.set_progress(job_id, {"status": "done"})  # Told to nobody.
+                assert (await watching.ends())[-1]["status"] == "done"
 
 
 @without(a_client_of_one_server, fails_with=(ProgressUnavailable,))
