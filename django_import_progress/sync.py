@@ -114,7 +114,7 @@ class SyncProgressManager:
     def _watch(self, slot: Slot) -> Iterator[dict[str, Any]]:
         failures = 0
         told: State | None = None
-        while told is None or not told.ended:
+        while (newest := slot.view.state) is None or not newest.ended:
             try:
                 with subscription_sync(self.redis) as pubsub:
                     for state in self._follow(pubsub, slot):
@@ -126,6 +126,8 @@ class SyncProgressManager:
                 failures += 1
                 drop_idle_connections_sync(self.redis)
                 time.sleep(backoff_seconds(failures, random.random()))
+        if newest is not told and not newest.gone:
+            yield dict(newest.fields)
 
     def _follow(self, pubsub: PubSub, slot: Slot) -> Iterator[State]:
         """Yield each new state until the last, over one life of the connection."""
