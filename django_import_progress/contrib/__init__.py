@@ -1,0 +1,1 @@
+"""What ties the package to others; imported by nobody who does not use them."""

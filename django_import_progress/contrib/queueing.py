@@ -1,0 +1,75 @@
+"""What is told of a job from outside its `with`: that it waits, and how it ended where it cannot.
+
+Redis may be away: then one line is logged, and whatever queues or runs the import goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ..connections import get_impatient_manager
+from ..core.errors import JobExists, JobFinished, JobNotFound, ProgressError
+from ..core.snapshot import is_terminal
+from ..endings import ending_of
+
+logger = logging.getLogger("django_import_progress")
+
+QUEUED: Mapping[str, Any] = {"status": "queued"}
+QUEUED_AGAIN: Mapping[str, Any] = {**QUEUED, "rows_per_second": None, "eta_seconds": None}
+"""What an attempt leaves that is to be followed by another one; how far it was stays."""
+
+
+@contextmanager
+def _or_warn(job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except ProgressError as error:
+        logger.warning("The state of import %s could not be told: %s", job_id, error)
+
+
+def queue(namespace: str | None, job_id: str, owner: str | None) -> bool:
+    """Make a job that is about to be queued; whether it is new."""
+    jobs = get_impatient_manager(namespace)
+    with _or_warn(job_id):
+        try:
+            jobs.create(job_id, owner=owner)
+        except JobExists:
+            # Made beforehand, with fields of its own. One that has ended begins anew.
+            if is_terminal(jobs.get_progress(job_id) or {}):
+                jobs.set_progress(job_id, QUEUED)
+        else:
+            return True
+    return False
+
+
+def forget(namespace: str | None, job_id: str) -> None:
+    """Delete a job that could not be queued after all."""
+    with _or_warn(job_id):
+        if _is_queued(namespace, job_id):
+            get_impatient_manager(namespace).delete(job_id)
+
+
+def tell(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
+    """Tell something of a job, unless it is not there, or has ended."""
+    with _or_warn(job_id), suppress(JobNotFound, JobFinished):
+        get_impatient_manager(namespace).update(job_id, fields)
+
+
+def tell_untracked(
+    namespace: str | None,
+    job_id: str,
+    error: BaseException | None,
+    expose: tuple[type[BaseException], ...],
+) -> None:
+    """Tell the end of a job whose worker did not come to track it."""
+    with _or_warn(job_id):
+        if _is_queued(namespace, job_id):
+            tell(namespace, job_id, ending_of(job_id, error, expose))
+
+
+def _is_queued(namespace: str | None, job_id: str) -> bool:
+    snapshot = get_impatient_manager(namespace).get_progress(job_id)
+    return snapshot is not None and snapshot.get("status") == "queued"
