@@ -12,7 +12,7 @@ demo: .venv/demo.stamp ## Import 28,298 airports and watch (PORT=8000, ONCE=1, R
 	@exec .venv/bin/python example_project/demo.py
 
 test: .venv/test.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
-	.venv/bin/python -m pytest -n 4 --dist worksteal \
+	.venv/bin/python -m pytest -n 8 --dist worksteal \
 	    --cov --cov-report=term $(if $(CI),--cov-fail-under=100) $(ARGS)
 
 soak: .venv/test.stamp ## Run what takes long: random faults for SOAK_SECONDS=600, and more

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .addresses import create_redis_client, create_sync_redis_client
 from .connections import get_progress_manager, get_sync_progress_manager
 from .core.errors import (
+    ImportCancelled,
+    ImportSuperseded,
     InvalidJobId,
     InvalidProgress,
     JobExists,
@@ -19,6 +21,8 @@ from .tracker import track_import
 from .version import __version__
 
 __all__ = [
+    "ImportCancelled",
+    "ImportSuperseded",
     "InvalidJobId",
     "InvalidProgress",
     "JobExists",

@@ -150,7 +150,7 @@ async def carry_out(redis: AsyncClient, plan: Plan[T]) -> T:
 async def read_all(
     redis: AsyncClient, calls: Sequence[Call[T]], *, seconds: float = CALL_SECONDS
 ) -> list[T | None]:
-    """Send plain commands in one pipeline, and return their results.
+    """Send commands in one pipeline, which may be sent twice, and return their results.
 
     None stands for a key of another type, which is no job of ours: one such key must not keep the
     other jobs from being read.
@@ -159,10 +159,26 @@ async def read_all(
         ProgressUnavailable: no answer within `seconds`, or Redis refused.
     """
     with _as_unavailable():
-        async with asyncio.timeout(seconds), redis.pipeline(transaction=False) as pipeline:
-            for call in calls:
-                pipeline.execute_command(*call.command)
-            return _results(calls, await pipeline.execute(raise_on_error=False))
+        async with asyncio.timeout(seconds):
+            replies: list[Any] = []
+            for commands in _attempts(calls):
+                async with redis.pipeline(transaction=False) as pipeline:
+                    for command in commands:
+                        pipeline.execute_command(*command)
+                    replies = await pipeline.execute(raise_on_error=False)
+                if not _lack_a_script(replies):
+                    break
+            return _results(calls, replies)
+
+
+def _attempts(calls: Sequence[Call[Any]]) -> Iterator[list[tuple[str | int, ...]]]:
+    """Yield the commands, and those to be sent where Redis does not know a script."""
+    yield [call.command for call in calls]
+    yield [call.command if call.script is None else call.with_text for call in calls]
+
+
+def _lack_a_script(replies: Sequence[Any]) -> bool:
+    return any(isinstance(reply, NoScriptError) for reply in replies)
 
 
 def _results(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | None]:
@@ -176,7 +192,7 @@ def _results(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | None]
 
 
 def _is_wrong_type(error: Exception) -> bool:
-    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 def perform_sync(redis: SyncClient, call: Call[T]) -> T:
@@ -212,7 +228,13 @@ def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
             calls = plan.send(answers)  # type: ignore[arg-type]
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        with _as_unavailable(), redis.pipeline(transaction=False) as pipeline:
-            for call in calls:
-                pipeline.execute_command(*call.command)
-            answers = _results(calls, pipeline.execute(raise_on_error=False))
+        with _as_unavailable():
+            replies: list[Any] = []
+            for commands in _attempts(calls):
+                with redis.pipeline(transaction=False) as pipeline:
+                    for command in commands:
+                        pipeline.execute_command(*command)
+                    replies = pipeline.execute(raise_on_error=False)
+                if not _lack_a_script(replies):
+                    break
+            answers = _results(calls, replies)

@@ -74,6 +74,7 @@ KEYS: dict[str, Key] = {
         "a callable (user, job, action) -> bool, or the dotted path of one that can be imported",
     ),
     "HEARTBEAT_SECONDS": Key(lambda: 15, _is_positive, _SECONDS),
+    "STALLED_AFTER_SECONDS": Key(lambda: 30, _is_positive, _SECONDS),
     "STREAM_SECONDS": Key(lambda: 3600, _is_positive, _SECONDS),
     "MAX_STREAMS": Key(lambda: 20_000, _is_count, "a positive whole number"),
     "MAX_UPDATES_PER_SECOND": Key(lambda: 10, _is_positive, "a positive number, whole or not"),
@@ -151,6 +152,11 @@ class Settings:
     def heartbeat_seconds(self) -> float:
         """An idle stream's keep-alive, and how often watched jobs are read again."""
         return cast(float, _get("HEARTBEAT_SECONDS"))
+
+    @property
+    def stalled_after_seconds(self) -> float:
+        """Silence from a tracked worker after which its job is shown as stalled."""
+        return cast(float, _get("STALLED_AFTER_SECONDS"))
 
     @property
     def stream_seconds(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from django.core.exceptions import ValidationError
+from django.db import connections
 from django.utils.translation import gettext
 
 from .conf import settings
@@ -23,7 +24,8 @@ def ending_of(
     if error is None:
         return {"status": "done"}
     if not isinstance(error, Exception):
-        return {"status": "cancelled"}  # SystemExit, KeyboardInterrupt, CancelledError.
+        # ImportCancelled, SystemExit, KeyboardInterrupt, CancelledError.
+        return {"status": "cancelled"}
     try:
         message = _message(job_id, error, expose)
     except Exception:  # An exception's own message can raise one. The import's is what counts.
@@ -35,6 +37,13 @@ def ending_of(
     # What cannot be encoded must not keep the end from being told.
     message = message[:MESSAGE_LENGTH].encode("utf-8", "replace").decode()
     return {"status": "failed", "error_message": message}
+
+
+def open_transaction() -> str | None:
+    """Return the alias of a database in whose transaction this thread is, if it is in one."""
+    return next(
+        (c.alias for c in connections.all(initialized_only=True) if c.in_atomic_block), None
+    )
 
 
 def _message(job_id: str, error: Exception, expose: tuple[type[BaseException], ...]) -> str:

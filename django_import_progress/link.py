@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 READ_SECONDS = 3.0
 """How long one pipeline of reads may take."""
+AGAIN_SECONDS = 2.0
+"""After so long a job is read again that could not be read while others could."""
 CHUNK = 500
 """How many channels one command names, and how many jobs one pipeline reads."""
 
@@ -28,9 +30,9 @@ CHUNK = 500
 class Link:
     """One connection, subscribed to the channels of `slots`, which the hub goes on to change.
 
-    Five tasks share the work, so that none waits for another: one talks (subscribes, pings), one
-    listens, one reads hashes, one has all of them read at each heartbeat, and one asks the
-    sentinels, where there are any. The first that fails ends them all.
+    Six tasks share the work, so that none waits for another: one talks (subscribes, pings), one
+    listens, one reads hashes, one has all of them read at each heartbeat, one those whose worker
+    is late, and one asks the sentinels, where there are any. The first that fails ends them all.
     """
 
     def __init__(
@@ -46,8 +48,11 @@ class Link:
         self._has_changed = asyncio.Event()
         self._has_to_read = asyncio.Event()
         self._open = asyncio.Event()
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self._heard = 0.0
+        self._ahead = 0.0
+        """By how many µs Redis's clock is ahead of ours."""
         self.served = False
         """Whether Redis has answered a read."""
 
@@ -68,8 +73,9 @@ class Link:
             RedisError, OSError, TimeoutError, ProgressUnavailable: the link broke.
         """
         async with subscription(self._redis) as pubsub:
-            jobs = (self._talk(pubsub), self._listen(pubsub), self._read(), self._beat())
-            tasks = [asyncio.create_task(job) for job in (*jobs, self._ask(pubsub))]
+            jobs = [self._talk(pubsub), self._listen(pubsub), self._read(), self._beat()]
+            jobs += [self._look_for_the_stalled(), self._ask(pubsub)]
+            tasks = [asyncio.create_task(job) for job in jobs]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -159,10 +165,17 @@ class Link:
                 answers = await self._answers(gets)
                 for slot, mark, served, stored in zip(chunk, marks, joined, answers, strict=True):
                     if isinstance(stored, BaseException):
-                        continue  # Until the next heartbeat, or message.
+                        self._loop.call_later(AGAIN_SECONDS, self._ask_again, slot)
+                        continue
+                    if stored is not None:
+                        self._ahead = stored.read_at - self._clock() * 1e6
                     waited, slot.answered = slot.answered < served, served
                     if slot.view.read(stored, mark=mark, heartbeat=asked[slot]) or waited:
                         self._tell(slot)
+
+    def _ask_again(self, slot: Slot) -> None:
+        if self._slots.get(slot.channel) is slot:
+            self.ask_to_read(slot)
 
     async def _answers(self, gets: list[Call[Stored | None]]) -> list[Any]:
         """Return what is stored, or why it could not be read.
@@ -187,6 +200,15 @@ class Link:
             await asyncio.sleep(self._heartbeat_seconds)
             for slot in self._slots.values():
                 self.ask_to_read(slot, heartbeat=True)
+
+    async def _look_for_the_stalled(self) -> None:
+        """Read a job as soon as its worker should have been heard of: Redis's clock decides."""
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            now = int(self._clock() * 1e6 + self._ahead)
+            for slot in self._slots.values():
+                if slot.view.lease_is_over(now):
+                    self.ask_to_read(slot)
 
     async def _ask(self, pubsub: PubSub) -> None:
         while True:

@@ -114,6 +114,14 @@ class ProgressManager:
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
         return await perform(self.redis, call)
 
+    async def request_cancel(self, job_id: JobId) -> bool:
+        """Ask a job to stop, again and again if need be; whether it is there and goes on.
+
+        Its worker stops at a row's boundary. One that is still queued ends as soon as its worker
+        takes it.
+        """
+        return await perform(self.redis, self.calls.cancel(clean_job_id(job_id)))
+
     async def delete(self, job_id: JobId) -> bool:
         """Forget a job and tell its watchers; whether it was there."""
         return await perform(self.redis, self.calls.delete(clean_job_id(job_id)))
@@ -137,10 +145,13 @@ class ProgressManager:
 
     async def _watch(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
         watcher = self.watcher(job_id)
+        shown: Mapping[str, Any] | None = None
         try:
             while (state := await watcher.next()) is not None:
-                if not state.gone:
-                    yield dict(state.fields)
+                # That its worker has stalled is no newer snapshot.
+                if not state.gone and state.fields != shown:
+                    shown = state.fields
+                    yield dict(shown)
         finally:
             watcher.close()
 

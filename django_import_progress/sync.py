@@ -96,6 +96,10 @@ class SyncProgressManager:
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
         return perform_sync(self.redis, call)
 
+    def request_cancel(self, job_id: JobId) -> bool:
+        """Ask a job to stop: see `ProgressManager.request_cancel`."""
+        return perform_sync(self.redis, self.calls.cancel(clean_job_id(job_id)))
+
     def delete(self, job_id: JobId) -> bool:
         """Forget a job: see `ProgressManager.delete`."""
         return perform_sync(self.redis, self.calls.delete(clean_job_id(job_id)))
@@ -119,7 +123,8 @@ class SyncProgressManager:
                 with subscription_sync(self.redis) as pubsub:
                     for state in self._follow(pubsub, slot):
                         failures = 0
-                        if state is not told and not state.gone:
+                        # That its worker has stalled is no newer snapshot.
+                        if not state.gone and (told is None or state.fields != told.fields):
                             yield dict(state.fields)
                         told = state
             except (ProgressUnavailable, *REDIS_ERRORS, UnicodeDecodeError):
@@ -134,6 +139,7 @@ class SyncProgressManager:
         pubsub.subscribe(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)
         heard = read = asked = held_since = time.monotonic()
+        ahead = 0.0  # By how many µs Redis's clock is ahead of ours.
         has_read, told = False, None
         while (state := slot.view.state) is None or not state.ended:
             # What waits is heard before anything is told: who is slow gets only the newest.
@@ -163,8 +169,11 @@ class SyncProgressManager:
             is_due = now - read >= self._heartbeat_seconds
             heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] == "subscribe"
-            if confirmed or heartbeat or slot.view.unsure:
+            late = message is not None and slot.view.lease_is_over(int(now * 1e6 + ahead))
+            if confirmed or heartbeat or late or slot.view.unsure:
                 has_read, read, mark = True, now, slot.view.mark
                 stored = perform_sync(self.redis, self.calls.get(slot.view.job_id))
+                if stored is not None:
+                    ahead = stored.read_at - now * 1e6
                 slot.view.read(stored, mark=mark, heartbeat=heartbeat)
         yield state

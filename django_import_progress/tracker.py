@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Sized
 from contextlib import suppress
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from django.db import transaction
+
+from .conf import settings
 from .connections import get_impatient_manager
+from .core.attempt import Told
 from .core.calls import clean_owner
-from .core.errors import InvalidProgress
+from .core.errors import ImportCancelled, ImportSuperseded, InvalidProgress
 from .core.keys import JobId, clean_job_id
 from .core.pacing import Rate, eta_seconds
 from .core.snapshot import KNOWN, TERMINAL, TRACKED, Fields
-from .counted import Counted
-from .endings import ending_of
+from .counted import Counted, checked_count, checked_rows
+from .endings import ending_of, open_transaction
 from .sync import SyncProgressManager
 from .verbs import now_text, plain
-from .writer import INTERVAL_SECONDS, LAST_SECONDS, Writer
+from .writer import Writer
 
 T = TypeVar("T")
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
@@ -29,8 +30,6 @@ Exposed = type[BaseException] | tuple[type[BaseException], ...]
 ROWS = frozenset({"total_rows", "processed_rows"})
 BEGIN_SECONDS = 2.0
 """How long entering waits until the job stands in Redis, before the import begins without it."""
-END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
-"""How long leaving waits at most, for the end to stand in Redis."""
 
 
 class ImportTracker:
@@ -46,6 +45,9 @@ class ImportTracker:
     on; `SystemExit`, `KeyboardInterrupt` and `asyncio.CancelledError` write ``cancelled`` and are
     raised on. Redis, away or slow, never fails the import. Count in one thread or task only.
 
+    After `request_cancel` the loop is left at a row's boundary by `ImportCancelled`, which the
+    `with` absorbs. In a database transaction ``done`` is told once that is committed.
+
     Args:
         job_id: the job; made where it is not there yet. Used again, it is a new attempt.
         total: how many rows there are, where that is known.
@@ -59,6 +61,7 @@ class ImportTracker:
         InvalidJobId: `job_id` cannot be one.
         InvalidProgress: another argument cannot be what it should.
         TypeError: `manager` is of the asynchronous kind, or `expose` is no exception class.
+        ImportSuperseded: out of the `with`; another attempt has taken the job meanwhile.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class ImportTracker:
                 " the tracker writes from a thread, beside asyncio code as well"
             )
         self.job_id = clean_job_id(job_id)
-        self._total = _checked_rows("total", total)
+        self._total = checked_rows("total", total)
         self._total_is_given = total is not None
         self.processed = 0
         """How many rows are through."""
@@ -91,6 +94,9 @@ class ImportTracker:
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
         self._writer: Writer | None = None
+        self.interrupt: type[BaseException] | None = None
+        """What is raised at the next row's boundary; set by the writer's thread."""
+        self._has_noticed = False
 
     def __repr__(self) -> str:
         return f"<ImportTracker {self.job_id}: {self.processed} of {self._total}>"
@@ -102,8 +108,14 @@ class ImportTracker:
 
     @total.setter
     def total(self, rows: int | None) -> None:
-        self._total = _checked_rows("total", rows)
+        self._total = checked_rows("total", rows)
         self._total_is_given = True
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was asked to stop. Who has seen it ends ``cancelled``, however."""
+        self._has_noticed = self._has_noticed or self.interrupt is ImportCancelled
+        return self._has_noticed
 
     def rows(self, iterable: Iterable[T] | AsyncIterable[T]) -> Counted[T]:
         """Yield each row of `iterable`, and count it once the loop comes back for the next.
@@ -133,7 +145,9 @@ class ImportTracker:
         Raises:
             InvalidProgress: `n` is not a whole number.
         """
-        self.processed += _checked_count(n)
+        self.processed += checked_count(n)
+        if self.interrupt is not None:
+            raise self.interrupt
 
     def count(self, name: str, n: int = 1) -> None:
         """Add `n` to a counter of your own: a field of the snapshot that begins at 0.
@@ -142,7 +156,7 @@ class ImportTracker:
             InvalidProgress: the name is a known field's, or cannot be a field's; or `n` is not a
                 whole number.
         """
-        n = _checked_count(n)
+        n = checked_count(n)
         try:
             self._counters[name] += n
         except KeyError:
@@ -164,7 +178,7 @@ class ImportTracker:
                 raise InvalidProgress(f"{name!r} is kept up by the tracker and cannot be set")
         if fields.get("status") in TERMINAL:
             raise InvalidProgress("The job ends with its `with` block: leave that, or raise")
-        rows = {name: _checked_rows(name, fields.pop(name)) for name in ROWS & set(fields)}
+        rows = {name: checked_rows(name, fields.pop(name)) for name in ROWS & set(fields)}
         self._fields = plain({**self._fields, **fields})
         # All is checked by now: a call that is refused has changed nothing.
         if "total_rows" in rows:
@@ -186,16 +200,17 @@ class ImportTracker:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
-        writer = self._finish(error)
-        if not writer.ended.wait(END_SECONDS):
-            writer.give_up()  # It may hang in a client of more patience.
+    ) -> bool:
+        waits = error is None and not self._has_noticed and open_transaction() is not None
+        self._finish(error, is_held_back=waits).wait_for_the_end()
+        if waits:
+            self._tell_the_end()
+        return self._judge(error)
 
     async def __aenter__(self) -> ImportTracker:
-        changed = asyncio.Event()
-        writer = self._start(partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set))
+        writer = self._start()
         try:
-            await _wait(writer.began, changed, BEGIN_SECONDS)
+            await writer.wait_in_loop(writer.began, BEGIN_SECONDS)
         except BaseException as error:
             self._finish(error)
             raise
@@ -206,32 +221,61 @@ class ImportTracker:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
-        changed = asyncio.Event()
-        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
-        writer = self._finish(error, wake)
-        await _wait(writer.ended, changed, END_SECONDS)
-        if not writer.ended.is_set():
-            writer.give_up()
+    ) -> bool:
+        await self._finish(error).wait_for_the_end_in_loop()
+        return self._judge(error)
 
-    def _start(self, on_change: Callable[[], object] | None = None) -> Writer:
+    def _start(self) -> Writer:
         if self._writer is not None:
             raise RuntimeError("A tracker tracks one attempt: call track_import for another")
         self._rate = Rate(time.monotonic(), self.processed)
         self._fields["started_at"] = now_text()
-        self._writer = Writer(self._manager, self.job_id, self._owner, self._sample)
-        self._writer.on_change = on_change or self._writer.on_change
+        self._writer = Writer(
+            self._manager,
+            self.job_id,
+            self._owner,
+            self._sample,
+            stalled_after_seconds=settings.stalled_after_seconds,
+            on_told=self._listen,
+        )
         self._writer.start()
         return self._writer
 
-    def _finish(
-        self, error: BaseException | None, on_change: Callable[[], object] | None = None
-    ) -> Writer:
+    def _listen(self, told: Told) -> None:
+        """Take note of what Redis says of the job. Called in the writer's thread."""
+        if told is Told.SUPERSEDED:
+            self.interrupt = ImportSuperseded
+        elif told is Told.STOP and self.interrupt is None:
+            self.interrupt = ImportCancelled
+
+    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> Writer:
         assert self._writer is not None
-        self._writer.on_change = on_change or self._writer.on_change
-        self._end = ending_of(self.job_id, error, self._expose)
+        if error is None and self._has_noticed:
+            error = ImportCancelled()
+        if not is_held_back:
+            self._end = ending_of(self.job_id, error, self._expose)
         self._writer.stop()
         return self._writer
+
+    def _tell_the_end(self) -> None:
+        """Tell what was held back once all transactions that are open now are committed."""
+        assert self._writer is not None
+        if (alias := open_transaction()) is not None:
+            transaction.on_commit(self._tell_the_end, using=alias)
+        else:
+            self._end = ending_of(self.job_id, None, ())
+            self._writer.tell_the_end()
+            self._writer.wait_for_the_end()
+
+    def _judge(self, error: BaseException | None) -> bool:
+        """Return whether `error` ends with the `with`.
+
+        Raises:
+            ImportSuperseded: nothing else is raised, but the job is another attempt's by now.
+        """
+        if self.interrupt is ImportSuperseded and isinstance(error, ImportCancelled | None):
+            raise ImportSuperseded
+        return isinstance(error, ImportCancelled)
 
     def _sample(self) -> Fields:
         """Return the fields as they are now. Called in the writer's thread."""
@@ -249,27 +293,6 @@ class ImportTracker:
             "eta_seconds": None if end else eta_seconds(rate, self._total, processed),
             **end,
         }
-
-
-async def _wait(event: threading.Event, changed: asyncio.Event, seconds: float) -> None:
-    """Wait for a thread's event without one: asyncio's threads may all be taken."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not event.is_set():
-                await changed.wait()
-                changed.clear()
-
-
-def _checked_count(n: object) -> int:
-    if isinstance(n, int):
-        return n
-    raise InvalidProgress(f"{n!r} is no count: pass a whole number")
-
-
-def _checked_rows(name: str, rows: object) -> int | None:
-    if rows is None or (type(rows) is int and rows >= 0):
-        return rows
-    raise InvalidProgress(f"{name} is {rows!r}: pass a whole number of rows, or None if unknown")
 
 
 track_import = ImportTracker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import threading
@@ -9,9 +10,10 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from .clients import perform_sync
-from .core.calls import Attempt
+from .core.attempt import Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from .core.pacing import backoff_seconds
 from .core.snapshot import KNOWN, RATES, TRACKED, Fields, is_terminal
@@ -25,6 +27,9 @@ INTERVAL_SECONDS = 0.5
 LAST_SECONDS = 5.0
 """How long the last state is tried to be told, before the `with` ends without it."""
 
+END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
+"""How long leaving waits at most, for the end to stand in Redis."""
+
 
 class Writer(threading.Thread):
     """Samples the import and writes what changed.
@@ -37,6 +42,8 @@ class Writer(threading.Thread):
         job_id: the job.
         owner: its owner's primary key as text.
         sample: returns the fields as they are now; called in this thread.
+        stalled_after_seconds: how long the worker is believed alive after a write.
+        on_told: called, in this thread, with what Redis says of the job after each write.
     """
 
     def __init__(
@@ -45,25 +52,33 @@ class Writer(threading.Thread):
         job_id: str,
         owner: str | None,
         sample: Callable[[], Fields],
+        *,
+        stalled_after_seconds: float,
+        on_told: Callable[[Told], object],
     ) -> None:
         super().__init__(name=f"import-progress-{job_id}", daemon=True)
         self.began = threading.Event()
         """Set when the attempt stands in Redis."""
         self.ended = threading.Event()
         """Set when nothing more will be written."""
-        self.on_change: Callable[[], object] = lambda: None
+        self._on_change: Callable[[], object] = lambda: None
         """Called, in this thread, when one of the two was set."""
         self._manager = manager
         self._job_id = job_id
         self._owner = owner
         self._sample = sample
+        self._on_told = on_told
+        self._lease = Lease(uuid.uuid4().hex, stalled_after_seconds)
+        self._beat_seconds = stalled_after_seconds / 3
+        self._written_at = 0.0
         self._stopping = threading.Event()
-        self._worker = uuid.uuid4().hex
         self._attempt: Attempt | None = None
         self._writes = 0
+        self._gave_up = False
         self._written: Fields = {}
         self._failing = False
-        self._gave_up = False
+        self._is_over = False
+        """Whether the job is not this attempt's any more, or has ended: nothing can be added."""
 
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
@@ -75,12 +90,47 @@ class Writer(threading.Thread):
             self._gave_up = True
             logger.error("The end of import %s could not be told", self._job_id)
 
+    def wait_for_the_end(self) -> None:
+        """Wait until the end stands in Redis, or for as long as it is tried."""
+        if not self.ended.wait(END_SECONDS):
+            self.give_up()  # It may hang in a client of more patience.
+
+    async def wait_for_the_end_in_loop(self) -> None:
+        """Do the same without a thread."""
+        await self.wait_in_loop(self.ended, END_SECONDS)
+        if not self.ended.is_set():
+            self.give_up()
+
+    async def wait_in_loop(self, event: threading.Event, seconds: float) -> None:
+        """Wait for `began` or `ended` without a thread: asyncio's own may all be taken."""
+        changed = asyncio.Event()
+        self._on_change = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not event.is_set():
+                    await changed.wait()
+                    changed.clear()
+
     def run(self) -> None:
         """Write until `stop` is called, and then once more."""
         try:
             self._try_to_write()
-            while not self._stopping.wait(INTERVAL_SECONDS):
+            while not self._stopping.wait(self._interval_seconds):
                 self._try_to_write()
+        finally:
+            self._run_to_the_end()
+
+    @property
+    def _interval_seconds(self) -> float:
+        return min(INTERVAL_SECONDS, self._beat_seconds)
+
+    def tell_the_end(self) -> None:
+        """Write once more after `ended`, in a thread of its own: wait for `ended` again."""
+        self.ended.clear()
+        threading.Thread(target=self._run_to_the_end, name=self.name, daemon=True).start()
+
+    def _run_to_the_end(self) -> None:
+        try:
             self._write_the_last()
         finally:
             self._note(self.ended)
@@ -98,7 +148,7 @@ class Writer(threading.Thread):
     def _note(self, event: threading.Event) -> None:
         event.set()
         with suppress(RuntimeError):  # The event loop that waited has been closed.
-            self.on_change()
+            self._on_change()
 
     def _try_to_write(self) -> bool:
         """Write what changed; False where that must be tried again."""
@@ -124,38 +174,51 @@ class Writer(threading.Thread):
             )
 
     def _write_changes(self) -> None:
+        if self._is_over:
+            return
         if self._attempt is None:
             self._attempt = self._begin()
         fields = self._sample()
-        if _steady(fields) == self._written:
+        is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
+        if _steady(fields) == self._written and not is_time_to_beat:
             return
         try:
-            self._write(self._attempt, fields)
+            told = self._write(self._attempt, fields)
         except InvalidProgress:
             if not is_terminal(fields):
                 raise
             # What the user added is too large, or has no JSON. The end must be told all the same.
-            self._write(self._attempt, _own(fields))
-        self._written = _steady(fields)
+            told = self._write(self._attempt, _own(fields))
+        self._note_written(fields)
+        self._is_over = told in {Told.ENDED, Told.SUPERSEDED}
+        self._on_told(told)
+
+    def _note_written(self, fields: Fields) -> None:
+        self._written, self._written_at = _steady(fields), time.monotonic()
 
     def _begin(self) -> Attempt:
         # An end comes after a beginning, though Redis was away all the time in between.
         fields = {**_own(self._sample()), "status": "importing", "error_message": None}
-        begin = self._manager.calls.begin
-        call = begin(self._job_id, self._owner, fields, now_text(), self._worker)
+        call = self._manager.calls.begin(self._job_id, self._owner, self._lease, fields, now_text())
         attempt = perform_sync(self._manager.redis, call)
+        # A job must not expire between two signs of life.
+        ttl_seconds = attempt.ttl_seconds or self._manager.calls.ttl_seconds
+        self._beat_seconds = min(self._beat_seconds, ttl_seconds / 3)
         # Not where an earlier try, whose answer was lost, has begun with other fields.
-        begun = fields.items() <= attempt.base.items()
-        self._written = _steady(fields) if begun else {}
+        self._note_written(fields if fields.items() <= attempt.base.items() else {})
+        if attempt.asked_to_stop:
+            self._on_told(Told.STOP)
         self._note(self.began)
         return attempt
 
-    def _write(self, attempt: Attempt, fields: Fields) -> None:
-        if not self._perform(attempt, fields, anew=False):
+    def _write(self, attempt: Attempt, fields: Fields) -> Told:
+        told = self._perform(attempt, fields, anew=False)
+        if told is Told.GONE:
             # Redis was emptied, or the job has expired or was deleted: the whole of it, anew.
-            self._perform(attempt, {**attempt.base, **fields}, anew=True)
+            told = self._perform(attempt, fields, anew=True)
+        return told
 
-    def _perform(self, attempt: Attempt, fields: Fields, *, anew: bool) -> bool:
+    def _perform(self, attempt: Attempt, fields: Fields, *, anew: bool) -> Told:
         data = {**fields, "attempt": attempt.number}
         self._writes += 1
         write = self._manager.calls.write

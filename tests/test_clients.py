@@ -173,9 +173,11 @@ async def test_many_reads_are_one_round_trip_and_a_key_of_another_type_is_none(
     with Proxy(server.port) as proxy:
         client = create_redis_client(proxy.url)
         await ProgressManager(client).set_progress("j1", {"a": 1})
-        before = proxy.round_trips
-        found = await read_all(client, [CALLS.get(job_id) for job_id in ("odd", "j1", "none")])
-        assert proxy.round_trips == before + 1
+        gets = [CALLS.get(job_id) for job_id in ("odd", "j1", "none")]
+        for round_trips in (2, 1):  # The first has to tell the server the script.
+            before = proxy.round_trips
+            found = await read_all(client, gets)
+            assert proxy.round_trips == before + round_trips
         await client.aclose()
     assert [stored and stored.fields["a"] for stored in found] == [None, 1, None]
 

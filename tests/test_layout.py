@@ -26,11 +26,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clients": {"core.call", "core.errors"},
     "conf": {"addresses", "core.calls", "core.keys"},
     "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},
+    "contrib.__init__": set(),
+    "contrib.celery": {
+        *("connections", "contrib.queueing", "core.calls", "core.errors", "core.keys"),
+        *("core.snapshot", "endings", "sync", "tracker", "writer"),
+    },
+    "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings"},
     "core.__init__": set(),
+    "core.attempt": {"core.snapshot"},
     "core.call": {"core.scripts"},
     "core.calls": {
-        *("core.call", "core.errors", "core.keys", "core.listing", "core.scripts"),
-        "core.snapshot",
+        *("core.attempt", "core.call", "core.errors", "core.keys", "core.listing"),
+        *("core.scripts", "core.snapshot"),
     },
     "core.ends": {"core.snapshot", "core.sse", "core.view"},
     "core.errors": set(),
@@ -39,11 +46,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.call", "core.errors", "core.keys", "core.scripts", "core.snapshot"),
     },
     "core.pacing": set(),
-    "core.scripts": set(),
+    "core.prelude": set(),
+    "core.scripts": {"core.prelude"},
     "core.snapshot": {"core.errors"},
     "core.sse": set(),
     "core.view": {"core.snapshot", "core.sse"},
-    "counted": set(),
+    "counted": {"core.errors"},
     "endings": {"conf", "core.snapshot"},
     "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
     "link": {
@@ -62,8 +70,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "templatetags.__init__": set(),
     "templatetags.import_progress": {"core.keys", "widgets"},
     "tracker": {
-        *("connections", "core.calls", "core.errors", "core.keys", "core.pacing", "core.snapshot"),
-        *("counted", "endings", "sync", "verbs", "writer"),
+        *(
+            "conf",
+            "connections",
+            "core.attempt",
+            "core.calls",
+            "core.errors",
+            "core.keys",
+            "core.pacing",
+        ),
+        *("core.snapshot", "counted", "endings", "sync", "verbs", "writer"),
     },
     "urls": {"views"},
     "verbs": {"core.calls", "core.keys", "core.snapshot"},
@@ -76,13 +92,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("access", "clients", "connections", "core.errors", "core.keys", "core.snapshot"),
     },
     "writer": {
-        *("clients", "core.calls", "core.errors", "core.pacing", "core.snapshot", "sync", "verbs"),
+        *(
+            "clients",
+            "core.attempt",
+            "core.errors",
+            "core.pacing",
+            "core.snapshot",
+            "sync",
+            "verbs",
+        ),
     },
 }
 """The whole table: a module that is not in it, or imports more or less, fails."""
 
 PURE = {"__future__", "collections", "contextlib", "dataclasses", "datetime", "fractions"}
-PURE |= {"functools", "hashlib", "json", "math", "re", "typing", "uuid"}
+PURE |= {"enum", "functools", "hashlib", "json", "math", "re", "typing", "uuid"}
 """What the core may import besides itself."""
 
 

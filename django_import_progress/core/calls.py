@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from . import scripts
+from .attempt import Attempt, Lease, Told
 from .call import Call, Plan, Reply, evalsha
 from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
 from .keys import Keys
@@ -19,6 +21,7 @@ from .snapshot import (
     Fields,
     JsonDefault,
     Stored,
+    as_text,
     checked_mapping,
     decode,
     encode,
@@ -29,19 +32,6 @@ from .snapshot import (
 MAX_TTL_SECONDS = 10_000_000_000
 """Some 317 years: Redis refuses an expiry that overflows 64 bits of milliseconds."""
 MAX_OWNER_LENGTH = 255
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attempt:
-    """What a worker is told when it takes a job."""
-
-    number: int
-    base: Fields
-    """The snapshot as the attempt found it, its own first fields included."""
-    owner: str | None
-    """The job's, which may have had one before."""
-    ttl_seconds: int | None
-    """The job's own time to live, where it was given one."""
 
 
 NOBODY = ""
@@ -94,7 +84,17 @@ class Calls:
 
     def get(self, job_id: str) -> Call[Stored | None]:
         """Read a job."""
-        return Call(("HGETALL", self.keys.hash(job_id)), _parse_hash)
+        return evalsha(scripts.READ, [self.keys.hash(job_id)], [], _parse_read)
+
+    def cancel(self, job_id: str) -> Call[bool]:
+        """Ask a job to stop."""
+        args = (self.ttl_seconds, self.keys.channel(job_id))
+        return evalsha(
+            scripts.CANCEL,
+            [self.keys.hash(job_id)],
+            args,
+            lambda reply: bool(reply[0] == scripts.OK),
+        )
 
     def set(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
@@ -150,19 +150,16 @@ class Calls:
         return self._listing.jobs(owner, limit, self.get)
 
     def begin(
-        self, job_id: str, owner: str | None, data: Mapping[str, Any], now: str, worker: str
+        self, job_id: str, owner: str | None, lease: Lease, data: Mapping[str, Any], now: str
     ) -> Call[Attempt]:
-        """Take a job as its worker: a new attempt, the fields of the last one gone.
-
-        Asked again by the same `worker`, whose first answer was lost, it is the same attempt.
-        """
+        """Take a job as its worker: a new attempt, the fields of the last one gone."""
         listing = self._listing
-        args = [*self._ttls(None), *listing.args_of(job_id, owner), worker]
+        args = [*self._ttls(None), *listing.args_of(job_id, owner)]
         return evalsha(
             scripts.BEGIN,
             listing.keys_of(job_id, owner),
-            [*args, *self._fields(data, now)],
-            _parse_attempt,
+            [*args, *lease.args, *self._fields(data, now)],
+            partial(_parse_attempt, lease),
             lambda reply: listing.enter(job_id, reply[1][1]),
         )
 
@@ -175,22 +172,24 @@ class Calls:
         *,
         number: int,
         anew: bool,
-    ) -> Call[bool]:
-        """Tell how far the worker is; False where the job is gone and `anew` is not set.
+    ) -> Call[Told]:
+        """Tell how far the worker is; with `anew` a job that is gone is made again.
 
         `number` grows with each write of an attempt: what comes late changes nothing.
         """
         listing = self._listing
         added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
         args = self._ttls(attempt.ttl_seconds if anew else None)
-        args += [*listing.args_of(job_id, attempt.owner), MAX_BYTES, int(anew)]
-        args += [attempt.number, number, added, *self._fields(data, now)]
+        args += [*listing.args_of(job_id, attempt.owner)]
+        args += [*attempt.lease.args, MAX_BYTES, int(anew)]
+        whole = {**attempt.base, **data} if anew else data
+        args += [attempt.number, attempt.begun, number, added, *self._fields(whole, now)]
         return evalsha(
             scripts.WRITE,
             listing.keys_of(job_id, attempt.owner),
             args,
             _parse_written,
-            lambda reply: listing.enter(job_id, reply[1]) if reply[1:] else [],
+            lambda reply: listing.enter(job_id, reply[2]) if reply[2:] else [],
         )
 
     @property
@@ -230,21 +229,40 @@ def _fields_of(flat: list[str | bytes]) -> Fields:
     return {} if stored is None else stored.fields
 
 
-def _parse_hash(reply: Reply) -> Stored | None:
-    return decode(reply)
+def _parse_read(reply: Reply) -> Stored | None:
+    return decode(_pairs(reply[1]), int(reply[0]))
 
 
 def _parse_fields(reply: Reply) -> Fields:
     return _fields_of(reply[2:]) if reply[0] == scripts.OK else _fail(reply)
 
 
-def _parse_attempt(reply: Reply) -> Attempt:
-    number, (_, owner, ttl_seconds) = loads(reply[1][0]), map(loads, reply[1][1])
-    base = _fields_of(reply[2:])
-    return Attempt(number=number, base=base, owner=owner, ttl_seconds=ttl_seconds)
+def _parse_attempt(lease: Lease, reply: Reply) -> Attempt:
+    number, begun = loads(reply[1][0]), loads(reply[1][3])
+    _, owner, ttl_seconds = map(loads, reply[1][1])
+    return Attempt(
+        number=number,
+        base=_fields_of(reply[2:]),
+        owner=owner,
+        ttl_seconds=ttl_seconds,
+        lease=lease,
+        begun=begun,
+        asked_to_stop=_is_set(reply[1][2]),
+    )
 
 
-def _parse_written(reply: Reply) -> bool:
-    if reply[0] == scripts.MISSING:
-        return False
-    return True if reply[0] == scripts.OK else _fail(reply)
+_REFUSALS = {
+    scripts.MISSING: Told.GONE,
+    scripts.FINISHED: Told.ENDED,
+    scripts.SUPERSEDED: Told.SUPERSEDED,
+}
+
+
+def _parse_written(reply: Reply) -> Told:
+    if reply[0] == scripts.OK:
+        return Told.STOP if _is_set(reply[1]) else Told.GO_ON
+    return _REFUSALS[reply[0]] if reply[0] in _REFUSALS else _fail(reply)
+
+
+def _is_set(flag: str | bytes) -> bool:
+    return as_text(flag) == "1"

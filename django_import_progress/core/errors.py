@@ -29,3 +29,17 @@ class JobFinished(ProgressError):
 
 class ProgressUnavailable(ProgressError):
     """Redis is out of reach, or refuses to serve; the cause is chained."""
+
+
+class ImportCancelled(BaseException):
+    """The import was asked to stop. Raised at a row's boundary, absorbed by `track_import`.
+
+    No `Exception`, so that ``except Exception`` around a row does not swallow it.
+    """
+
+
+class ImportSuperseded(BaseException):
+    """Another attempt has taken this one's job: raised out of the older attempt's `with`.
+
+    No `Exception`, so that ``except Exception`` around a row does not swallow it.
+    """

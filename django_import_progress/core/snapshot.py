@@ -47,6 +47,22 @@ class Stored:
     """How many writes this life has seen."""
     owner: str | None = None
     """The owner's primary key as text; a message does not tell it."""
+    lease: int = 0
+    """Until when the job's worker is believed alive, µs by Redis's clock; 0: there is none."""
+    read_at: int = 0
+    """When this was read, or told, by the same clock; 0: it is not known."""
+    asked_to_stop: bool = False
+    """Whether `request_cancel` was called."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the job's worker was silent for longer than it had promised."""
+        return 0 < self.lease < self.read_at and not self.ended
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether the job was asked to stop, and has not ended yet."""
+        return self.asked_to_stop and not self.ended
 
     @property
     def ended(self) -> bool:
@@ -165,11 +181,12 @@ def as_text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def decode(encoded: Mapping[str | bytes, str | bytes]) -> Stored | None:
+def decode(encoded: Mapping[str | bytes, str | bytes], read_at: int = 0) -> Stored | None:
     """Read a job's hash; None for an empty one, which is how Redis says that it is not there."""
     if not encoded:
         return None
-    return split_bookkeeping({as_text(n): _decode_value(v) for n, v in encoded.items()})
+    values = {as_text(name): _decode_value(value) for name, value in encoded.items()}
+    return split_bookkeeping(values, read_at)
 
 
 def _decode_value(value: str | bytes) -> Any:
@@ -180,7 +197,7 @@ def _decode_value(value: str | bytes) -> Any:
         return as_text(value)
 
 
-def split_bookkeeping(values: Mapping[str, Any]) -> Stored:
+def split_bookkeeping(values: Mapping[str, Any], read_at: int = 0) -> Stored:
     """Part the user's fields from ours."""
     owner = values.get("_o")
     return Stored(
@@ -188,6 +205,10 @@ def split_bookkeeping(values: Mapping[str, Any]) -> Stored:
         life=_whole(values.get("_l")),
         version=_whole(values.get("_v")),
         owner=owner if isinstance(owner, str) else None,
+        # What waits in a queue, be it for another attempt, has no worker that could fall silent.
+        lease=0 if values.get("status") == "queued" else _whole(values.get("_d")),
+        read_at=read_at or _whole(values.get("_r")),
+        asked_to_stop=values.get("_c") == 1,
     )
 
 

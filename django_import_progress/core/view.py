@@ -46,6 +46,10 @@ class State:
     owner: str | None = None
     gone: bool = False
     """Whether the job was deleted or has expired."""
+    stalled: bool = False
+    """Whether the job's worker was silent for longer than it had promised."""
+    cancelling: bool = False
+    """Whether the job was asked to stop, and has not ended yet."""
 
     @property
     def ended(self) -> bool:
@@ -61,7 +65,7 @@ class State:
     @functools.cached_property
     def representation(self) -> Fields:
         """What JSON, SSE, WebSocket and the page show."""
-        return represent(self.job_id, self.fields, stalled=False, cancelling=False)
+        return represent(self.job_id, self.fields, stalled=self.stalled, cancelling=self.cancelling)
 
     @functools.cached_property
     def event(self) -> bytes:
@@ -88,7 +92,14 @@ def gone_event(job_id: str, event_id: str = "") -> bytes:
 
 def state_of(job_id: str, stored: Stored) -> State:
     """Return what a reader sees who has read `stored`, and watches nothing."""
-    return State(job_id=job_id, fields=stored.fields, order=(*stored.order, 0), owner=stored.owner)
+    return State(
+        job_id=job_id,
+        fields=stored.fields,
+        order=(*stored.order, 0),
+        owner=stored.owner,
+        stalled=stored.stalled,
+        cancelling=stored.cancelling,
+    )
 
 
 class JobView:
@@ -132,8 +143,7 @@ class JobView:
         # that went unheard). Between the mark and what is known: a message overtook the answer.
         if known is not None and mark <= stored.order < known.order:
             return False
-        # The same version with other fields: somebody else wrote into the hash.
-        if known is not None and stored.order == known.order and stored.fields == known.fields:
+        if known is not None and _shows_the_same(stored, known):
             self._stored = stored  # Only a read tells the owner.
             return False
         self._overlay = self._overlay_since(stored)
@@ -217,14 +227,28 @@ class JobView:
 
     def _show(self, stored: Stored | None) -> bool:
         self._stored = stored
-        fields = {} if stored is None else stored.fields
-        self.state = State(
-            job_id=self.job_id,
-            fields={**fields, **self._overlay} if self._overlay else fields,
-            order=(*self.mark, self._overlays if self._overlay else 0),
-            owner=None if stored is None else stored.owner,
-        )
+        if stored is None:
+            stored = Stored(fields={}, life=0, version=0)
+        state = state_of(self.job_id, stored)
+        if self._overlay:
+            stored = dataclasses.replace(stored, fields={**stored.fields, **self._overlay})
+            state = state_of(self.job_id, stored)  # One that was told to have ended is not stalled.
+            state = dataclasses.replace(state, order=(*self.mark, self._overlays))
+        self.state = state
         return True
+
+    def lease_is_over(self, now: int) -> bool:
+        """Tell whether the worker should have been heard of by `now` (µs by Redis's clock)."""
+        known, state = self._stored, self.state
+        if known is None or state is None or state.ended or state.stalled:
+            return False
+        return 0 < known.lease < now
+
+
+def _shows_the_same(stored: Stored, known: Stored) -> bool:
+    if (stored.order, stored.stalled) != (known.order, known.stalled):
+        return False
+    return stored.fields == known.fields  # Else somebody else wrote into the hash.
 
 
 def _parse(payload: bytes | str) -> Fields:

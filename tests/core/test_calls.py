@@ -10,10 +10,10 @@ import pytest
 
 from django_import_progress import InvalidProgress, JobExists, JobFinished, JobNotFound
 from django_import_progress.core import scripts
+from django_import_progress.core.attempt import Attempt, Lease, Told
 from django_import_progress.core.calls import (
     MAX_TTL_SECONDS,
     NOBODY,
-    Attempt,
     Calls,
     check_ttl,
     clean_owner,
@@ -28,14 +28,14 @@ NOW_JSON = f'"{NOW}"'
 CALLS = Calls(Keys("ns"), 3600, json.JSONEncoder().default)
 
 
-def test_get_is_a_plain_hgetall() -> None:
+def test_get_reads_the_hash_and_the_clock() -> None:
     call = CALLS.get("j1")
-    assert call.command == ("HGETALL", "ns:hash:j1")
-    assert call.script is None
-    assert call.parse({}) is None
-    stored = call.parse({b"a": b"1", b"_v": b"2", b"_l": b"9"})
+    assert call.command == ("EVALSHA", scripts.READ.sha, 1, "ns:hash:j1")
+    assert call.parse([b"50", []]) is None
+    stored = call.parse([b"50", [b"a", b"1", b"_v", b"2", b"_l", b"9", b"_d", b"40"]])
     assert stored is not None
     assert (stored.fields, stored.order) == ({"a": 1}, (9, 2))
+    assert (stored.read_at, stored.lease, stored.stalled) == (50, 40, True)
 
 
 def test_set_sends_the_times_to_live_and_the_fields() -> None:
@@ -174,17 +174,38 @@ def test_an_owner_that_cannot_be_is_refused(owner: Any) -> None:
         clean_owner(owner)
 
 
+LEASE = Lease("token", 30.0)
+
+
 def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> None:
-    call = CALLS.begin("j1", "7", {"status": "importing"}, NOW, "worker")
+    call = CALLS.begin("j1", "7", LEASE, {"status": "importing"}, NOW)
     assert call.script is scripts.BEGIN
-    attempt = call.parse([scripts.OK, [b"2", [b"1", b'"7"', b"60"]], b"status", b'"importing"'])
-    assert attempt == Attempt(number=2, base={"status": "importing"}, owner="7", ttl_seconds=60)
+    assert call.command[13:15] == ('"token"', "30.0")
+    reply = [scripts.OK, [b"2", [b"1", b'"7"', b"60"], b"1", b"17"], b"status", b'"importing"']
+    base = {"status": "importing"}
+    assert call.parse(reply) == Attempt(
+        number=2, base=base, owner="7", ttl_seconds=60, lease=LEASE, begun=17, asked_to_stop=True
+    )
 
 
-def test_a_workers_write_is_told_whether_the_job_is_there() -> None:
-    attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None)
+def test_a_workers_write_is_told_what_has_become_of_the_job() -> None:
+    attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None, lease=LEASE)
     call = CALLS.write("j1", attempt, {"a": 1, "status": "importing"}, NOW, number=1, anew=False)
     assert '["a"]' in call.command
-    assert (call.parse([scripts.OK]), call.parse([scripts.MISSING])) == (True, False)
+    replies: list[list[Any]] = [
+        [scripts.OK, b"0"],
+        [scripts.OK, b"1"],
+        [scripts.MISSING],
+        [scripts.FINISHED],
+        [scripts.SUPERSEDED],
+    ]
+    assert [call.parse(reply) for reply in replies] == [*Told]
     with pytest.raises(InvalidProgress):
         call.parse([scripts.TOO_LARGE, 70_000])
+
+
+def test_cancel_is_answered_by_whether_the_job_goes_on() -> None:
+    call = CALLS.cancel("j1")
+    assert call.command[3:] == ("ns:hash:j1", 3600, "ns:channel:j1")
+    replies = ([scripts.OK], [scripts.MISSING], [scripts.FINISHED])
+    assert [call.parse(reply) for reply in replies] == [True, False, False]

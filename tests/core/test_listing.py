@@ -10,7 +10,8 @@ import pytest
 
 from django_import_progress import InvalidProgress
 from django_import_progress.core import scripts
-from django_import_progress.core.calls import NOBODY, Attempt, Calls
+from django_import_progress.core.attempt import Attempt, Lease
+from django_import_progress.core.calls import NOBODY, Calls
 from django_import_progress.core.keys import Keys
 from django_import_progress.core.listing import LENGTH, SECONDS
 from django_import_progress.core.snapshot import Stored
@@ -58,7 +59,7 @@ def test_both_protocols_answers_are_read(reply: Any) -> None:
 def test_what_is_gone_or_made_anew_is_taken_out_and_the_next_page_read() -> None:
     plan, _ = _page_of(2)
     gets = plan.send([[("j3", 30), ("j2", 20)]])
-    assert [get.command for get in gets] == [("HGETALL", "ns:hash:j3"), ("HGETALL", "ns:hash:j2")]
+    assert [get.command for get in gets] == [CALLS.get(job_id).command for job_id in ("j3", "j2")]
     (page,) = plan.send([_stored(30, job_id="x", a=1), None])
     assert page.command == ("ZREVRANGE", "ns:jobs", 2, 101, "WITHSCORES")
     plan.send([[("j1", 10), ("j0", 5)]])
@@ -108,11 +109,12 @@ def test_on_one_server_nothing_has_to_follow() -> None:
 
 
 def test_in_a_cluster_a_worker_enters_what_it_has_made() -> None:
-    begin = CLUSTERED.begin("j1", None, {}, NOW, "worker")
+    lease = Lease("token", 30)
+    begin = CLUSTERED.begin("j1", None, lease, {}, NOW)
     assert begin.follow is not None
-    assert len(begin.follow([scripts.OK, [b"1", [b"42", b'"7"', b"null"]]])) == 2
-    attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None)
+    assert len(begin.follow([scripts.OK, [b"1", [b"42", b'"7"', b"null"], b"0"]])) == 2
+    attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None, lease=lease)
     write = CLUSTERED.write("j1", attempt, {}, NOW, number=1, anew=True)
     assert write.follow is not None
-    assert write.follow([scripts.OK]) == write.follow([scripts.MISSING]) == []
-    assert len(write.follow([scripts.OK, [b"42", b"null", b"null"]])) == 1
+    assert write.follow([scripts.OK, b"0"]) == write.follow([scripts.MISSING]) == []
+    assert len(write.follow([scripts.OK, b"0", [b"42", b"null", b"null"]])) == 1

@@ -13,7 +13,7 @@ ALL = {name: value for name, value in vars(scripts).items() if isinstance(value,
 
 
 def test_there_is_a_script_for_each_verb_that_writes() -> None:
-    assert {"SET", "UPDATE", "CREATE", "DELETE", "ENLIST", "BEGIN", "WRITE"} <= set(ALL)
+    assert {"SET", "UPDATE", "CREATE", "CANCEL", "DELETE", "ENLIST", "BEGIN", "WRITE"} <= set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)

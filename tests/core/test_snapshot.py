@@ -192,3 +192,10 @@ def test_json_for_watchers_is_one_line_and_strict() -> None:
 def test_a_lone_surrogate_of_a_foreign_publisher_becomes_a_question_mark() -> None:
     assert loads(rb'{"a":"x\uD800","\udfff":["\u00e9"]}') == {"a": "x?", "?": ["é"]}
     assert loads(r'"\ud83d\ude00 \\ud800"') == "😀 \\ud800"
+
+
+def test_what_is_queued_again_has_no_worker_that_could_stall() -> None:
+    encoded = {"status": '"queued"', "_d": "5"}
+    stored = snapshot.decode(encoded, 9)
+    assert stored is not None
+    assert (stored.lease, stored.stalled) == (0, False)

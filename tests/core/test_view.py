@@ -272,3 +272,21 @@ def test_what_foreign_messages_pile_up_is_bounded() -> None:
             view.message(json.dumps({f"f{number}": "x" * 10_000}))
     size = len(json.dumps(shown(view)))
     assert size <= 2 * MAX_MESSAGE_BYTES
+
+
+def test_whether_a_worker_is_late_is_told_by_the_clock_of_whoever_tells() -> None:
+    view = view_of(None)
+    assert view.message(json.dumps({"_l": 100, "_v": 1, "_d": 50, "_r": 40}))
+    assert view.state is not None
+    assert not view.state.stalled
+    assert view.message(json.dumps({"_l": 100, "_v": 2, "_d": 50, "_r": 60}))
+    assert view.state.stalled
+
+
+def test_a_job_that_was_told_to_have_ended_is_not_stalled_and_does_not_stop_any_more() -> None:
+    view = view_of(None)
+    assert view.message(json.dumps({"_l": 100, "_v": 1, "_d": 50, "_r": 60, "_c": 1}))
+    assert view.state is not None
+    assert (view.state.stalled, view.state.cancelling) == (True, True)
+    assert view.message(partial(status="failed"))
+    assert (view.state.stalled, view.state.cancelling) == (False, False)

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from django_import_progress import hub, link, sync
+from django_import_progress import hub, link, sync, tracker
 from django_import_progress.clients import perform_sync, read_all
 from django_import_progress.core import scripts, view
-from django_import_progress.core.snapshot import Stored
+from django_import_progress.core.attempt import Attempt
+from django_import_progress.core.calls import Calls
+from django_import_progress.core.snapshot import Stored, split_bookkeeping
 from django_import_progress.core.view import JobView, State
 from django_import_progress.link import Link
 from django_import_progress.manager import ProgressManager
 from django_import_progress.slot import Slot
 from django_import_progress.sync import SyncProgressManager
 from django_import_progress.writer import Writer
+
+
+def edit(monkeypatch: pytest.MonkeyPatch, name: str, *edits: tuple[str, str]) -> None:
+    """Replace parts of a script's text, which must be there."""
+    text = getattr(scripts, name).text
+    for old, new in edits:
+        assert old in text, old
+        text = text.replace(old, new)
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(scripts, name, scripts.Script(text, sha))
 
 
 def reads_a_job_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,15 +131,114 @@ def has_a_hub_for_each_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def updates_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the fields, whether or not there is a hash."""
-    text = scripts.UPDATE.text.replace("if not job.there then return {1} end", "")
-    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(scripts, "UPDATE", scripts.Script(text, sha))
+    edit(monkeypatch, "UPDATE", ("if not job.there then return {1} end", ""))
 
 
 def writes_only_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write into what has gone as if it were there."""
 
     def write(self: Writer, attempt: Any, fields: dict[str, Any]) -> None:
-        self._perform(attempt, fields, anew=True)
+        self._perform(dataclasses.replace(attempt, base={}), fields, anew=True)
 
     monkeypatch.setattr(Writer, "_write", write)
+
+
+def writes_for_any_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that whoever writes as the worker is the worker."""
+    edit(monkeypatch, "WRITE", ("then return {5} end", "then end"))
+
+
+def knows_attempts_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the higher number for the newer attempt, though Redis may have been emptied."""
+    edit(
+        monkeypatch,
+        "WRITE",
+        ("begun(job), tonumber(ARGV[13])", "tonumber(job.values['_a'] or '0'), tonumber(ARGV[12])"),
+    )
+
+
+def counts_each_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that no command is ever sent twice."""
+    edit(monkeypatch, "BEGIN", ("if job.values['_k'] ~= ARGV[8] then", "if true then"))
+
+
+def begins_anew_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget, where a job that has ended begins anew, whose it was."""
+    edit(
+        monkeypatch,
+        "SET",
+        ("{_n = true, _d = true, _c = true}", "{_n = true, _d = true, _c = true, _k = true}"),
+        ("if old.ended and job.values['_k'] then", "if false then"),
+    )
+
+
+def writes_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that who tells an end is the only one who does."""
+    edit(monkeypatch, "WRITE", ("elseif token and job.ended then", "elseif false then"))
+
+
+def believes_in_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a job for running as long as it says so."""
+    monkeypatch.setattr(Stored, "stalled", False)
+
+
+def looks_for_lost_workers_at_heartbeats_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a watched job when it is time to, and not when its worker is overdue."""
+    monkeypatch.setattr(JobView, "lease_is_over", lambda *_: False)
+
+
+def tells_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write nothing while one row takes long."""
+    init = Writer.__init__
+
+    def begin(self: Writer, *args: Any, **how: Any) -> None:
+        init(self, *args, **how)
+        self._beat_seconds = 3600.0
+
+    monkeypatch.setattr(Writer, "__init__", begin)
+
+
+def tells_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take whatever is told for a sign of life from the worker."""
+    monkeypatch.setattr(
+        view, "split_bookkeeping", lambda values: split_bookkeeping({**values, "_r": 0})
+    )
+
+
+def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the worker say until when it is to be believed alive."""
+    write = Calls.write
+
+    def write_by_its_clock(
+        self: Calls, job_id: str, attempt: Attempt, *what: Any, **how: Any
+    ) -> Any:
+        call = write(self, job_id, attempt, *what, **how)
+        assert call.script is not None
+        until = int((time.time() + attempt.lease.seconds) * 1e6)
+        text = call.script.text.replace("lease(job, ARGV[9])", f"set(job, '_d', '{until}')")
+        return dataclasses.replace(call, script=None, command=("EVAL", text, *call.command[2:]))
+
+    monkeypatch.setattr(Calls, "write", write_by_its_clock)
+
+
+def says_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell the end where the loop ends, whatever becomes of the transaction."""
+    monkeypatch.setattr(tracker, "open_transaction", lambda: None)
+
+
+def raises_what_anybody_catches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the loop by an `Exception`."""
+    monkeypatch.setattr(tracker, "ImportCancelled", type("ImportCancelled", (Exception,), {}))
+
+
+def takes_all_that_it_writes_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an attempt that writes the job anew own what was there before it."""
+    write = Calls.write
+
+    def write_whole(
+        self: Calls, job_id: str, attempt: Attempt, data: Any, *now: Any, **how: Any
+    ) -> Any:
+        whole = {**attempt.base, **data} if how["anew"] else data
+        return write(self, job_id, attempt, whole, *now, **how)
+
+    monkeypatch.setattr(Calls, "write", write_whole)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -13,11 +11,12 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from django_import_progress import clients, connections, tracker, writer
-from django_import_progress.core import scripts
+from django_import_progress import clients, connections, writer
 from django_import_progress.link import Link
 from django_import_progress.tracker import ImportTracker
 from django_import_progress.writer import Writer
+
+from .naive import edit
 
 T = TypeVar("T")
 
@@ -50,10 +49,10 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
 def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the writer as sync code does."""
 
-    async def wait(event: threading.Event, _: asyncio.Event, seconds: float) -> None:
+    async def wait(_: Writer, event: threading.Event, seconds: float) -> None:
         event.wait(seconds)
 
-    monkeypatch.setattr(tracker, "_wait", wait)
+    monkeypatch.setattr(Writer, "wait_in_loop", wait)
 
 
 def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +63,7 @@ def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stay in the `with` until the end is told."""
     monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
-    monkeypatch.setattr(tracker, "END_SECONDS", 3600)
+    monkeypatch.setattr(writer, "END_SECONDS", 3600)
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,21 +141,11 @@ def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Link, "_take", note)
 
 
-def _change_script(monkeypatch: pytest.MonkeyPatch, name: str, line: str, naive: str) -> None:
-    text = getattr(scripts, name).text
-    assert line in text
-    text = text.replace(line, naive)
-    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(scripts, name, scripts.Script(text, sha))
-
-
 def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that what comes last is the newest."""
-    _change_script(monkeypatch, "WRITE", "local is_old =", "local is_old = false and")
-
-
-def begins_as_often_as_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take what a worker says again for another worker."""
-    _change_script(
-        monkeypatch, "BEGIN", "if job.values['_k'] ==", "if false and job.values['_k'] =="
+    edit(
+        monkeypatch,
+        "WRITE",
+        ("if token == ARGV[8] and written >=", "if false and written >="),
+        ("elseif token and job.ended then", "elseif false then"),
     )

@@ -16,7 +16,7 @@ from tests.kit.proxy import Proxy
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for
 
-from . import naive_worker
+from . import naive, naive_worker
 from .noted import impatient
 
 HoldUp = Callable[[], Any]
@@ -80,7 +80,7 @@ def test_a_write_that_comes_after_the_end_changes_nothing(
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 1)
 
 
-@without(naive_worker.begins_as_often_as_it_is_asked)
+@without(naive.counts_each_begin)
 def test_a_beginning_that_comes_late_begins_nothing(
     worker: SyncProgressManager, jobs: SyncProgressManager, hold_up: HoldUp
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_beginning_that_comes_late_begins_nothing(
         assert (state(jobs)["attempt"], state(jobs).get("seen")) == (1, 1)
 
 
-@without(naive_worker.begins_as_often_as_it_is_asked)
+@without(naive.counts_each_begin)
 def test_a_beginning_that_comes_after_the_end_begins_nothing(
     worker: SyncProgressManager, jobs: SyncProgressManager, hold_up: HoldUp
 ) -> None:

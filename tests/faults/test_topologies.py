@@ -11,6 +11,7 @@ import pytest
 from django_import_progress import ProgressUnavailable, addresses, clients, link, sync
 from django_import_progress.clients import read_all
 from django_import_progress.link import READ_SECONDS, Link
+from tests.kit import waiting
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
 from tests.kit.processes import RedisProcess
@@ -203,10 +204,12 @@ def one_job_keeps_all_from_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Link, "_answers", answers)
 
 
+@pytest.mark.soak  # redis-py's client begins anew again and again while one server is down.
 @without(one_job_keeps_all_from_being_read)
 async def test_jobs_on_a_server_that_is_down_keep_nobody_from_the_others(
-    cluster: ClusterGroup,
+    cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 45)
     async with manager_on("async", cluster.url, heartbeat_seconds=0.5) as progress:
         lost = cluster.owner(cluster.slot(KEY))
         kept = [f"k{n}" for n in range(99) if cluster.owner(_slot(cluster, f"k{n}")) != lost][:2]

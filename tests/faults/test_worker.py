@@ -17,7 +17,7 @@ from django_import_progress import (
     track_import,
     writer,
 )
-from django_import_progress.tracker import END_SECONDS
+from django_import_progress.writer import END_SECONDS
 from tests.kit.controls import without
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
 from tests.kit.tracked import JOB, shows, state

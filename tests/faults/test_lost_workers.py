@@ -1,0 +1,161 @@
+"""A worker that is killed, or stopped: its job is shown as stalled, and no other job is."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from django.db import transaction
+
+from django_import_progress import SyncProgressManager, get_progress_manager, track_import
+from django_import_progress.access import make_ticket
+from django_import_progress.hub import Watcher
+from tests.kit import waiting
+from tests.kit.asgi import AsgiServer
+from tests.kit.controls import without
+from tests.kit.lone import LoneWorker
+from tests.kit.processes import RedisProcess
+from tests.kit.sse import open_stream
+from tests.kit.stalling import LATEST_SECONDS, NEVER, becomes, now, seconds_late, stored
+from tests.kit.tracked import JOB, shows, state
+from tests.kit.waiting import wait_for
+
+from . import naive
+
+STALLED_AFTER_SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def of_the_site(site: RedisProcess, settings: Any) -> None:
+    """Have workers believed alive for a second, and no heartbeat of the watchers to help."""
+    settings.IMPORT_PROGRESS = {
+        "REDIS_URL": site.url,
+        "STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS,
+        "HEARTBEAT_SECONDS": NEVER,
+    }
+
+
+@pytest.fixture
+def worker(site: RedisProcess) -> Iterator[LoneWorker]:
+    """A worker in a process of its own, that has begun."""
+    with LoneWorker(site.url, STALLED_AFTER_SECONDS=STALLED_AFTER_SECONDS) as process:
+        yield process.has_entered()
+
+
+@asynccontextmanager
+async def _watching() -> AsyncIterator[Watcher]:
+    watcher = get_progress_manager().watcher(JOB)
+    try:
+        yield watcher
+    finally:
+        watcher.close()
+
+
+both_signals = pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+
+
+@both_signals
+@without(naive.looks_for_lost_workers_at_heartbeats_only)
+async def test_watchers_see_within_the_deadline_that_a_worker_is_lost(
+    jobs: SyncProgressManager, worker: LoneWorker, number: signal.Signals
+) -> None:
+    async with _watching() as watcher:
+        await becomes(watcher, stalled=False)
+        worker.signal(number)
+        await becomes(watcher, stalled=True)
+        assert seconds_late(jobs) < LATEST_SECONDS
+
+
+@both_signals
+@without(naive.believes_in_every_worker)
+def test_json_shows_at_the_deadline_that_a_worker_is_lost(
+    live: AsgiServer, jobs: SyncProgressManager, worker: LoneWorker, number: signal.Signals
+) -> None:
+    url = f"{live.url}/progress/jobs/{make_ticket(JOB)}/"
+    worker.signal(number)
+    wait_for(lambda: seconds_late(jobs) > 0, "the deadline")
+    shown = httpx.get(url).json()
+    assert (shown["status"], shown["stalled"]) == ("importing", True)
+    with open_stream(f"{url}stream/") as (_, events):  # So does the first event of a stream.
+        assert next(events).json == shown
+
+
+@without(naive.tells_changes_only)
+def test_a_worker_whose_row_takes_longer_than_the_deadline_is_not_lost(
+    jobs: SyncProgressManager,
+) -> None:
+    with track_import(JOB):
+        first = stored(jobs).lease
+
+        def is_prolonged() -> bool:
+            found = stored(jobs)
+            assert not found.stalled
+            return found.lease > first + 2e6 * STALLED_AFTER_SECONDS
+
+        wait_for(is_prolonged, "two deadlines to pass")
+    shows(jobs, status="done")
+
+
+@without(naive.tells_no_time)
+async def test_what_others_tell_of_a_lost_workers_job_is_no_sign_of_life(
+    jobs: SyncProgressManager, worker: LoneWorker
+) -> None:
+    async with _watching() as watcher:
+        await asyncio.to_thread(worker.kill)
+        await becomes(watcher, stalled=True)
+        jobs.update(JOB, {"note": "where is it?"})
+        jobs.request_cancel(JOB)
+        async with asyncio.timeout(waiting.PATIENCE_SECONDS):
+            told = None
+            while told is None or not told.cancelling:
+                told = await watcher.next()
+                assert told is not None
+                assert told.stalled
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+@without(naive.leases_by_the_workers_clock)
+def test_a_clock_that_is_wrong_makes_no_worker_lost_and_none_immortal(
+    jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + days * 86_400)
+    with track_import(JOB) as job:
+        job.advance()
+        shows(jobs, processed_rows=1)
+        assert 0 < stored(jobs).lease - now(jobs) <= 1e6 * STALLED_AFTER_SECONDS
+
+
+class ChangedMindError(Exception):
+    pass
+
+
+@pytest.mark.django_db(transaction=True)
+@without(naive.says_done_at_once)
+def test_an_import_that_was_rolled_back_is_never_done_but_shown_as_stalled(
+    jobs: SyncProgressManager,
+) -> None:
+    with pytest.raises(ChangedMindError), transaction.atomic():
+        with track_import(JOB):
+            pass
+        raise ChangedMindError
+    assert state(jobs)["status"] == "importing"
+    wait_for(lambda: stored(jobs).stalled, "it to be shown as stalled")
+
+
+@without(naive.raises_what_anybody_catches)
+def test_the_users_own_except_does_not_swallow_a_cancel(jobs: SyncProgressManager) -> None:
+    with track_import(JOB) as job:
+        jobs.request_cancel(JOB)
+        try:
+            for _ in job.rows(iter(int, 1)):  # pragma: no branch
+                wait_for(lambda: job.interrupt, "the worker to know")
+        except Exception:  # noqa: S110 - as users do  # pragma: no cover - for the control
+            pass
+    assert state(jobs)["status"] == "cancelled"
