@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import suppress
+import random
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -189,11 +189,11 @@ def _begin_with_any_server(cluster: async_redis.RedisCluster) -> None:
     ask = cluster.commands_parser.initialize
 
     async def initialize(node: AsyncClusterNode) -> None:
-        others = [other for other in cluster.nodes_manager.nodes_cache.values() if other != node]
-        for candidate in [node, *others[:-1]]:
-            with suppress(*REDIS_ERRORS):
-                return await ask(candidate)
-        return await ask([node, *others][-1])
+        try:
+            await ask(node)
+        except REDIS_ERRORS:  # Any other; the next try may take another one.
+            nodes = cluster.nodes_manager.nodes_cache.values()
+            await ask(random.choice([other for other in nodes if other != node]))
 
     cluster.commands_parser.initialize = initialize  # type: ignore[assignment]
 

@@ -22,6 +22,7 @@ from .core.call import Call, Plan
 from .core.errors import ProgressUnavailable
 
 T = TypeVar("T")
+Command = tuple[str | int, ...]
 
 CALL_SECONDS = 5.0
 """How long a verb may take. redis-py's own retries would let a GET on a stopped server last for
@@ -160,21 +161,22 @@ async def read_all(
     """
     with _as_unavailable():
         async with asyncio.timeout(seconds):
-            replies: list[Any] = []
-            for commands in _attempts(calls):
-                async with redis.pipeline(transaction=False) as pipeline:
-                    for command in commands:
-                        pipeline.execute_command(*command)
-                    replies = await pipeline.execute(raise_on_error=False)
-                if not _lack_a_script(replies):
-                    break
+            replies = await _pipe(redis, [call.command for call in calls])
+            if _lack_a_script(replies):
+                replies = await _pipe(redis, _with_texts(calls))
             return _results(calls, replies)
 
 
-def _attempts(calls: Sequence[Call[Any]]) -> Iterator[list[tuple[str | int, ...]]]:
-    """Yield the commands, and those to be sent where Redis does not know a script."""
-    yield [call.command for call in calls]
-    yield [call.command if call.script is None else call.with_text for call in calls]
+async def _pipe(redis: AsyncClient, commands: Sequence[Command]) -> list[Any]:
+    async with redis.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
+
+
+def _with_texts(calls: Sequence[Call[Any]]) -> list[Command]:
+    return [call.command if call.script is None else call.with_text for call in calls]
 
 
 def _lack_a_script(replies: Sequence[Any]) -> bool:
@@ -229,12 +231,15 @@ def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         with _as_unavailable():
-            replies: list[Any] = []
-            for commands in _attempts(calls):
-                with redis.pipeline(transaction=False) as pipeline:
-                    for command in commands:
-                        pipeline.execute_command(*command)
-                    replies = pipeline.execute(raise_on_error=False)
-                if not _lack_a_script(replies):
-                    break
+            replies = _pipe_sync(redis, [call.command for call in calls])
+            if _lack_a_script(replies):
+                replies = _pipe_sync(redis, _with_texts(calls))
             answers = _results(calls, replies)
+
+
+def _pipe_sync(redis: SyncClient, commands: Sequence[Command]) -> list[Any]:
+    with redis.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return replies

@@ -57,6 +57,7 @@ class SeveralJobs:
         self._ends = dict.fromkeys(self._refused, NO_JOB)
         self._open = set(watchers)
         self._has_news = asyncio.Event()
+        self._has_news.set()  # Those who are refused; and what is known already.
         self._is_over = False
         for watcher in watchers:
             watcher.on_news = self._has_news.set
@@ -65,10 +66,9 @@ class SeveralJobs:
         """See `Source`."""
         async with asyncio.timeout(timeout_seconds):
             while not self._is_over:
-                events = self._events()
-                if events:
-                    return events
                 await self._has_news.wait()
+                if events := self._events():
+                    return events
         return None
 
     def _events(self) -> bytes:

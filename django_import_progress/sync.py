@@ -118,7 +118,7 @@ class SyncProgressManager:
     def _watch(self, slot: Slot) -> Iterator[dict[str, Any]]:
         failures = 0
         told: State | None = None
-        while (newest := slot.view.state) is None or not newest.ended:
+        while (state := slot.view.state) is None or not state.ended:
             try:
                 with subscription_sync(self.redis) as pubsub:
                     for state in self._follow(pubsub, slot):
@@ -131,11 +131,11 @@ class SyncProgressManager:
                 failures += 1
                 drop_idle_connections_sync(self.redis)
                 time.sleep(backoff_seconds(failures, random.random()))
-        if newest is not told and not newest.gone:
-            yield dict(newest.fields)
+        if not state.gone:
+            yield dict(state.fields)
 
     def _follow(self, pubsub: PubSub, slot: Slot) -> Iterator[State]:
-        """Yield each new state until the last, over one life of the connection."""
+        """Yield each new state before the last, over one life of the connection."""
         pubsub.subscribe(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)
         heard = read = asked = held_since = time.monotonic()
@@ -176,4 +176,3 @@ class SyncProgressManager:
                 if stored is not None:
                     ahead = stored.read_at - now * 1e6
                 slot.view.read(stored, mark=mark, heartbeat=heartbeat)
-        yield state

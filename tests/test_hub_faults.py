@@ -13,6 +13,8 @@ from redis.asyncio.client import PubSub
 
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.hub import Hub
+from django_import_progress.link import Link
+from django_import_progress.slot import Slot
 
 from .kit.hubs import is_subscribed, sees
 from .kit.processes import RedisProcess, valkey_binary
@@ -86,4 +88,16 @@ async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
     await until(lambda: is_subscribed(foreign, "j1"), "the subscription")
     async with asyncio.timeout(10):
         await hub.aclose()
+    await client.aclose()
+
+
+async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watches_it(
+    server: RedisProcess,
+) -> None:
+    client = create_redis_client(server.url)
+    slot = Slot(ProgressManager(client).calls, "j1")
+    watched, left = Link(client, {slot.channel: slot}, 15), Link(client, {}, 15)
+    for link in (watched, left):
+        link._ask_again(slot)
+    assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
     await client.aclose()

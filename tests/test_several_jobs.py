@@ -12,10 +12,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from django_import_progress import SyncProgressManager
+from django_import_progress import SyncProgressManager, get_progress_manager
 from django_import_progress.access import make_ticket
+from django_import_progress.sources import SeveralJobs
 
 from .kit.asgi import AsgiServer
+from .kit.processes import RedisProcess
 from .kit.sse import Event, open_stream, parse
 from .kit.visitors import login, subscribers
 from .kit.waiting import wait_for
@@ -202,3 +204,13 @@ def test_under_wsgi_a_stream_is_one_snapshot_of_each(jobs: SyncProgressManager) 
     assert [event.type for event in last] == ["gone", "message", "message", "end"]
     assert json.loads(last[2].data)["status"] == "failed"
     assert Client().get(path, headers={"Last-Event-ID": last[-1].id}).status_code == 204
+
+
+async def test_a_hub_that_is_closed_ends_a_stream_without_an_end(site: RedisProcess) -> None:
+    manager = get_progress_manager()
+    await manager.create("a")
+    source = SeveralJobs([manager.watcher("a"), manager.watcher("b")], [])
+    assert await source.chunk(10)
+    assert manager._hub is not None
+    await manager._hub.aclose()
+    assert await source.chunk(10) is None

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from django.contrib.auth.models import User
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
@@ -20,11 +19,6 @@ from .kit.asgi import AsgiServer
 from .kit.sse import open_stream
 from .kit.visitors import subscribers
 from .kit.waiting import wait_for
-
-
-@pytest.fixture
-def owner(live: AsgiServer) -> User:
-    return User.objects.create_user("owner")
 
 
 def test_a_stream_begins_with_the_snapshot_and_ends_with_the_job(

@@ -16,6 +16,7 @@ from django_import_progress import (
     ProgressManager,
     SyncProgressManager,
     track_import,
+    writer,
 )
 
 from .kit.tracked import JOB, shows, state
@@ -269,3 +270,15 @@ def test_no_thread_is_left() -> None:
     with track_import(JOB):
         assert set(threading.enumerate()) - before
     assert set(threading.enumerate()) == before
+
+
+async def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
+    jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer, "END_SECONDS", 0)
+    async with track_import(JOB) as job:
+        pass
+    shows(jobs, status="done")
+    assert job._writer is not None
+    job._writer.give_up()
+    assert caplog.text.count("could not be told") == 1

@@ -10,7 +10,14 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from django_import_progress import InvalidProgress
 from django_import_progress.core import snapshot
-from django_import_progress.core.snapshot import MAX_BYTES, decode, encode, join_json, loads
+from django_import_progress.core.snapshot import (
+    MAX_BYTES,
+    decode,
+    encode,
+    join_json,
+    loads,
+    to_json,
+)
 
 DEFAULT = DjangoJSONEncoder().default
 
@@ -199,3 +206,14 @@ def test_what_is_queued_again_has_no_worker_that_could_stall() -> None:
     stored = snapshot.decode(encoded, 9)
     assert stored is not None
     assert (stored.lease, stored.stalled) == (0, False)
+
+
+def test_what_is_nested_is_read_as_far_as_it_can_be_written_again() -> None:
+    assert loads(b"[" * 200 + b"]" * 200)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        loads(b"[" * 100_000 + b"]" * 100_000)
+
+
+@pytest.mark.parametrize("odd", [b'"\xed\xa0\x80"', b'"\\ud800"'])
+def test_what_is_no_text_is_replaced(odd: bytes) -> None:
+    assert to_json({"a": loads(odd)})

@@ -197,7 +197,9 @@ async def test_a_client_begins_though_the_first_server_is_down(cluster: ClusterG
         assert (await progress.get_progress(kept))["n"] == 1
 
 
-def one_job_keeps_all_from_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_job_keeps_all_from_being_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # pragma: no cover - of a soak
     async def answers(self: Link, gets: Any) -> Any:
         return await read_all(self._redis, gets, seconds=READ_SECONDS)
 
