@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -272,12 +273,17 @@ def test_no_thread_is_left() -> None:
     assert set(threading.enumerate()) == before
 
 
-async def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
+def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(writer, "END_SECONDS", 0)
-    async with track_import(JOB) as job:
-        pass
+    job = track_import(JOB)
+
+    async def import_nothing() -> None:
+        async with job:
+            """Nothing."""
+
+    asyncio.run(import_nothing())
     shows(jobs, status="done")
     assert job._writer is not None
     job._writer.give_up()
