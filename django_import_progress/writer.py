@@ -92,14 +92,17 @@ class Writer(threading.Thread):
 
     def wait_for_the_end(self) -> None:
         """Wait until the end stands in Redis, or for as long as it is tried."""
-        if not self.ended.wait(END_SECONDS):
-            self.give_up()  # It may hang in a client of more patience.
+        self.ended.wait(END_SECONDS)
+        self._give_up_unless_ended()
 
     async def wait_for_the_end_in_loop(self) -> None:
         """Do the same without a thread."""
         await self.wait_in_loop(self.ended, END_SECONDS)
+        self._give_up_unless_ended()
+
+    def _give_up_unless_ended(self) -> None:
         if not self.ended.is_set():
-            self.give_up()
+            self.give_up()  # It may hang in a client of more patience.
 
     async def wait_in_loop(self, event: threading.Event, seconds: float) -> None:
         """Wait for `began` or `ended` without a thread: asyncio's own may all be taken."""

@@ -276,7 +276,11 @@ def test_no_thread_is_left() -> None:
 def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "END_SECONDS", 0)
+    held, last = threading.Event(), writer.Writer._write_the_last
+    monkeypatch.setattr(writer, "END_SECONDS", 0.01)
+    monkeypatch.setattr(
+        writer.Writer, "_write_the_last", lambda self: (held.wait(), last(self))
+    )  # As a client does that hangs.
     job = track_import(JOB)
 
     async def import_nothing() -> None:
@@ -284,6 +288,8 @@ def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
             """Nothing."""
 
     def is_told_once() -> None:
+        assert caplog.text.count("could not be told") == 1
+        held.set()
         shows(jobs, status="done")
         assert job._writer is not None
         job._writer.give_up()
