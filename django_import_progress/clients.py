@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -42,7 +41,6 @@ class LazyCluster:
 
     def __init__(self, connect: Callable[[], sync_redis.RedisCluster]) -> None:
         self._connect = connect
-        self._lock = threading.Lock()
         self._client: sync_redis.RedisCluster | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -55,10 +53,10 @@ class LazyCluster:
         Raises:
             RedisClusterException: none of the servers answers.
         """
-        with self._lock:
-            if self._client is None:
-                self._client = self._connect()
-            return self._client
+        # No lock, which another thread may hold at a fork: two may connect, and one is dropped.
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
 
     def close(self) -> None:
         """Close its connections, if there are any."""
@@ -109,16 +107,21 @@ async def perform(redis: AsyncClient, call: Call[T], *, seconds: float = CALL_SE
     """Send one call and return its result.
 
     Raises:
-        ProgressUnavailable: no answer within `seconds`, or Redis refused.
+        ProgressUnavailable: no answer within `seconds`, or Redis refused. (In a Cluster some calls
+            are followed by others, each of which may take as long.)
         ProgressError: what the answer says.
     """
+    reply = await _answer(redis, call, seconds)
+    result = call.parse(reply)
+    for step in () if call.follow is None else call.follow(reply):
+        await _answer(redis, step, seconds)
+    return result
+
+
+async def _answer(redis: AsyncClient, call: Call[Any], seconds: float) -> Any:
     with _as_unavailable():
         async with asyncio.timeout(seconds):
-            reply = await _send(redis, call)
-            result = call.parse(reply)
-            for step in () if call.follow is None else call.follow(reply):
-                await _send(redis, step)
-    return result
+            return await _send(redis, call)
 
 
 async def _send(redis: AsyncClient, call: Call[Any]) -> Any:
@@ -164,7 +167,8 @@ async def read_all(
             replies = await _pipe(redis, [call.command for call in calls])
             if _lack_a_script(replies):
                 replies = await _pipe(redis, _with_texts(calls))
-            return _results(calls, replies)
+            _raise_refusals(replies)
+    return _results(calls, replies)
 
 
 async def _pipe(redis: AsyncClient, commands: Sequence[Command]) -> list[Any]:
@@ -183,10 +187,13 @@ def _lack_a_script(replies: Sequence[Any]) -> bool:
     return any(isinstance(reply, NoScriptError) for reply in replies)
 
 
-def _results(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | None]:
+def _raise_refusals(replies: Sequence[Any]) -> None:
     for reply in replies:
         if isinstance(reply, Exception) and not _is_wrong_type(reply):
             raise reply
+
+
+def _results(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | None]:
     return [
         None if isinstance(reply, Exception) else call.parse(reply)
         for call, reply in zip(calls, replies, strict=True)
@@ -206,8 +213,9 @@ def perform_sync(redis: SyncClient, call: Call[T]) -> T:
     """
     with _as_unavailable():
         reply = _send_sync(redis, call)
-        result = call.parse(reply)
-        for step in () if call.follow is None else call.follow(reply):
+    result = call.parse(reply)
+    for step in () if call.follow is None else call.follow(reply):
+        with _as_unavailable():
             _send_sync(redis, step)
     return result
 
@@ -234,7 +242,8 @@ def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
             replies = _pipe_sync(redis, [call.command for call in calls])
             if _lack_a_script(replies):
                 replies = _pipe_sync(redis, _with_texts(calls))
-            answers = _results(calls, replies)
+            _raise_refusals(replies)
+        answers = _results(calls, replies)
 
 
 def _pipe_sync(redis: SyncClient, commands: Sequence[Command]) -> list[Any]:

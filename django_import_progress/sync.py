@@ -165,7 +165,7 @@ class SyncProgressManager:
             if now - asked > SILENCE_SECONDS:
                 check_primary_sync(self.redis, pubsub)
                 asked = time.monotonic()  # Sentinels that don't answer take their time.
-            # But once not while the link is silent: the read would wait as long as the client does.
+            # Over a silent link only once: such a read may wait for as long as the client does.
             is_due = now - read >= self._heartbeat_seconds
             heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] == "subscribe"

@@ -59,11 +59,6 @@ class Keys:
                 " out of A-Z a-z 0-9 . _ : ~ -"
             )
 
-    @property
-    def hash_prefix(self) -> str:
-        """What every job's key begins with."""
-        return f"{self.namespace}:hash:"
-
     def hash(self, job_id: str) -> str:
         """The key of a job's hash."""
         return f"{self.namespace}:hash:{job_id}"

@@ -157,7 +157,7 @@ local function enlist(owner, job_id, job, default_ttl, length, seconds)
   end
 end
 
--- What ENLIST needs to know of a job: its life, its owner as JSON, its own time to live or ''.
+-- What ENLIST needs to know of a job: its life, its owner and its own time to live, null for none.
 local function entry(job)
   return {job.values['_l'], job.values['_o'] or 'null', job.values['_t'] or 'null'}
 end

@@ -56,7 +56,6 @@ def test_keys_and_channels_are_as_promised() -> None:
     keys = Keys("import_progress")
     assert keys.hash("j1") == "import_progress:hash:j1"
     assert keys.channel("j1") == "import_progress:channel:j1"
-    assert keys.hash_prefix + "j1" == keys.hash("j1")
 
 
 def test_each_owner_has_an_index_of_its_own_under_the_namespace() -> None:
