@@ -16,7 +16,7 @@ from .core.attempt import Told
 from .core.calls import clean_owner
 from .core.errors import ImportCancelled, ImportSuperseded, InvalidProgress
 from .core.keys import JobId, clean_job_id
-from .core.pacing import Rate, eta_seconds
+from .core.pacing import Eta, Rate
 from .core.snapshot import KNOWN, TERMINAL, TRACKED, Fields
 from .counted import Counted, checked_count, checked_rows
 from .endings import ending_of, open_transaction
@@ -90,7 +90,7 @@ class ImportTracker:
         self._expose = tuple(expose) if isinstance(expose, tuple | list) else (expose,)
         if not all(isinstance(kind, type) for kind in self._expose):
             raise TypeError(f"expose is {expose!r}: pass an exception class, or a tuple of them")
-        self._rate = Rate(time.monotonic(), 0)
+        self._rate, self._eta = Rate(), Eta()
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
         self._writer: Writer | None = None
@@ -184,7 +184,9 @@ class ImportTracker:
         if "total_rows" in rows:
             self.total = rows["total_rows"]
         if "processed_rows" in rows:
+            self._rate.rebase()
             self.processed = rows["processed_rows"] or 0
+            self._rate.rebase()  # Once more, as a sample may have been taken in between.
 
     def __enter__(self) -> ImportTracker:
         writer = self._start()
@@ -228,7 +230,6 @@ class ImportTracker:
     def _start(self) -> Writer:
         if self._writer is not None:
             raise RuntimeError("A tracker tracks one attempt: call track_import for another")
-        self._rate = Rate(time.monotonic(), self.processed)
         self._fields["started_at"] = now_text()
         self._writer = Writer(
             self._manager,
@@ -281,16 +282,18 @@ class ImportTracker:
         """Return the fields as they are now. Called in the writer's thread."""
         # The end is read first: rows that are counted once it stands would come too late for it.
         end, processed = self._end, self.processed
-        rate = self._rate.sample(time.monotonic(), processed)
+        now, total = time.monotonic(), self._total
+        rate = self._rate.sample(now, processed)
+        eta_seconds = self._eta.sample(now, rate, total, processed)
         return {
             "status": "importing",
             "error_message": None,
             **self._fields,
             **self._counters.copy(),  # A copy is made in one step: the loop goes on beside us.
-            "total_rows": self._total,
+            "total_rows": total,
             "processed_rows": processed,
             "rows_per_second": None if rate is None else round(rate, 1),
-            "eta_seconds": None if end else eta_seconds(rate, self._total, processed),
+            "eta_seconds": None if end else eta_seconds,
             **end,
         }
 

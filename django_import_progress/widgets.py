@@ -76,6 +76,7 @@ def texts() -> dict[str, Any]:
         "percent": gettext("{percent}%"),
         "rows": gettext("{processed} rows"),
         "rows_of": gettext("{processed} of {total} rows"),
+        "rows_over": gettext("{processed} rows, more than the expected {total}"),
     }
 
 
@@ -110,8 +111,14 @@ def _rows_text(shown: Mapping[str, Any], words: Mapping[str, Any]) -> str:
     processed, total = shown.get("processed_rows"), shown.get("total_rows")
     if not is_number(processed):
         return ""
-    pattern = str(words["rows_of" if is_number(total) else "rows"])
+    pattern = str(words[_rows_pattern(processed, total)])
     for name, value in (("processed", processed), ("total", total)):
         if is_number(value):
             pattern = pattern.replace(f"{{{name}}}", number_format(value, force_grouping=True))
     return pattern
+
+
+def _rows_pattern(processed: float, total: object) -> str:
+    if not is_number(total):
+        return "rows"
+    return "rows_over" if processed > total else "rows_of"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import random
 import threading
@@ -26,9 +27,14 @@ INTERVAL_SECONDS = 0.5
 """How often something that changes is told."""
 LAST_SECONDS = 5.0
 """How long the last state is tried to be told, before the `with` ends without it."""
+BESIDE_SECONDS = 30.0
+"""How long it is tried where Redis was away before: beside, for the `with` waits for one try."""
 
 END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
 """How long leaving waits at most, for the end to stand in Redis."""
+
+_leaving: dict[threading.Thread, Writer] = {}
+"""Those that may still have an end to tell, by the thread that does."""
 
 
 class Writer(threading.Thread):
@@ -58,9 +64,9 @@ class Writer(threading.Thread):
     ) -> None:
         super().__init__(name=f"import-progress-{job_id}", daemon=True)
         self.began = threading.Event()
-        """Set when the attempt stands in Redis."""
+        """Set when the attempt stands in Redis, or Redis is known to be away."""
         self.ended = threading.Event()
-        """Set when nothing more will be written."""
+        """Set when the end stands in Redis, or nobody has to wait for that."""
         self._on_change: Callable[[], object] = lambda: None
         """Called, in this thread, when one of the two was set."""
         self._manager = manager
@@ -72,6 +78,8 @@ class Writer(threading.Thread):
         self._beat_seconds = stalled_after_seconds / 3
         self._written_at = 0.0
         self._stopping = threading.Event()
+        self._turn = threading.Lock()
+        """An end that was held back has a thread of its own, and the first may still be trying."""
         self._attempt: Attempt | None = None
         self._writes = 0
         self._gave_up = False
@@ -82,6 +90,7 @@ class Writer(threading.Thread):
 
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
+        _leaving[self] = self
         self._stopping.set()
 
     def give_up(self) -> None:
@@ -118,6 +127,7 @@ class Writer(threading.Thread):
         """Write until `stop` is called, and then once more."""
         try:
             self._try_to_write()
+            self._note(self.began)
             while not self._stopping.wait(self._interval_seconds):
                 self._try_to_write()
         finally:
@@ -130,18 +140,24 @@ class Writer(threading.Thread):
     def tell_the_end(self) -> None:
         """Write once more after `ended`, in a thread of its own: wait for `ended` again."""
         self.ended.clear()
-        threading.Thread(target=self._run_to_the_end, name=self.name, daemon=True).start()
+        thread = threading.Thread(target=self._run_to_the_end, name=self.name, daemon=True)
+        _leaving[thread] = self
+        thread.start()
 
     def _run_to_the_end(self) -> None:
         try:
             self._write_the_last()
         finally:
             self._note(self.ended)
+            _leaving.pop(threading.current_thread(), None)
 
     def _write_the_last(self) -> None:
-        deadline, failures = time.monotonic() + LAST_SECONDS, 0
+        was_away, failures = self._failing, 0
+        deadline = time.monotonic() + (BESIDE_SECONDS if was_away else LAST_SECONDS)
         while not self._try_to_write():
             failures += 1
+            if was_away:
+                self._note(self.ended)
             pause = backoff_seconds(failures, random.random())
             if time.monotonic() + pause > deadline:
                 self.give_up()
@@ -156,7 +172,8 @@ class Writer(threading.Thread):
     def _try_to_write(self) -> bool:
         """Write what changed; False where that must be tried again."""
         try:
-            self._write_changes()
+            with self._turn:
+                self._write_changes()
         except ProgressError as error:
             self._failed(error, None)
             return not isinstance(error, ProgressUnavailable)  # Else it would not be better later.
@@ -211,7 +228,6 @@ class Writer(threading.Thread):
         self._note_written(fields if fields.items() <= attempt.base.items() else {})
         if attempt.asked_to_stop:
             self._on_told(Told.STOP)
-        self._note(self.began)
         return attempt
 
     def _write(self, attempt: Attempt, fields: Fields) -> Told:
@@ -235,5 +251,18 @@ def _own(fields: Fields) -> Fields:
 
 
 def _steady(fields: Fields) -> Fields:
-    """Leave out what changes by the mere passing of time: it is no reason to write."""
-    return {name: value for name, value in fields.items() if name not in RATES}
+    """Leave out what changes by the mere passing of time: it is no reason to write.
+
+    That there is a rate now, or none any more, is one.
+    """
+    return {name: bool(value) if name in RATES else value for name, value in fields.items()}
+
+
+@atexit.register
+def _wait_for_those_who_leave() -> None:
+    """Give what is tried beside a last chance: with the process, its threads will be gone."""
+    deadline = time.monotonic() + LAST_SECONDS
+    for thread, writer in list(_leaving.items()):
+        thread.join(max(deadline - time.monotonic(), 0))
+        if thread.is_alive():
+            writer.give_up()

@@ -43,7 +43,12 @@ async def test_a_bar_moves_and_ends(
     await expect(bar.locator("[data-show=percent]")).to_have_text("49%")
     await expect(bar.locator("[data-show=rows]")).to_have_text("14,100 of 28,298 rows")
     await expect(bar.locator("[data-show=stage]")).to_have_text("a & <b>")
-    jobs.update(job_id, {"status": "done", "processed_rows": 28298})
+    jobs.update(job_id, {"processed_rows": 30000})
+    await expect(bar.locator("[data-show=rows]")).to_have_text(
+        "30,000 rows, more than the expected 28,298"
+    )
+    await expect(bar.locator("[data-show=percent]")).to_have_text("100%")
+    jobs.update(job_id, {"status": "done"})
     await expect(bar).to_have_attribute("data-status", "done")
     await expect(bar.locator("[data-show=status]")).to_have_text("Done")
     await expect(bar.locator("progress")).to_have_js_property("value", 100)

@@ -17,6 +17,7 @@ from django_import_progress import (
     SyncProgressManager,
     get_sync_progress_manager,
     track_import,
+    writer,
 )
 
 from .kit.processes import RedisProcess
@@ -115,12 +116,15 @@ async def test_a_cancelled_task_cancels_its_job(jobs: SyncProgressManager) -> No
 
 
 def test_redis_away_does_not_fail_the_import(
-    settings: Any, caplog: pytest.LogCaptureFixture
+    settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    monkeypatch.setattr(writer, "BESIDE_SECONDS", 1)
     with track_import(JOB) as job:
         rows = list(job.rows(range(1000)))
     assert len(rows) == 1000
+    assert job._writer is not None
+    job._writer.join()
     levels = [record.levelname for record in caplog.records]
     assert levels == ["WARNING", "ERROR"]  # One line for the outage, one for the end.
 

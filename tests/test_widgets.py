@@ -77,11 +77,16 @@ def test_it_speaks_the_readers_language(job_id: str) -> None:
     ("data", "rows", "bar"),
     [
         ({"processed_rows": 3}, "3 rows", '<progress max="100" aria-label="Import">'),
+        (
+            {"processed_rows": 1030, "total_rows": 1000},
+            "1,030 rows, more than the expected 1,000",
+            '<progress max="100" value="100.0" aria-label="Import">',
+        ),
         ({"total_rows": 3}, "", '<progress max="100" value="0.0" aria-label="Import">'),
         ({"processed_rows": "x", "total_rows": []}, "", '<progress max="100" aria-label="Import">'),
     ],
 )
-def test_what_is_not_known_is_left_out(
+def test_what_is_not_known_is_left_out_and_too_many_rows_are_said_plainly(
     jobs: SyncProgressManager, data: dict[str, Any], rows: str, bar: str
 ) -> None:
     html = render("{% import_progress job_id %}", job_id=jobs.create(data=data))

@@ -20,33 +20,97 @@ def backoff_seconds(
 
 
 class Rate:
-    """Rows per second, smoothed: a mean of the last seconds that forgets exponentially."""
+    """Rows per second: a mean of the last seconds that forgets exponentially.
+
+    It is measured from one arrival of rows to the next, so that slow rows have one as well. The
+    first arrival only starts the clock: an import may have prepared for it, or have been resumed.
+    A gap much longer than usual is a pause: while it lasts nothing moves, and afterwards it is not
+    counted, unless such gaps become usual.
+    """
 
     SETTLE_SECONDS = 2.0
-    """Before that a rate would be a guess."""
+    """What is measured for less would be a guess."""
     MEMORY_SECONDS = 10.0
+    PAUSE_SECONDS = 5.0
+    """No shorter gap is a pause,"""
+    PAUSE_GAPS = 5.0
+    """and none of less than so many usual ones."""
 
-    def __init__(self, now: float, rows: int) -> None:
-        self._began = self._last = now
-        self._rows = rows
+    def __init__(self) -> None:
+        self._rows: int | None = None
+        self._since: float | None = None
+        self._usual_gap: float | None = None
+        self._measured_seconds = 0.0
         self._mean = 0.0
         self._weight = 0.0
 
+    def rebase(self) -> None:
+        """Take the next count for where the import stands: those rows are none that it has done."""
+        self._rows = None
+
     def sample(self, now: float, rows: int) -> float | None:
-        """Take how many rows are through at `now` (seconds); rows per second, None if too early."""
-        span = now - self._last
-        if span > 0:
-            keep = math.exp(-span / self.MEMORY_SECONDS)
-            self._mean = keep * self._mean + (1 - keep) * (rows - self._rows) / span
-            self._weight = keep * self._weight + (1 - keep)
-            self._last, self._rows = now, rows
-        if now - self._began < self.SETTLE_SECONDS:
+        """Return rows per second; None if too early, 0 in a pause.
+
+        Args:
+            now: seconds, by a clock that never goes back.
+            rows: how many are through.
+        """
+        gap = 0.0 if self._since is None else now - self._since
+        if self._rows is None or rows < self._rows:
+            self._rows, self._since = rows, None
+        elif rows > self._rows:
+            if self._since is not None:
+                self._arrive(gap, rows - self._rows)
+            self._rows, self._since = rows, now
+        elif self._is_pause(gap):
+            return 0.0
+        if self._measured_seconds < self.SETTLE_SECONDS:
             return None
-        return max(self._mean / self._weight, 0.0)
+        return self._mean / self._weight
+
+    def _is_pause(self, gap: float) -> bool:
+        usual = gap if self._usual_gap is None else self._usual_gap
+        return gap > max(self.PAUSE_SECONDS, self.PAUSE_GAPS * usual)
+
+    def _arrive(self, gap: float, rows: int) -> None:
+        if gap and not self._is_pause(gap):
+            keep = math.exp(-gap / self.MEMORY_SECONDS)
+            self._mean = keep * self._mean + (1 - keep) * rows / gap
+            self._weight = keep * self._weight + (1 - keep)
+            self._measured_seconds += gap
+        usual = gap if self._usual_gap is None else self._usual_gap
+        self._usual_gap = usual + 0.3 * (gap - usual)
 
 
-def eta_seconds(rate: float | None, total: int | None, processed: int) -> int | None:
-    """Return the whole seconds that the rest takes at `rate`; None where that is unknown."""
-    if not rate or total is None:
-        return None
-    return math.ceil(max(total - processed, 0) / rate)
+class Eta:
+    """How long the rest takes; unknown where a total has changed and so may change again."""
+
+    SETTLE_SECONDS = 2.0
+    """For so long, at least, a total that has changed is not relied on;"""
+    PATIENCE_SECONDS = 60.0
+    """and for so long at most. Between the two, for twice as long as the one before has stood."""
+
+    def __init__(self) -> None:
+        self._total: int | None = None
+        self._since = 0.0
+        self._hidden_until = -math.inf
+
+    def sample(
+        self, now: float, rate: float | None, total: int | None, processed: int
+    ) -> int | None:
+        """Return whole seconds; None where nobody knows.
+
+        Args:
+            now: seconds, by a clock that never goes back.
+            rate: rows per second, None if unknown.
+            total: how many rows there are, None if unknown.
+            processed: how many are through. More than there should be have no known end.
+        """
+        if total != self._total:
+            if self._total is not None:
+                hidden = max(self.SETTLE_SECONDS, 2 * (now - self._since))
+                self._hidden_until = now + min(hidden, self.PATIENCE_SECONDS)
+            self._total, self._since = total, now
+        if not rate or total is None or processed > total or now < self._hidden_until:
+            return None
+        return math.ceil((total - processed) / rate)

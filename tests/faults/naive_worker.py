@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -64,6 +65,27 @@ def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatc
     """Stay in the `with` until the end is told."""
     monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
     monkeypatch.setattr(writer, "END_SECONDS", 3600)
+
+
+def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take each end for the first try."""
+    last = Writer._write_the_last
+
+    def write(self: Writer) -> None:
+        self._failing = False
+        last(self)
+
+    monkeypatch.setattr(Writer, "_write_the_last", write)
+
+
+def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process go, and its threads with it."""
+    monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.forgets_who_leaves")
+
+
+def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
+    """Keep no list."""
+    atexit.unregister(writer._wait_for_those_who_leave)
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,7 @@ def test_a_beginning_that_comes_late_begins_nothing(
         with hold_up():
             job = stack.enter_context(track_import(JOB, manager=worker))
             job.count("seen")
+            wait_for(lambda: jobs.get_progress(JOB), "a second try to begin")
             shows(jobs, seen=1)
         assert (state(jobs)["attempt"], state(jobs).get("seen")) == (1, 1)
 

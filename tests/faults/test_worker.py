@@ -19,8 +19,10 @@ from django_import_progress import (
 )
 from django_import_progress.writer import END_SECONDS
 from tests.kit.controls import without
+from tests.kit.lone import LoneWorker
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
 from tests.kit.tracked import JOB, shows, state
+from tests.kit.waiting import wait_for
 
 from . import naive_worker
 from .noted import impatient, noted
@@ -50,6 +52,12 @@ def only_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "INTERVAL_SECONDS", 3600)
 
 
+@pytest.fixture
+def nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the tracker try no longer than it is waited for."""
+    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+
+
 @without(naive_worker.writes_in_the_loops_own_thread)
 def test_rows_go_on_while_the_writer_waits_for_a_frozen_redis(process: RedisProcess) -> None:
     with noted(process.url) as (manager, client), track_import(JOB, manager=manager) as job:
@@ -73,7 +81,7 @@ def _imported(manager: SyncProgressManager) -> tuple[list[int], int]:
 
 @without(naive_worker.lets_refusals_through, fails_with=(Exception,))
 def test_an_imports_result_is_the_same_with_redis_healthy_frozen_and_dead(
-    process: RedisProcess,
+    process: RedisProcess, nothing_beside: None
 ) -> None:
     nobody = RedisProcess(process.binary)  # It is not started.
     with impatient(process.url) as there, impatient(nobody.url) as away:
@@ -115,10 +123,42 @@ def test_an_end_is_told_to_a_redis_that_came_back_empty(only_the_ends: None) -> 
         assert [listed["label"] for listed in manager.jobs(owner=7)] == ["Products"]
 
 
+@without(naive_worker.waits_for_whom_it_knows_to_be_away)
+def test_an_outage_that_was_there_before_is_not_waited_for_and_the_end_is_told_after_it(
+    process: RedisProcess,
+) -> None:
+    with noted(process.url) as (manager, client):
+        with killed(process):
+            with track_import(JOB, manager=manager) as job:
+                assert client.failures  # And who enters does not wait until it is over, either.
+                rows = list(job.rows("abc"))
+                before = client.failures
+            assert rows == ["a", "b", "c"]
+            assert client.failures <= before + 2  # One may have been under way.
+        wait_for(lambda: manager.get_progress(JOB), "the end to be told")
+        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 3)
+        assert job._writer is not None
+        job._writer.join()
+
+
+@without(naive_worker.leaves_nothing_for_the_exit)
+def test_a_process_that_ends_in_an_outage_gives_the_end_a_last_chance(
+    process: RedisProcess,
+) -> None:
+    process.kill()
+    with LoneWorker(process.url) as worker, impatient(process.url) as manager:
+        worker.has_entered().row()
+        assert worker.finish() == "through"
+        process.start()
+        worker.wait()
+        wait_for(lambda: manager.get_progress(JOB), "the end to have been told", seconds=1)
+        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 1)
+
+
 @each_outage
 @without(naive_worker.tries_to_tell_the_end_for_as_long_as_it_takes)
 def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_in_the_log(
-    process: RedisProcess, outage: Outage, caplog: pytest.LogCaptureFixture
+    process: RedisProcess, only_the_ends: None, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     entered, away = threading.Barrier(3), threading.Event()
     error = OwnError("No header.")
@@ -151,7 +191,7 @@ def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_
 
 @without(naive_worker.waits_in_the_event_loop)
 async def test_the_event_loop_runs_on_while_an_import_is_entered_and_left_without_redis(
-    process: RedisProcess,
+    process: RedisProcess, nothing_beside: None
 ) -> None:
     turns = 0
 

@@ -107,11 +107,19 @@ class LoneWorker:
         """Whether the process has ended."""
         return self._process.poll() is not None
 
-    def outcome(self) -> str:
+    def finish(self) -> str:
         """Give no more rows, and return what came of it: "through", or the exception's name."""
         self._give_no_more()
-        line = self._line()
+        return self._line()
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
         self._process.wait()
+
+    def outcome(self) -> str:
+        """Return what came of it, and wait for the process as well."""
+        line = self.finish()
+        self.wait()
         return line
 
     def _give_no_more(self) -> None:

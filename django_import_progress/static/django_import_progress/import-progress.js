@@ -12,6 +12,7 @@ const PLAIN = {
   percent: "{percent}%",
   rows: "{processed}",
   rows_of: "{processed} / {total}",
+  rows_over: "{processed} / {total}",
 };
 
 /** Fill a pattern's `{name}`s with numbers in the reader's format. */
@@ -127,7 +128,8 @@ class ImportProgress extends HTMLElement {
 
   #rowsText({ processed_rows: processed, total_rows: total }, texts) {
     if (typeof processed !== "number") return "";
-    const pattern = typeof total === "number" ? texts.rows_of : texts.rows;
+    const known = processed > total ? texts.rows_over : texts.rows_of;
+    const pattern = typeof total === "number" ? known : texts.rows;
     return fill(pattern, { processed, total }, this.#format);
   }
 
