@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_import_progress import track_import
+from django_import_progress.tracker import ImportTracker
 
 from .models import Airport, Import
 
@@ -35,19 +37,20 @@ class BadFile(Exception):
     """A file that cannot be read; the message tells whoever uploaded it what to do."""
 
 
-def run_import(import_: Import) -> None:
+def run_import(import_: Import, track: Callable[..., ImportTracker] | None = None) -> None:
     """Import the file of `import_`; its progress is told under the same id.
+
+    In a task `track` is that of the task, which knows more of its end than the loop does.
 
     Each batch is a transaction of its own: readers never wait long for a writer, and what was
     imported before a failure stays. The file can simply be imported again, as rows that are there
     already are updated.
     """
+    track = track or partial(track_import, import_.pk)
     # `expose`: the message of a bad file is for the user. Whatever else goes wrong in here is
     # shown as a neutral sentence, and stands in the log.
     with (
-        track_import(
-            import_.pk, owner=import_.owner_id, stage="counting rows", expose=BadFile
-        ) as job,
+        track(owner=import_.owner_id, stage="counting rows", expose=BadFile) as job,
         import_.file.open("rb") as file,
     ):
         job.total = count_rows(file)

@@ -7,25 +7,29 @@ from functools import partial
 from celery import shared_task
 from django.db import transaction
 
-from django_import_progress import get_sync_progress_manager
+from django_import_progress.contrib.celery import ImportTask
 
 from .importer import run_import
 from .models import Import
 
 
-@shared_task
-def import_airports(import_id: str) -> None:
+@shared_task(bind=True, base=ImportTask)
+def import_airports(self: ImportTask, import_id: str) -> None:
     """Import a file."""
-    run_import(Import.objects.get(pk=import_id))
+    run_import(Import.objects.get(pk=import_id), self.track)
 
 
 def queue_import(import_: Import) -> None:
-    """Have a worker import the file of `import_`.
+    """Have a worker import the file of `import_`: the task's id, and so its job's, is the import's.
 
     Raises:
-        ProgressUnavailable, kombu.exceptions.OperationalError: Redis is out of reach.
+        kombu.exceptions.OperationalError: Redis is out of reach; raised by the commit.
     """
-    # Made here and not by the worker, so that the page has something to show while it waits.
-    get_sync_progress_manager().create(import_.pk, owner=import_.owner_id)
+    send = partial(
+        import_airports.apply_async,
+        args=[str(import_.pk)],
+        task_id=str(import_.pk),
+        progress_owner=import_.owner_id,
+    )
     # After the commit: before it a quick worker would not find the import.
-    transaction.on_commit(partial(import_airports.delay, str(import_.pk)))
+    transaction.on_commit(send)

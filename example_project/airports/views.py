@@ -42,7 +42,7 @@ class ImportCreate(FormView):
             with transaction.atomic():
                 import_.save()
                 queue_import(import_)
-        except (ProgressUnavailable, OperationalError):
+        except OperationalError:  # The commit had it sent.
             import_.discard()
             form.add_error(
                 None,
