@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.core import signing
@@ -15,6 +16,7 @@ from .conf import settings
 from .core.keys import JobId, clean_job_id, is_clean
 from .core.snapshot import Stored
 from .manager import ProgressManager
+from .visitors import User, Visitor
 
 Action = Literal["watch", "cancel"]
 
@@ -23,20 +25,6 @@ TICKET_MARK = "@"
 _SALT = "django_import_progress.ticket"
 _RIGHTS: dict[str, tuple[Action, ...]] = {"w": ("watch",), "c": ("watch", "cancel")}
 """What a ticket allows, by the letter before the job's id in it."""
-
-
-class User(Protocol):
-    """What a rule can count on in a user."""
-
-    pk: Any
-    is_authenticated: Any
-
-
-class Nobody:
-    """The visitor of a site that has no `AuthenticationMiddleware`."""
-
-    pk = None
-    is_authenticated = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +94,12 @@ def owner_or_staff(user: User, job: Job, action: Action) -> bool:
 
 
 async def admit_all(
-    references: Sequence[str], action: Action, *, user: User, manager: ProgressManager
+    references: Sequence[str],
+    action: Action,
+    *,
+    user: User,
+    manager: ProgressManager,
+    before: Mapping[str, Stored] = MappingProxyType({}),
 ) -> list[Grant | None]:
     """Decide whether `user` may do `action` with each of the jobs that `references` name.
 
@@ -115,6 +108,7 @@ async def admit_all(
         action: what is to be done.
         user: who asks; may be anonymous.
         manager: of the namespace in question.
+        before: what was stored of jobs that may be absent by now, by their ids.
 
     Returns:
         None for no, whatever the reason: an id that cannot be one, a ticket that is forged, too
@@ -136,11 +130,12 @@ async def admit_all(
     if asked:
         found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in asked])
         for job_id, stored in zip(asked, found, strict=True):
+            known = before.get(job_id) if stored is None else stored
             job = Job(
                 job_id=job_id,
                 namespace=namespace,
-                owner=None if stored is None else stored.owner,
-                snapshot=None if stored is None else stored.fields,
+                owner=None if known is None else known.owner,
+                snapshot=None if known is None else known.fields,
             )
             if await _rule_allows(user, job, action):
                 grants[job_id] = Grant(job_id=job_id, by_ticket=False, stored=stored)
@@ -153,6 +148,47 @@ async def admit(
     """Decide about one job: see `admit_all`."""
     (grant,) = await admit_all([reference], action, user=user, manager=manager)
     return grant
+
+
+class Permission:
+    """What a stream was opened by, to be asked for again while it is open.
+
+    A ticket's end does not close a stream: it was good when it was opened.
+
+    Args:
+        grants: by what it was opened.
+        visitor: who opened it.
+        manager: of the namespace in question.
+    """
+
+    def __init__(
+        self, grants: Iterable[Grant], *, visitor: Visitor, manager: ProgressManager
+    ) -> None:
+        self._by_rule = {grant.job_id: grant.stored for grant in grants if not grant.by_ticket}
+        self._visitor = visitor
+        self._manager = manager
+
+    async def still_holds(self) -> bool:
+        """Ask the rule again, about the user and the jobs as they are by now.
+
+        Raises:
+            ProgressUnavailable: that cannot be told.
+        """
+        if not self._by_rule:
+            return True
+        # A job that is absent is as it was: whether it is gone is for its watcher to find out.
+        before = {job_id: stored for job_id, stored in self._by_rule.items() if stored is not None}
+        grants = await admit_all(
+            list(self._by_rule),
+            "watch",
+            user=await self._visitor.user_now(),
+            manager=self._manager,
+            before=before,
+        )
+        for grant in grants:
+            if grant is not None and grant.stored is not None:
+                self._by_rule[grant.job_id] = grant.stored
+        return None not in grants
 
 
 async def _rule_allows(user: User, job: Job, action: Action) -> bool:

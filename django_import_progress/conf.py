@@ -77,6 +77,7 @@ KEYS: dict[str, Key] = {
     "STALLED_AFTER_SECONDS": Key(lambda: 30, _is_positive, _SECONDS),
     "STREAM_SECONDS": Key(lambda: 3600, _is_positive, _SECONDS),
     "MAX_STREAMS": Key(lambda: 20_000, _is_count, "a positive whole number"),
+    "MAX_STREAMS_PER_CLIENT": Key(lambda: 100, _is_count, "a positive whole number"),
     "MAX_UPDATES_PER_SECOND": Key(lambda: 10, _is_positive, "a positive number, whole or not"),
     "TICKET_SECONDS": Key(lambda: 86400, _is_whole_seconds, _WHOLE_SECONDS),
 }
@@ -167,6 +168,11 @@ class Settings:
     def max_streams(self) -> int:
         """How many open streams a process serves."""
         return cast(int, _get("MAX_STREAMS"))
+
+    @property
+    def max_streams_per_client(self) -> int:
+        """The same of one user, or one address where nobody is logged in."""
+        return cast(int, _get("MAX_STREAMS_PER_CLIENT"))
 
     @property
     def max_updates_per_second(self) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from .core import sse
+from .core.errors import ProgressUnavailable
+from .limits import open_streams
 from .release import release_request
 from .sources import Source
 
@@ -19,8 +21,7 @@ that was restarted don't come back all at once."""
 POLL_MILLISECONDS = (800, 1200)
 """The same where each stream is one snapshot only, and the client polls by reconnecting."""
 
-open_streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
-"""Those of this process. Weak: a response that was never sent leaves no stream behind."""
+logger = logging.getLogger("django_import_progress")
 
 
 def retry(between: tuple[int, int] = RETRY_MILLISECONDS) -> bytes:
@@ -42,6 +43,8 @@ class EventStream:
             nothing for as long, all buffers to it being full, nothing is watched any more: once
             it reads on, its stream ends, and it comes back.
         stream_seconds: the longest that the stream lives.
+        still_allowed: asked each heartbeat; once it says no, the stream is closed.
+        client: whose stream it is, see `Visitor.client`.
     """
 
     def __init__(
@@ -50,17 +53,22 @@ class EventStream:
         *,
         heartbeat_seconds: float,
         stream_seconds: float,
+        still_allowed: Callable[[], Awaitable[bool]],
+        client: str,
     ) -> None:
         self._open_source = open_source
+        self._still_allowed = still_allowed
+        self._client = client
         self._source: Source | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._stream_seconds = stream_seconds
         self._deadline = 0.0
+        self._ask_at = 0.0
         self._sent_since: float | None = None
         """Since when the last chunk is on its way, None while the next is waited for."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._check: asyncio.TimerHandle | None = None
-        open_streams.add(self)
+        open_streams.add(self, client)
 
     def __aiter__(self) -> EventStream:
         return self
@@ -85,17 +93,34 @@ class EventStream:
         self._source = self._open_source()
         self._sent_since = self._now()
         self._deadline = self._sent_since + self._stream_seconds
+        self._ask_at = self._sent_since + self._heartbeat_seconds
         self._check = self._loop.call_later(self._heartbeat_seconds, self._leave_who_takes_nothing)
         return retry()
 
     async def _next_chunk(self, source: Source) -> bytes | None:
-        remaining = self._deadline - self._now()
-        if remaining <= 0:  # For one to whom there is always something to tell, too.
+        # Before each chunk, for one to whom there is always something to tell, too.
+        if self._now() >= self._ask_at:
+            if not await self._may_go_on():
+                return None
+            self._ask_at = self._now() + self._heartbeat_seconds
+        remaining = min(self._ask_at, self._deadline) - self._now()
+        if remaining <= 0:
             return None
         try:
-            return await source.chunk(min(self._heartbeat_seconds, remaining))
+            return await source.chunk(remaining)
         except TimeoutError:
             return sse.KEEP_ALIVE if self._now() < self._deadline else None
+
+    async def _may_go_on(self) -> bool:
+        try:
+            return await self._still_allowed()
+        except ProgressUnavailable:
+            return True  # Nobody is told anything before Redis is back, and then it is asked again.
+        except Exception:
+            logger.exception("A stream is closed, as it cannot be told who may watch")
+            return False
+        finally:
+            await release_request()
 
     def _now(self) -> float:
         assert self._loop is not None
@@ -119,7 +144,7 @@ class EventStream:
 
     def close(self) -> None:
         """Let go of what is watched."""
-        open_streams.discard(self)
+        open_streams.discard(self, self._client)
         if self._source is not None:
             self._source.close()
             assert self._loop is not None

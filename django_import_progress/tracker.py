@@ -284,7 +284,6 @@ class ImportTracker:
         end, processed = self._end, self.processed
         now, total = time.monotonic(), self._total
         rate = self._rate.sample(now, processed)
-        eta_seconds = self._eta.sample(now, rate, total, processed)
         return {
             "status": "importing",
             "error_message": None,
@@ -293,7 +292,7 @@ class ImportTracker:
             "total_rows": total,
             "processed_rows": processed,
             "rows_per_second": None if rate is None else round(rate, 1),
-            "eta_seconds": None if end else eta_seconds,
+            "eta_seconds": None if end else self._eta.sample(now, rate, total, processed),
             **end,
         }
 

@@ -11,5 +11,6 @@ app_name = "import_progress"
 urlpatterns = [
     path("jobs/<str:job>/", views.snapshot, name="snapshot"),
     path("jobs/<str:job>/stream/", views.stream, name="stream"),
+    path("jobs/<str:job>/cancel/", views.cancel, name="cancel"),
     path("stream/", views.streams, name="streams"),
 ]

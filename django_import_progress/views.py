@@ -1,4 +1,4 @@
-"""The HTTP door: a job's snapshot as JSON, and event streams of one job or several."""
+"""The HTTP door: a job's snapshot as JSON, event streams of one job or several, and cancelling."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.cache import get_conditional_response
-from django.views.decorators.http import require_GET, require_safe
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from .access import Grant, Nobody, User, admit, admit_all
-from .clients import read_all
+from .access import Grant, Permission, admit, admit_all
+from .clients import perform, read_all
 from .conf import settings
 from .connections import get_progress_manager
 from .core import sse
@@ -30,9 +31,11 @@ from .core.ends import (
 from .core.errors import ProgressUnavailable
 from .core.snapshot import Stored, to_json
 from .core.view import gone_event, state_of
+from .limits import open_streams
 from .manager import ProgressManager
 from .sources import OneJob, SeveralJobs, Source
-from .streams import POLL_MILLISECONDS, EventStream, open_streams, retry
+from .streams import POLL_MILLISECONDS, EventStream, retry
+from .visitors import Visitor, visitor_of
 
 RETRY_AFTER_SECONDS = 2
 MAX_JOBS = 100
@@ -51,20 +54,15 @@ def _door(inner: Inner) -> View:
     ) -> HttpResponseBase:
         manager = get_progress_manager(progress_namespace)
         # Looked up whatever is asked for: else a refusal would tell by its `Vary` header.
-        user = await _user(request)
+        visitor = await visitor_of(request)
         try:
-            return await inner(request, manager, user, **kwargs)
+            return await inner(request, manager, visitor, **kwargs)
         except ProgressUnavailable:
             return _come_back("Progress is unavailable right now.")
 
     # A stream must not sit in a transaction (Django refuses async views under ATOMIC_REQUESTS),
     # and `admit` guards instead of a redirect to a login page, which no EventSource can follow.
     return cast(View, login_not_required(transaction.non_atomic_requests(view)))
-
-
-async def _user(request: HttpRequest) -> User:
-    # AuthenticationMiddleware sets it; a site without logins has none.
-    return cast(User, await request.auser()) if hasattr(request, "auser") else Nobody()
 
 
 def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
@@ -78,8 +76,8 @@ def _not_found() -> HttpResponse:
     return _json({"error": "There is no such job."}, status=404)
 
 
-def _come_back(error: str) -> HttpResponse:
-    response = _json({"error": error}, status=503)
+def _come_back(error: str, *, status: int = 503) -> HttpResponse:
+    response = _json({"error": error}, status=status)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 
@@ -94,13 +92,17 @@ async def _stored(manager: ProgressManager, grants: Iterable[Grant]) -> dict[str
     return stored
 
 
+async def _read(manager: ProgressManager, job_id: str) -> Stored | None:
+    return await perform(manager.redis, manager.calls.get(job_id))
+
+
 @require_safe
 @_door
 async def snapshot(
-    request: HttpRequest, manager: ProgressManager, user: User, job: str
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
     """Answer with the representation; 304 where the client's `If-None-Match` has it already."""
-    grant = await admit(job, "watch", user=user, manager=manager)
+    grant = await admit(job, "watch", user=visitor.user, manager=manager)
     stored = None if grant is None else (await _stored(manager, [grant]))[grant.job_id]
     if grant is None or stored is None:
         return _not_found()
@@ -113,13 +115,13 @@ async def snapshot(
 @require_GET
 @_door
 async def stream(
-    request: HttpRequest, manager: ProgressManager, user: User, job: str
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
     """Answer with an event stream of one job.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    grant = await admit(job, "watch", user=user, manager=manager)
+    grant = await admit(job, "watch", user=visitor.user, manager=manager)
     if grant is None:
         return _not_found()
     job_id, last_event_id = grant.job_id, request.headers.get("Last-Event-ID", "")
@@ -132,12 +134,15 @@ async def stream(
         if stored_now is None:
             return _single_answer(absence(job_id, last_event_id))
         return _single_answer(state_of(job_id, stored_now).frame)
-    return _open_stream(lambda: OneJob(_watcher(manager)(job_id)))
+    permission = Permission([grant], visitor=visitor, manager=manager)
+    return _open_stream(lambda: OneJob(_watcher(manager)(job_id)), permission, visitor.client)
 
 
 @require_GET
 @_door
-async def streams(request: HttpRequest, manager: ProgressManager, user: User) -> HttpResponseBase:
+async def streams(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor
+) -> HttpResponseBase:
     """Answer with an event stream of each ``?job=``, 1 to 100 of them.
 
     Those that may not be watched are said to be gone at once; if that is all, there is no stream.
@@ -145,7 +150,7 @@ async def streams(request: HttpRequest, manager: ProgressManager, user: User) ->
     references = list(dict.fromkeys(request.GET.getlist("job")))
     if not 0 < len(references) <= MAX_JOBS:
         return _json({"error": f"Name 1 to {MAX_JOBS} jobs, each as ?job=."}, status=400)
-    admitted = await admit_all(references, "watch", user=user, manager=manager)
+    admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
     grants = {grant.job_id: grant for grant in admitted if grant is not None}
     refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
     # A ticket adds to what the rule allows, under whichever name the job was asked for as well.
@@ -159,7 +164,30 @@ async def streams(request: HttpRequest, manager: ProgressManager, user: User) ->
             return _stop()
     if not hasattr(request, "scope"):
         return _single_answer(_frames(await _stored(manager, grants.values()), refused))
-    return _open_stream(lambda: SeveralJobs([*map(_watcher(manager), grants)], refused))
+    permission = Permission(grants.values(), visitor=visitor, manager=manager)
+    return _open_stream(
+        lambda: SeveralJobs([*map(_watcher(manager), grants)], refused), permission, visitor.client
+    )
+
+
+@require_POST
+@csrf_protect
+@_door
+async def cancel(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
+) -> HttpResponseBase:
+    """Ask a job to stop: 202 with its representation; 409 where it has ended.
+
+    Protected against cross-site requests whatever the site's middleware is.
+    """
+    grant = await admit(job, "cancel", user=visitor.user, manager=manager)
+    is_asked = grant is not None and await manager.request_cancel(grant.job_id)
+    stored = None if grant is None else await _read(manager, grant.job_id)
+    if grant is None or stored is None:
+        return _not_found()
+    if not is_asked:
+        return _json({"error": "The job has ended."}, status=409)
+    return _json(state_of(grant.job_id, stored).representation, status=202)
 
 
 def _watcher(manager: ProgressManager) -> Callable[[str], Any]:
@@ -202,15 +230,21 @@ def _single_answer(frames: bytes) -> HttpResponseBase:
     return _stream_headers(HttpResponse(retry(POLL_MILLISECONDS) + frames))
 
 
-def _open_stream(open_source: Callable[[], Source]) -> HttpResponseBase:
+def _open_stream(
+    open_source: Callable[[], Source], permission: Permission, client: str
+) -> HttpResponseBase:
     if len(open_streams) >= settings.max_streams:
         return _come_back("There are too many open streams.")
+    if open_streams.of(client) >= settings.max_streams_per_client:
+        return _come_back("You have too many open streams.", status=429)
     return _stream_headers(
         StreamingHttpResponse(
             EventStream(
                 open_source,
                 heartbeat_seconds=settings.heartbeat_seconds,
                 stream_seconds=settings.stream_seconds,
+                still_allowed=permission.still_holds,
+                client=client,
             )
         )
     )

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {
         *("addresses", "connections", "core.errors", "manager", "sync", "tracker", "version"),
     },
-    "access": {"clients", "conf", "core.keys", "core.snapshot", "manager"},
+    "access": {"clients", "conf", "core.keys", "core.snapshot", "manager", "visitors"},
     "addresses": {"clients"},
     "apps": {"checks"},
     "checks": {"conf"},
@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "counted": {"core.errors"},
     "endings": {"conf", "core.snapshot"},
     "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
+    "limits": set(),
     "link": {
         *("clients", "core.call", "core.errors", "core.snapshot", "slot", "subscriptions", "verbs"),
     },
@@ -61,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "release": set(),
     "slot": {"core.calls", "core.view"},
     "sources": {"core.ends", "core.sse", "core.view", "hub"},
-    "streams": {"core.sse", "release", "sources"},
+    "streams": {"core.errors", "core.sse", "limits", "release", "sources"},
     "sync": {
         *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
         *("slot", "subscriptions", "verbs"),
@@ -86,8 +87,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "views": {
         *("access", "clients", "conf", "connections", "core.ends", "core.errors", "core.snapshot"),
-        *("core.sse", "core.view", "manager", "sources", "streams"),
+        *("core.sse", "core.view", "limits", "manager", "sources", "streams", "visitors"),
     },
+    "visitors": set(),
     "widgets": {
         *("access", "clients", "connections", "core.errors", "core.keys", "core.snapshot"),
     },

@@ -12,8 +12,9 @@ import pytest
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.hub import Watcher
+from django_import_progress.limits import open_streams
 from django_import_progress.release import release_request
-from django_import_progress.streams import EventStream, open_streams
+from django_import_progress.streams import EventStream
 
 from .kit.asgi import AsgiServer
 from .kit.sse import open_stream
@@ -146,9 +147,23 @@ def test_a_client_that_goes_is_cleaned_up(live: AsgiServer, jobs: SyncProgressMa
     wait_for(lambda: subscribers(jobs, job_id) == 0, "the hub to unsubscribe")
 
 
+async def _yes() -> bool:
+    return True
+
+
+def _event_stream(open_source: Any, *, stream_seconds: float) -> EventStream:
+    return EventStream(
+        open_source,
+        heartbeat_seconds=0.05,
+        stream_seconds=stream_seconds,
+        still_allowed=_yes,
+        client="",
+    )
+
+
 def test_a_response_that_is_never_sent_leaves_no_watcher_behind() -> None:
     opened: list[Watcher] = []
-    EventStream(opened.pop, heartbeat_seconds=15, stream_seconds=3600).close()
+    _event_stream(opened.pop, stream_seconds=3600).close()
     assert opened == []
 
 
@@ -163,7 +178,7 @@ class _Talker:
 
 
 async def test_a_stream_that_always_has_news_is_closed_in_time_too() -> None:
-    stream = EventStream(_Talker, heartbeat_seconds=15, stream_seconds=0.1)
+    stream = _event_stream(_Talker, stream_seconds=0.1)
     async with asyncio.timeout(10):
         assert [chunk async for chunk in stream][1] == b":"
 

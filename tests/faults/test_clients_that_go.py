@@ -144,8 +144,10 @@ async def test_after_two_thousand_abrupt_disconnects_nothing_is_left(
     server: RedisProcess,
     heartbeat: Callable[[float], None],
     defence: bool,
+    settings: Any,
 ) -> None:
     heartbeat(15)
+    settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": 1000}
     paths = [path_of(jobs.create()) for _ in range(50)]
     with redis.Redis(port=server.port) as raw:
 

@@ -37,7 +37,7 @@ async def test_the_clients_of_a_server_that_was_killed_come_back_spread_out(
 ) -> None:
     job_id = jobs.create(data={"n": 1})
     path = path_of(job_id)
-    with ServerProcess(server.url) as site:
+    with ServerProcess(server.url, MAX_STREAMS_PER_CLIENT=VISITORS * 2) as site:
         async with crowd(Visitor(site.port, path) for _ in range(VISITORS)) as visitors:
             await until(lambda: all(v.shown.get("n") == 1 for v in visitors), "all to be there")
             site.kill()
@@ -83,6 +83,7 @@ async def test_idle_streams_hold_no_database_connection_and_no_thread(
     cookie: dict[str, str],
     settings: Any,
 ) -> None:
+    settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": STREAMS}
     job_id = jobs.create(owner=owner)
     database = str(connections["default"].settings_dict["NAME"])
     threads, files = threading.active_count(), open_files(database)

@@ -15,7 +15,10 @@ def login(user: User) -> httpx.Client:
     """Return a client with the cookies of a browser in which `user` is logged in."""
     browser = Client()
     browser.force_login(user)
-    return httpx.Client(cookies={"sessionid": browser.cookies["sessionid"].value})
+    return httpx.Client(
+        cookies={"sessionid": browser.cookies["sessionid"].value},
+        limits=httpx.Limits(max_connections=None),
+    )
 
 
 def subscribers(jobs: SyncProgressManager, job_id: str) -> int:

@@ -11,14 +11,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django_import_progress import InvalidJobId, get_progress_manager
 from django_import_progress.access import (
     Job,
-    Nobody,
     admit,
     make_ticket,
     owner_or_staff,
     read_ticket,
 )
-
-from .kit.processes import RedisProcess
+from django_import_progress.visitors import Nobody
+from tests.kit.processes import RedisProcess
 
 NAMESPACE = "import_progress"
 
@@ -91,7 +90,7 @@ class CallableRule:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    "rule", ["tests.test_access.sync_rule", sync_rule, async_rule, CallableRule()]
+    "rule", ["tests.access.test_rules.sync_rule", sync_rule, async_rule, CallableRule()]
 )
 async def test_a_rule_of_ones_own(site: RedisProcess, settings: Any, rule: Any) -> None:
     settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "AUTHORIZE": rule}

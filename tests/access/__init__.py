@@ -1,0 +1,1 @@
+"""Who may watch and cancel: nobody gets in where they don't belong."""

@@ -1,0 +1,90 @@
+"""What a site does that is not careful of who asks: switches for negative controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core import signing
+from django.middleware.csrf import CsrfViewMiddleware
+
+from django_import_progress import access, limits, urls, views
+from django_import_progress.access import Permission
+
+
+async def _yes_later(*_: Any) -> bool:
+    return True
+
+
+def lets_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no rule."""
+    monkeypatch.setattr(access, "_rule_allows", _yes_later)
+
+
+def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read what stands in a ticket."""
+
+    def unsign(self: Any, value: str, max_age: object = None) -> str:
+        return value.split(":", maxsplit=1)[0]
+
+    monkeypatch.setattr(signing.TimestampSigner, "unsign", unsign)
+
+
+def has_tickets_that_never_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the signature only."""
+    monkeypatch.setattr(type(access.settings), "ticket_seconds", None)
+
+
+def has_tickets_for_all_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sign with one salt."""
+    monkeypatch.setattr(access, "_signer", lambda _: signing.TimestampSigner())
+
+
+def has_tickets_for_all_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may watch may do anything."""
+    monkeypatch.setattr(access, "_RIGHTS", dict.fromkeys("wc", ("watch", "cancel")))
+
+
+def never_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decide when a stream is opened, once and for all."""
+    monkeypatch.setattr(Permission, "still_holds", _yes_later)
+
+
+def asks_again_about_the_same_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe what the request said of the user an hour ago."""
+
+    async def user(self: Any) -> Any:
+        return self.user
+
+    monkeypatch.setattr("django_import_progress.visitors.Visitor.user_now", user)
+
+
+def takes_absence_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget who a job's owner was as soon as Redis does."""
+    admit_all = access.admit_all
+
+    async def admit(*args: Any, before: object = None, **kwargs: Any) -> Any:
+        return await admit_all(*args, **kwargs)
+
+    monkeypatch.setattr(access, "admit_all", admit)
+
+
+def trusts_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave cross-site requests to others."""
+    monkeypatch.setattr(CsrfViewMiddleware, "process_view", lambda *_: None)
+
+
+def counts_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve whoever comes, as often as they like."""
+    monkeypatch.setattr(limits.OpenStreams, "of", lambda *_: 0)
+
+
+def limits_before_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell everybody that there is no room."""
+
+    async def full(*_: Any, **__: Any) -> Any:
+        return views._come_back("There are too many open streams.")
+
+    for view in ("snapshot", "stream", "streams", "cancel"):
+        pattern = next(found for found in urls.urlpatterns if found.name == view)
+        monkeypatch.setattr(pattern, "callback", full)

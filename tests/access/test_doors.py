@@ -1,0 +1,157 @@
+"""Every door, and every kind of visitor: the exact answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from django.core import signing
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
+from tests.kit.asgi import AsgiServer
+from tests.kit.controls import Switch, without
+from tests.kit.doors import DOORS, Answer
+from tests.kit.sse import open_stream
+from tests.kit.visitors import login
+
+from . import naive
+
+JOB = "the-job"
+NO_SUCH_JOB = "no-such-job"
+OK, ACCEPTED, NOT_FOUND = 200, 202, 404
+
+ANSWERS: dict[str, tuple[int, int]] = {
+    "anonymous": (NOT_FOUND, NOT_FOUND),
+    "other user": (NOT_FOUND, NOT_FOUND),
+    "owner": (OK, ACCEPTED),
+    "staff": (OK, ACCEPTED),
+    "ticket": (OK, NOT_FOUND),
+    "cancel ticket": (OK, ACCEPTED),
+    "forged ticket": (NOT_FOUND, NOT_FOUND),
+    "ticket of another key": (NOT_FOUND, NOT_FOUND),
+    "another job's ticket": (NOT_FOUND, NOT_FOUND),
+    "expired ticket": (NOT_FOUND, NOT_FOUND),
+    "ticket of another namespace": (NOT_FOUND, NOT_FOUND),
+    "no ticket at all": (NOT_FOUND, NOT_FOUND),
+}
+"""By visitor: what watching and what cancelling is answered with."""
+
+USERS = {"other user": "other", "owner": "owner", "staff": "staff"}
+
+
+def _old(ticket_of: str) -> str:
+    """Return a ticket that was made two days ago."""
+    now, time_ago = time.time, 2 * 86400
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signing.time, "time", lambda: now() - time_ago)
+        return make_ticket(ticket_of, cancel=True)
+
+
+def _reference(visitor: str) -> str:
+    """Return what the visitor puts in the URL."""
+    good = make_ticket(JOB, cancel=True)
+    references = {
+        "ticket": make_ticket(JOB),
+        "cancel ticket": good,
+        "forged ticket": good[:-1] + ("A" if good[-1] != "A" else "B"),
+        "ticket of another key": "@"
+        + signing.TimestampSigner(
+            key="another", salt="django_import_progress.ticket.import_progress"
+        ).sign(f"c{JOB}"),
+        "another job's ticket": make_ticket("another-job", cancel=True).replace("another-job", JOB),
+        "expired ticket": _old(JOB),
+        "ticket of another namespace": make_ticket(JOB, cancel=True, namespace="order_imports"),
+        "no ticket at all": "@",
+    }
+    return references.get(visitor, JOB)
+
+
+@pytest.fixture
+def job(jobs: SyncProgressManager, owner: User) -> str:
+    return jobs.create(JOB, owner=owner)
+
+
+@contextmanager
+def client_of(request: pytest.FixtureRequest, visitor: str) -> Iterator[httpx.Client]:
+    with ExitStack() as stack:
+        name = USERS.get(visitor)
+        client = httpx.Client() if name is None else login(request.getfixturevalue(name))
+        yield stack.enter_context(client)
+
+
+def unknown(client: httpx.Client, live: AsgiServer, door: str) -> Answer:
+    """Return what this door answers of a job that is not there."""
+    with httpx.Client() as nobody:
+        answer = DOORS[door](nobody, f"{live.url}/progress/", NO_SUCH_JOB)
+    assert answer.status == NOT_FOUND
+    return answer
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("visitor", ANSWERS)
+def test_each_visitor_gets_the_promised_answer_at_each_door(
+    request: pytest.FixtureRequest, live: AsgiServer, job: str, door: str, visitor: str
+) -> None:
+    expected = ANSWERS[visitor][door == "cancel"]
+    with client_of(request, visitor) as client:
+        answer = DOORS[door](client, f"{live.url}/progress/", _reference(visitor))
+        assert answer.status == expected
+        assert (answer == unknown(client, live, door)) is (expected == NOT_FOUND)
+
+
+REFUSED: list[tuple[str, Switch]] = [
+    ("anonymous", naive.lets_everybody_in),
+    ("other user", naive.lets_everybody_in),
+    ("forged ticket", naive.believes_every_signature),
+    ("ticket of another key", naive.believes_every_signature),
+    ("another job's ticket", naive.believes_every_signature),
+    ("expired ticket", naive.has_tickets_that_never_grow_old),
+    ("ticket of another namespace", naive.has_tickets_for_all_namespaces),
+]
+
+
+@pytest.mark.xfail(raises=AssertionError, strict=True)
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(("visitor", "switch"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_without_its_defence_a_door_is_open(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    live: AsgiServer,
+    job: str,
+    door: str,
+    visitor: str,
+    switch: Switch,
+) -> None:
+    switch(monkeypatch)
+    with client_of(request, visitor) as client:
+        answer = DOORS[door](client, f"{live.url}/progress/", _reference(visitor))
+        assert answer.status == NOT_FOUND
+
+
+@without(naive.has_tickets_for_all_actions)
+def test_who_may_watch_may_not_cancel(
+    live: AsgiServer, job: str, jobs: SyncProgressManager
+) -> None:
+    with httpx.Client() as client:
+        answer = DOORS["cancel"](client, f"{live.url}/progress/", make_ticket(JOB))
+    assert answer.status == NOT_FOUND
+    assert jobs.request_cancel(JOB)  # It goes on.
+
+
+@pytest.mark.parametrize("door", DOORS)
+@without(naive.limits_before_it_decides)
+def test_access_is_decided_before_limits(
+    live: AsgiServer, job: str, settings: Any, door: str
+) -> None:
+    with ExitStack() as stack:
+        settings.IMPORT_PROGRESS |= {"MAX_STREAMS": 1, "MAX_STREAMS_PER_CLIENT": 1}
+        url = f"{live.url}/progress/jobs/{make_ticket(JOB)}/stream/"
+        stack.enter_context(open_stream(url))
+        client = stack.enter_context(httpx.Client())
+        assert DOORS[door](client, f"{live.url}/progress/", JOB).status == NOT_FOUND

@@ -1,0 +1,105 @@
+"""How many streams one client may have open."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
+from django_import_progress.limits import OpenStreams, open_streams
+from django_import_progress.visitors import Nobody, Visitor
+from tests.kit.asgi import AsgiServer
+from tests.kit.controls import without
+from tests.kit.doors import DOORS
+from tests.kit.sse import open_stream
+from tests.kit.visitors import login
+from tests.kit.waiting import wait_for
+
+from . import naive
+
+
+class Stream:
+    """Something that can be counted."""
+
+
+@without(naive.counts_no_client)
+def test_a_client_has_a_bound_of_its_own(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User, settings: Any
+) -> None:
+    wait_for(lambda: not open_streams, "the streams of other tests to go")
+    settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": 2}
+    base, ticket = f"{live.url}/progress/", make_ticket(jobs.create())
+    url = f"{base}jobs/{ticket}/stream/"
+    with ExitStack() as stack:
+        nobody, user = stack.enter_context(httpx.Client()), stack.enter_context(login(owner))
+        opened = [stack.enter_context(open_stream(url, nobody)) for _ in range(2)]
+        for _, events in opened:
+            next(events)
+        refused = DOORS["stream"](nobody, base, ticket)
+        assert refused.status == 429
+        assert int(dict(refused.headers)["retry-after"]) > 0
+        _, events = stack.enter_context(open_stream(url, user))
+        assert next(events)
+        opened[0][0].close()
+        wait_for(lambda: open_streams.of("address 127.0.0.1") < 2, "the stream to be closed")
+        _, events = stack.enter_context(open_stream(url, nobody))
+        assert next(events)
+
+
+@without(naive.counts_no_client)
+def test_a_user_has_a_hundred_streams_and_no_more(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User
+) -> None:
+    wait_for(lambda: not open_streams, "the streams of other tests to go")
+    base, job_id = f"{live.url}/progress/", jobs.create(owner=owner)
+    with ExitStack() as stack:
+        user = stack.enter_context(login(owner))
+        for _ in range(100):
+            _, events = stack.enter_context(open_stream(f"{base}jobs/{job_id}/stream/", user))
+            next(events)
+        assert DOORS["stream"](user, base, job_id).status == 429
+        assert DOORS["json"](user, base, job_id).status == 200
+
+
+@pytest.mark.parametrize(
+    ("visitor", "client"),
+    [
+        (Visitor(user=User(pk=7), address="192.0.2.1"), "user 7"),
+        (Visitor(user=AnonymousUser(), address="192.0.2.1"), "address 192.0.2.1"),
+        (Visitor(user=Nobody(), address="2001:db8::1"), "address 2001:db8::1"),
+        (Visitor(user=Nobody()), ""),
+    ],
+)
+def test_a_client_is_a_user_or_an_address(visitor: Visitor, client: str) -> None:
+    assert visitor.client == client
+
+
+def test_who_cannot_be_told_apart_is_counted_with_all_only() -> None:
+    streams, stream = OpenStreams(), Stream()
+    streams.add(stream, "")
+    assert (len(streams), streams.of("")) == (1, 0)
+    for _ in range(2):
+        streams.discard(stream, "")
+    assert len(streams) == 0
+
+
+def test_a_stream_that_nobody_holds_is_not_counted() -> None:
+    streams = OpenStreams()
+    streams.add(Stream(), "user 7")
+    assert (len(streams), streams.of("user 7")) == (0, 0)
+
+
+def test_a_client_without_streams_leaves_nothing_behind() -> None:
+    streams, first, second = OpenStreams(), Stream(), Stream()
+    for stream in (first, second):
+        streams.add(stream, "user 7")
+    streams.discard(first, "user 7")
+    assert streams.of("user 7") == 1
+    streams.discard(second, "user 7")
+    streams.discard(second, "user 7")
+    assert not streams._by_client

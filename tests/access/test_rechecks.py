@@ -1,0 +1,218 @@
+"""An open stream asks again, each heartbeat, whether it may go on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.models import Session
+
+from django_import_progress import SyncProgressManager, get_sync_progress_manager
+from django_import_progress.access import Job, make_ticket
+from django_import_progress.visitors import Nobody, Visitor
+from tests.kit.asgi import AsgiServer
+from tests.kit.controls import without
+from tests.kit.processes import RedisProcess, valkey_binary
+from tests.kit.sse import Event, open_stream
+from tests.kit.visitors import login
+from tests.kit.waiting import wait_for
+
+from . import naive
+
+JOB = "the-job"
+HEARTBEAT_SECONDS = 0.2
+SEVERAL = 10
+"""So many heartbeats are more than enough for a stream to be closed by mistake."""
+
+allowed: set[str] = set()
+
+
+def rule(user: object, job: Job, action: str) -> bool:
+    """Allow what a test says."""
+    return job.job_id in allowed
+
+
+@pytest.fixture(autouse=True)
+def short_heartbeats(live: AsgiServer, settings: Any) -> None:
+    settings.IMPORT_PROGRESS |= {"HEARTBEAT_SECONDS": HEARTBEAT_SECONDS}
+
+
+@contextmanager
+def watching(live: AsgiServer, client: httpx.Client, *references: str) -> Iterator[Iterator[Event]]:
+    """Give what comes over a stream after the first events, which tell of each job."""
+    query = "&".join(f"job={reference}" for reference in references)
+    path = f"stream/?{query}" if len(references) > 1 else f"jobs/{references[0]}/stream/"
+    with open_stream(f"{live.url}/progress/{path}", client) as (response, events):
+        assert response.status_code == 200
+        for _ in references:
+            next(events)
+        yield events
+
+
+def logs_out(jobs: SyncProgressManager, user: User) -> None:
+    Session.objects.all().delete()
+
+
+def changes_the_password(jobs: SyncProgressManager, user: User) -> None:
+    user.set_password("b")
+    user.save()
+
+
+def is_deactivated(jobs: SyncProgressManager, user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def is_deleted(jobs: SyncProgressManager, user: User) -> None:
+    user.delete()
+
+
+def is_no_owner_any_more(jobs: SyncProgressManager, user: User) -> None:
+    jobs.redis.hset(f"import_progress:hash:{JOB}", "_o", json.dumps("somebody"))
+
+
+Loss = Callable[[SyncProgressManager, User], None]
+LOSSES = [logs_out, changes_the_password, is_deactivated, is_deleted, is_no_owner_any_more]
+several = pytest.mark.parametrize("references", [[JOB], [JOB, "also-mine"]], ids=["one", "several"])
+
+
+@several
+@pytest.mark.parametrize("loses_access", LOSSES)
+@without(naive.never_asks_again, fails_with=(httpx.ReadTimeout, AssertionError))
+def test_who_loses_access_is_told_nothing_more(
+    live: AsgiServer,
+    jobs: SyncProgressManager,
+    owner: User,
+    loses_access: Loss,
+    references: list[str],
+    defence: bool,
+    settings: Any,
+) -> None:
+    settings.IMPORT_PROGRESS |= {"STREAM_SECONDS": 3600 if defence else 2}
+    for job_id in references:
+        jobs.create(job_id, owner=owner)
+    with login(owner) as client, watching(live, client, *references) as events:
+        loses_access(jobs, owner)
+        assert list(events) == []
+        assert defence  # Else it was closed as it was too old.
+        answer = client.get(f"{live.url}/progress/jobs/{JOB}/stream/")
+        assert answer.status_code == 404
+
+
+@without(naive.asks_again_about_the_same_user)
+async def test_a_user_that_is_known_without_a_session_is_looked_up_again(owner: User) -> None:
+    visitor = Visitor(user=owner)
+    assert await visitor.user_now() == owner
+    await User.objects.filter(pk=owner.pk).aupdate(is_active=False)
+    assert not (await visitor.user_now()).is_authenticated
+
+
+@pytest.mark.parametrize(
+    "user", [AnonymousUser(), Nobody(), SimpleNamespace(pk=7, is_authenticated=True)]
+)
+async def test_a_user_of_no_table_stays_as_it_was(user: Any) -> None:
+    assert await Visitor(user=user).user_now() is user
+
+
+def test_a_rule_is_asked_again_about_who_is_not_logged_in(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS |= {"AUTHORIZE": rule}
+    jobs.create(JOB)
+    allowed.add(JOB)
+    with httpx.Client() as client, watching(live, client, JOB) as events:
+        allowed.clear()
+        assert list(events) == []
+
+
+def test_a_rule_that_fails_is_a_no(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [True]
+    settings.IMPORT_PROGRESS |= {"AUTHORIZE": lambda *_: answers.pop()}
+    jobs.create(JOB)
+    with httpx.Client() as client, watching(live, client, JOB) as events:
+        assert list(events) == []
+    assert "cannot be told who may watch" in caplog.text
+
+
+def _stays_open(events: Iterator[Event], jobs: SyncProgressManager, settings: Any) -> None:
+    """See that an update comes after several heartbeats."""
+    asked = threading.Event()
+    threading.Timer(SEVERAL * HEARTBEAT_SECONDS, asked.set).start()
+    assert asked.wait()
+    jobs.update(JOB, {"processed_rows": 7})
+    assert next(events).json["processed_rows"] == 7
+
+
+@several
+def test_who_may_watch_watches_on(
+    live: AsgiServer,
+    jobs: SyncProgressManager,
+    owner: User,
+    settings: Any,
+    references: list[str],
+) -> None:
+    for job_id in references:
+        jobs.create(job_id, owner=owner)
+    with login(owner) as client, watching(live, client, *references) as events:
+        _stays_open(events, jobs, settings)
+
+
+def test_a_ticket_that_grows_old_closes_no_stream_and_opens_none(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 1}
+    jobs.create(JOB)
+    ticket = make_ticket(JOB)
+    with httpx.Client() as client, watching(live, client, ticket) as events:
+        _stays_open(events, jobs, settings)
+        answer = client.get(f"{live.url}/progress/jobs/{ticket}/stream/")
+        assert answer.status_code == 404
+
+
+@without(naive.takes_absence_for_a_no, fails_with=(AssertionError, StopIteration))
+def test_a_job_that_expires_is_gone_and_not_merely_silent(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User
+) -> None:
+    jobs.create(JOB, owner=owner)
+    with login(owner) as client, watching(live, client, JOB) as events:
+        jobs.redis.flushall()
+        assert next(events).type == "gone"
+
+
+def test_a_stream_stays_open_while_redis_is_away(
+    live: AsgiServer, owner: User, settings: Any
+) -> None:
+    with ExitStack() as stack:
+        process = stack.enter_context(RedisProcess(valkey_binary()))
+        settings.IMPORT_PROGRESS |= {"REDIS_URL": process.url}
+        jobs = get_sync_progress_manager()
+        jobs.create(JOB, owner=owner)
+        client = stack.enter_context(login(owner))
+        events = stack.enter_context(watching(live, client, JOB))
+        process.kill()
+        asked = threading.Event()
+        threading.Timer(SEVERAL * HEARTBEAT_SECONDS, asked.set).start()
+        assert asked.wait()
+        process.start()
+        jobs.create(JOB, owner=owner, data={"status": "done"})
+        assert next(events).json["status"] == "done"
+
+
+def test_asking_again_holds_no_thread(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User, settings: Any
+) -> None:
+    jobs.create(JOB, owner=owner)
+    with ExitStack() as stack:
+        threads = threading.active_count()
+        client = stack.enter_context(login(owner))
+        for _ in range(20):
+            stack.enter_context(watching(live, client, JOB))
+        wait_for(lambda: threading.active_count() <= threads + 4, "the threads to end")
