@@ -73,6 +73,7 @@ def texts() -> dict[str, Any]:
             "cancelled": gettext("Cancelled"),
             "gone": gettext("No longer available"),
         },
+        "expired": gettext("Reload this page to see how it goes on"),
         "percent": gettext("{percent}%"),
         "rows": gettext("{processed} rows"),
         "rows_of": gettext("{processed} of {total} rows"),

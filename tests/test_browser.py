@@ -9,9 +9,11 @@ from playwright.async_api import Page, Route, expect
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
+from django_import_progress.limits import open_streams
 
 from .kit.asgi import AsgiServer
-from .kit.waiting import until
+from .kit.sse import open_stream
+from .kit.waiting import until, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -144,6 +146,40 @@ async def test_a_refused_stream_is_tried_again(
         "data-status", "done", timeout=20_000
     )
     assert len(complaints) == len(refusals)
+    complaints.clear()
+
+
+async def test_where_there_is_no_room_for_a_stream_the_bar_polls(
+    page: Page, complaints: list[str], live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    wait_for(lambda: not open_streams, "the streams of other tests to go")
+    settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": 1}
+    job_id = jobs.create()
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"):
+        await opened(page, live, job_id)
+        for number in (1, 2):
+            jobs.update(job_id, {"processed_rows": 100 * number})
+            await expect(page.locator("[data-show=rows]")).to_have_text(
+                f"{number}00 rows", timeout=20_000
+            )
+        jobs.update(job_id, {"status": "done"})
+        bar = page.locator("import-progress")
+        await expect(bar).to_have_attribute("data-status", "done", timeout=20_000)
+    assert all("429" in complaint for complaint in complaints)
+    complaints.clear()
+
+
+async def test_a_page_whose_ticket_has_grown_old_says_what_to_do(
+    page: Page, complaints: list[str], live: AsgiServer, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 1, "STREAM_SECONDS": 1}
+    await opened(page, live, jobs.create(data={"status": "importing"}))
+    shown = page.locator("[data-show=status]")
+    await expect(shown).to_have_text("Importing")
+    await expect(shown).to_have_text("Reload this page to see how it goes on", timeout=20_000)
+    settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 3600}
+    await expect(shown).to_have_text("Importing", timeout=20_000)
+    assert all("404" in complaint for complaint in complaints)
     complaints.clear()
 
 

@@ -13,6 +13,7 @@ const PLAIN = {
   rows: "{processed}",
   rows_of: "{processed} / {total}",
   rows_over: "{processed} / {total}",
+  expired: "expired",
 };
 
 /** Fill a pattern's `{name}`s with numbers in the reader's format. */
@@ -68,6 +69,18 @@ class ImportProgress extends HTMLElement {
     const longest = Math.min(FIRST_RETRY_MS * 2 ** this.#failures++, LONGEST_RETRY_MS);
     this.#disconnect();
     this.#timer = setTimeout(() => this.#connect(), longest * (0.5 + Math.random() / 2));
+    this.#poll();
+  }
+
+  /** Where there is no room for a stream, the snapshot is asked for each time one is refused. */
+  async #poll() {
+    const url = new URL("..", new URL(this.dataset.stream, document.baseURI));
+    const answer = await fetch(url).catch(() => null); // null: there is no network.
+    const job = answer?.ok ? await answer.json().catch(() => null) : null;
+    if (this.#source || this.#ended || !this.isConnected) return; // Something newer came meanwhile.
+    if (job) this.#show(job);
+    // The page's right to watch has expired, as a ticket does; a new page brings a new one.
+    else if (answer?.status === 404) this.#text("status", this.#texts().expired);
   }
 
   #show(job) {
