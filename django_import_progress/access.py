@@ -137,7 +137,7 @@ async def admit_all(
                 owner=None if known is None else known.owner,
                 snapshot=None if known is None else known.fields,
             )
-            if await _rule_allows(user, job, action):
+            if await rule_allows(user, job, action):
                 grants[job_id] = Grant(job_id=job_id, by_ticket=False, stored=stored)
     return [grants[reference] for reference in references]
 
@@ -191,7 +191,8 @@ class Permission:
         return None not in grants
 
 
-async def _rule_allows(user: User, job: Job, action: Action) -> bool:
+async def rule_allows(user: User, job: Job, action: Action) -> bool:
+    """Ask `AUTHORIZE`, sync or async."""
     rule = settings.authorize
     if any(map(inspect.iscoroutinefunction, (rule, type(rule).__call__))):
         return bool(await rule(user, job, action))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -95,6 +96,22 @@ def _host(name: str, default_port: int) -> tuple[str, int]:
     if not parts.hostname:
         raise ValueError("a host is missing")
     return parts.hostname, parts.port or default_port
+
+
+def crosses_hosts_in_the_clear(url: str) -> bool:
+    """Tell whether what is sent to Redis can be read on the way: another host, and no TLS."""
+    if not url.startswith("redis"):  # unix://
+        return False
+    address = parse_address(url)
+    hosts = [host for host, _ in address.hosts] or [urlsplit(url).hostname or "localhost"]
+    return address.url.startswith("redis://") and not all(map(_is_here, hosts))
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_redis_url(url: object) -> bool:

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
-from .checks import check_settings
+from .checks import check_doors, check_settings
 
 
 class ImportProgressConfig(AppConfig):
@@ -18,3 +18,4 @@ class ImportProgressConfig(AppConfig):
     def ready(self) -> None:
         """Called once by Django, when all apps are loaded."""
         checks.register(check_settings)
+        checks.register(check_doors, checks.Tags.security)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, cast
@@ -54,6 +55,10 @@ def _is_rule(value: Any) -> bool:
         return False
 
 
+def _is_mount(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and re.fullmatch(r"/|/\S+/", value) is not None)
+
+
 _SECONDS = "a positive number of seconds"
 _WHOLE_SECONDS = "a positive whole number of seconds"
 
@@ -79,6 +84,9 @@ KEYS: dict[str, Key] = {
     "MAX_STREAMS": Key(lambda: 20_000, _is_count, "a positive whole number"),
     "MAX_STREAMS_PER_CLIENT": Key(lambda: 100, _is_count, "a positive whole number"),
     "MAX_UPDATES_PER_SECOND": Key(lambda: 10, _is_positive, "a positive number, whole or not"),
+    "WEBSOCKET_URL": Key(
+        lambda: None, _is_mount, "None, or the path of the WebSocket routes, such as /ws/progress/"
+    ),
     "TICKET_SECONDS": Key(lambda: 86400, _is_whole_seconds, _WHOLE_SECONDS),
 }
 
@@ -178,6 +186,11 @@ class Settings:
     def max_updates_per_second(self) -> float:
         """The most that a watcher is sent of one job."""
         return cast(float, _get("MAX_UPDATES_PER_SECOND"))
+
+    @property
+    def websocket_url(self) -> str | None:
+        """Where the WebSocket routes are mounted; None: nowhere."""
+        return cast(str | None, _get("WEBSOCKET_URL"))
 
     @property
     def ticket_seconds(self) -> int:

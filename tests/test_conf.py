@@ -34,6 +34,8 @@ def test_defaults(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours.ttl_seconds == 3600
     assert ours.heartbeat_seconds == 15
     assert ours.stream_seconds == 3600
+    assert ours.max_streams_per_client == 100
+    assert ours.websocket_url is None
     assert ours.ticket_seconds == 86400
     assert ours.authorize is owner_or_staff
 
@@ -83,6 +85,10 @@ def test_no_mapping_at_all(settings: Any) -> None:
         ("TICKET_SECONDS", 0),
         ("MAX_STREAMS", 0),
         ("MAX_STREAMS", 1.0),
+        ("MAX_STREAMS_PER_CLIENT", 0),
+        ("WEBSOCKET_URL", "ws/"),
+        ("WEBSOCKET_URL", "/ws"),
+        ("WEBSOCKET_URL", ""),
         ("MAX_UPDATES_PER_SECOND", 0),
         ("MAX_UPDATES_PER_SECOND", True),
     ],

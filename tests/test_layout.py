@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "access": {"clients", "conf", "core.keys", "core.snapshot", "manager", "visitors"},
     "addresses": {"clients"},
     "apps": {"checks"},
-    "checks": {"conf"},
+    "checks": {"access", "addresses", "conf", "visitors"},
     "clients": {"core.call", "core.errors"},
     "conf": {"addresses", "core.calls", "core.keys"},
     "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},

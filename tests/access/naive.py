@@ -18,7 +18,7 @@ async def _yes_later(*_: Any) -> bool:
 
 def lets_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no rule."""
-    monkeypatch.setattr(access, "_rule_allows", _yes_later)
+    monkeypatch.setattr(access, "rule_allows", _yes_later)
 
 
 def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,108 @@
+"""What opens a door is said before the first request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core import checks
+from django.core.checks import CheckMessage
+
+from django_import_progress.access import Job, owner_or_staff
+
+
+def found() -> dict[str, CheckMessage]:
+    """Return the app's messages by the end of their id."""
+    ours = apps.get_app_config("django_import_progress")
+    messages = checks.run_checks(app_configs=[ours])
+    return {
+        str(message.id).rpartition(".")[2]: message
+        for message in messages
+        if str(message.id).startswith("django_import_progress.")
+    }
+
+
+def everybody(user: Any, job: Job, action: str) -> bool:
+    return True
+
+
+async def everybody_later(user: Any, job: Job, action: str) -> bool:
+    return True
+
+
+def watchers(user: Any, job: Job, action: str) -> bool:
+    return action == "watch"
+
+
+def colleagues(user: Any, job: Job, action: str) -> bool:
+    return bool(user.department == job.owner)
+
+
+def nobody(user: Any, job: Job, action: str) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("rule", "may"),
+    [
+        (everybody, "to watch and cancel every"),
+        (everybody_later, "to watch and cancel every"),
+        (watchers, "to watch every"),
+        (colleagues, None),
+        (nobody, None),
+        (owner_or_staff, None),
+    ],
+)
+def test_a_rule_that_lets_everybody_in(settings: Any, rule: Any, may: str | None) -> None:
+    settings.IMPORT_PROGRESS = {"AUTHORIZE": rule}
+    message = found().get("W001")
+    assert (message is None) is (may is None)
+    assert message is None or str(may) in message.msg
+
+
+@pytest.mark.parametrize(
+    ("hosts", "websocket_url", "is_said"),
+    [(["*"], "/ws/", True), (["a.example"], "/ws/", False), (["*"], None, False)],
+)
+def test_hosts_that_are_not_named_under_websockets(
+    settings: Any, hosts: list[str], websocket_url: str | None, is_said: bool
+) -> None:
+    settings.ALLOWED_HOSTS = hosts
+    settings.IMPORT_PROGRESS = {"WEBSOCKET_URL": websocket_url}
+    assert ("W002" in found()) is is_said
+
+
+@pytest.mark.parametrize(
+    ("url", "is_said"),
+    [
+        ("redis://cache.example:6379/0", True),
+        ("redis://192.0.2.7", True),
+        ("redis://user:secret@cache.example", True),
+        ("redis+sentinel://localhost,cache.example/main/0", True),
+        ("redis+cluster://[2001:db8::1]:6379", True),
+        ("rediss://cache.example", False),
+        ("rediss+cluster://cache.example", False),
+        ("redis://localhost", False),
+        ("redis://127.0.0.2:7000", False),
+        ("redis://[::1]", False),
+        ("redis+cluster://127.0.0.1:7000,localhost:7001", False),
+        ("unix:///run/redis.sock", False),
+    ],
+)
+def test_redis_across_hosts_without_tls(settings: Any, url: str, is_said: bool) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": url}
+    assert ("I001" in found()) is is_said
+    settings.DEBUG = True
+    assert "I001" not in found()
+
+
+def test_a_signer_of_ones_own_signs_no_tickets(settings: Any) -> None:
+    assert "I002" not in found()
+    settings.SIGNING_BACKEND = "my.signing.Signer"
+    assert "I002" in found()
+
+
+def test_nothing_else_is_said_of_settings_that_are_wrong(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://cache.example", "AUTHORIZE": None}
+    assert list(found()) == ["E003"]
