@@ -22,6 +22,7 @@ from .kit.browser import chromium_binary, launched, note_complaints
 from .kit.facade import AsyncFacade
 from .kit.managers import manager_on
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
+from .kit.tracked import end_writers
 from .site.asgi import application
 
 NOTHING_MAY_BE_MISSING = bool(os.environ.get("CI"))
@@ -60,6 +61,7 @@ def redis_server(redis_program: str) -> Iterator[RedisProcess]:
 
 
 def _emptied(process: RedisProcess) -> RedisProcess:
+    end_writers()
     with redis.Redis(port=process.port) as client:
         client.flushall()
         client.script_flush()

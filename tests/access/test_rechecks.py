@@ -168,13 +168,14 @@ def test_who_may_watch_watches_on(
 def test_a_ticket_that_grows_old_closes_no_stream_and_opens_none(
     live: AsgiServer, jobs: SyncProgressManager, settings: Any
 ) -> None:
-    settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 1}
     jobs.create(JOB)
     ticket = make_ticket(JOB)
+    url = f"{live.url}/progress/jobs/{ticket}/"
     with httpx.Client() as client, watching(live, client, ticket) as events:
+        settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 1}
+        wait_for(lambda: client.get(url).status_code == 404, "the ticket to grow old")
         _stays_open(events, jobs, settings)
-        answer = client.get(f"{live.url}/progress/jobs/{ticket}/stream/")
-        assert answer.status_code == 404
+        assert client.get(f"{url}stream/").status_code == 404
 
 
 @without(naive.takes_absence_for_a_no, fails_with=(AssertionError, StopIteration))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from django_import_progress import SyncProgressManager
+from django_import_progress.writer import Writer, _leaving
 
 from .waiting import wait_for
 
@@ -18,6 +20,27 @@ def state(jobs: SyncProgressManager) -> dict[str, Any]:
     return snapshot
 
 
+class _Told:
+    """What is waited for, and what there was instead: said only if it is waited for in vain."""
+
+    def __init__(self, jobs: SyncProgressManager, fields: dict[str, Any]) -> None:
+        self._jobs = jobs
+        self._fields = fields
+
+    def __str__(self) -> str:  # pragma: no cover - only where a test fails
+        return f"the snapshot to show {self._fields}, which is {state(self._jobs)}"
+
+
 def shows(jobs: SyncProgressManager, **fields: Any) -> None:
     """Wait until the snapshot has these fields."""
-    wait_for(lambda: fields.items() <= state(jobs).items(), f"the snapshot to show {fields}")
+    wait_for(lambda: fields.items() <= state(jobs).items(), _Told(jobs, fields))
+
+
+def end_writers() -> None:
+    """Have the writers of earlier tests write no more: some try for long what cannot succeed."""
+    for thread in threading.enumerate():
+        writer = _leaving.get(thread, thread)
+        if isinstance(writer, Writer):
+            writer._is_over = True
+            writer.stop()
+            thread.join()

@@ -14,12 +14,12 @@ PATIENCE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.01
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float | None = None) -> T:
+def wait_for(condition: Callable[[], T], what: object, seconds: float | None = None) -> T:
     """Return what `condition` returns as soon as it is true.
 
     Args:
         condition: asked again and again.
-        what: is waited for; what the failure says.
+        what: is waited for; what the failure says of it, as text.
         seconds: after that it has failed; `PATIENCE_SECONDS` where not given.
     """
     seconds = PATIENCE_SECONDS if seconds is None else seconds
@@ -32,7 +32,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float | None = None
 
 
 async def until(
-    condition: Callable[[], T | Awaitable[T]], what: str, seconds: float | None = None
+    condition: Callable[[], T | Awaitable[T]], what: object, seconds: float | None = None
 ) -> T:
     """Do the same in a coroutine; `condition` may be one, too."""
     seconds = PATIENCE_SECONDS if seconds is None else seconds
