@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -13,10 +14,14 @@ from django.core import signing
 
 from .clients import read_all
 from .conf import settings
+from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id, is_clean
 from .core.snapshot import Stored
 from .manager import ProgressManager
+from .release import borrowed_thread
 from .visitors import User, Visitor
+
+logger = logging.getLogger("django_import_progress")
 
 Action = Literal["watch", "cancel"]
 
@@ -151,44 +156,73 @@ async def admit(
 
 
 class Permission:
-    """What a stream was opened by, to be asked for again while it is open.
+    """By what the jobs of an open stream are watched: to be asked for again while it is open.
 
-    A ticket's end does not close a stream: it was good when it was opened.
+    A ticket's end closes no stream: it was good when it was opened.
 
     Args:
-        grants: by what it was opened.
-        visitor: who opened it.
+        visitor: who watches.
         manager: of the namespace in question.
+        grants: what was allowed.
     """
 
     def __init__(
-        self, grants: Iterable[Grant], *, visitor: Visitor, manager: ProgressManager
+        self, visitor: Visitor, manager: ProgressManager, grants: Iterable[Grant] = ()
     ) -> None:
-        self._by_rule = {grant.job_id: grant.stored for grant in grants if not grant.by_ticket}
+        self._by_rule: dict[str, Stored | None] = {}
         self._visitor = visitor
         self._manager = manager
+        for grant in grants:
+            self.add(grant)
 
-    async def still_holds(self) -> bool:
+    def add(self, grant: Grant) -> None:
+        """Watch one more job."""
+        if not grant.by_ticket:
+            self._by_rule[grant.job_id] = grant.stored
+
+    def discard(self, job_id: str) -> None:
+        """Watch a job no more."""
+        self._by_rule.pop(job_id, None)
+
+    async def lost(self) -> list[str]:
         """Ask the rule again, about the user and the jobs as they are by now.
 
-        Raises:
-            ProgressUnavailable: that cannot be told.
+        Returns:
+            The ids of jobs that may not be watched any more.
         """
-        if not self._by_rule:
-            return True
+        asked = list(self._by_rule)
+        if not asked:
+            return []
+        try:
+            async with borrowed_thread():
+                grants = await self._admitted(asked)
+        except ProgressUnavailable:
+            return []  # Nobody is told anything before Redis is back, and then it is asked again.
+        except Exception:
+            logger.exception("A stream is closed, as it cannot be told who may watch")
+            return asked
+        for grant in grants:
+            if grant is not None and grant.job_id in self._by_rule and grant.stored is not None:
+                self._by_rule[grant.job_id] = grant.stored
+        return [job_id for job_id, grant in zip(asked, grants, strict=True) if grant is None]
+
+    async def _admitted(self, asked: list[str]) -> list[Grant | None]:
         # A job that is absent is as it was: whether it is gone is for its watcher to find out.
         before = {job_id: stored for job_id, stored in self._by_rule.items() if stored is not None}
-        grants = await admit_all(
-            list(self._by_rule),
+        return await admit_all(
+            asked,
             "watch",
             user=await self._visitor.user_now(),
             manager=self._manager,
             before=before,
         )
-        for grant in grants:
-            if grant is not None and grant.stored is not None:
-                self._by_rule[grant.job_id] = grant.stored
-        return None not in grants
+
+
+def named_by(reference: str) -> str:
+    """Return which job's id stands in `reference`, signed or not: for what needs no right."""
+    if not reference.startswith(TICKET_MARK):
+        return reference
+    return reference[2:].rsplit(":", 2)[0]
 
 
 async def rule_allows(user: User, job: Job, action: Action) -> bool:

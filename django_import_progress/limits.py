@@ -1,9 +1,12 @@
-"""How many streams are open: in this process, and of one client."""
+"""How many streams are open, in this process and of one client; how many jobs one tells of."""
 
 from __future__ import annotations
 
 import weakref
 from typing import Any
+
+MAX_JOBS = 100
+"""How many jobs one stream may tell of."""
 
 
 class OpenStreams:

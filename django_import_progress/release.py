@@ -7,7 +7,10 @@ the latest the signal `request_started`, whose receivers are sync, makes one.
 
 from __future__ import annotations
 
-from asgiref.sync import SyncToAsync, sync_to_async
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 
@@ -21,3 +24,17 @@ async def release_request() -> None:
     if context is not None and context in SyncToAsync.context_to_thread_executor:
         await sync_to_async(connections.close_all)()
         SyncToAsync.context_to_thread_executor.pop(context).shutdown(wait=False)
+
+
+@asynccontextmanager
+async def borrowed_thread() -> AsyncIterator[None]:
+    """Give sync code a thread for a while: for questions to the database while a stream is open.
+
+    Where there is a request it is the request's; under a WebSocket, where all would share one, one
+    of its own.
+    """
+    async with ThreadSensitiveContext():
+        try:
+            yield
+        finally:
+            await release_request()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 from .core import sse
-from .core.errors import ProgressUnavailable
 from .limits import open_streams
 from .release import release_request
 from .sources import Source
@@ -20,8 +18,6 @@ that was restarted don't come back all at once."""
 
 POLL_MILLISECONDS = (800, 1200)
 """The same where each stream is one snapshot only, and the client polls by reconnecting."""
-
-logger = logging.getLogger("django_import_progress")
 
 
 def retry(between: tuple[int, int] = RETRY_MILLISECONDS) -> bytes:
@@ -43,7 +39,8 @@ class EventStream:
             nothing for as long, all buffers to it being full, nothing is watched any more: once
             it reads on, its stream ends, and it comes back.
         stream_seconds: the longest that the stream lives.
-        still_allowed: asked each heartbeat; once it says no, the stream is closed.
+        lost: asked each heartbeat which jobs may not be watched any more; if there is one, the
+            stream is closed.
         client: whose stream it is, see `Visitor.client`.
     """
 
@@ -53,11 +50,11 @@ class EventStream:
         *,
         heartbeat_seconds: float,
         stream_seconds: float,
-        still_allowed: Callable[[], Awaitable[bool]],
+        lost: Callable[[], Awaitable[Collection[str]]],
         client: str,
     ) -> None:
         self._open_source = open_source
-        self._still_allowed = still_allowed
+        self._lost = lost
         self._client = client
         self._source: Source | None = None
         self._heartbeat_seconds = heartbeat_seconds
@@ -100,7 +97,7 @@ class EventStream:
     async def _next_chunk(self, source: Source) -> bytes | None:
         # Before each chunk, for one to whom there is always something to tell, too.
         if self._now() >= self._ask_at:
-            if not await self._may_go_on():
+            if await self._lost():
                 return None
             self._ask_at = self._now() + self._heartbeat_seconds
         remaining = min(self._ask_at, self._deadline) - self._now()
@@ -110,17 +107,6 @@ class EventStream:
             return await source.chunk(remaining)
         except TimeoutError:
             return sse.KEEP_ALIVE if self._now() < self._deadline else None
-
-    async def _may_go_on(self) -> bool:
-        try:
-            return await self._still_allowed()
-        except ProgressUnavailable:
-            return True  # Nobody is told anything before Redis is back, and then it is asked again.
-        except Exception:
-            logger.exception("A stream is closed, as it cannot be told who may watch")
-            return False
-        finally:
-            await release_request()
 
     def _now(self) -> float:
         assert self._loop is not None

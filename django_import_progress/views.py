@@ -15,10 +15,18 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from .access import Grant, Permission, admit, admit_all
-from .clients import perform, read_all
+from .cancelling import cancel as ask_to_stop
+from .clients import read_all
 from .conf import settings
 from .connections import get_progress_manager
 from .core import sse
+from .core.answers import (
+    HAS_ENDED,
+    NO_SUCH_JOB,
+    TOO_MANY_OF_YOURS,
+    TOO_MANY_STREAMS,
+    UNAVAILABLE,
+)
 from .core.ends import (
     NO_JOB,
     absence,
@@ -31,15 +39,13 @@ from .core.ends import (
 from .core.errors import ProgressUnavailable
 from .core.snapshot import Stored, to_json
 from .core.view import gone_event, state_of
-from .limits import open_streams
+from .limits import MAX_JOBS, open_streams
 from .manager import ProgressManager
 from .sources import OneJob, SeveralJobs, Source
 from .streams import POLL_MILLISECONDS, EventStream, retry
 from .visitors import Visitor, visitor_of
 
 RETRY_AFTER_SECONDS = 2
-MAX_JOBS = 100
-"""How many jobs one stream may tell of."""
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 Inner = Callable[..., Awaitable[HttpResponseBase]]
@@ -58,7 +64,7 @@ def _door(inner: Inner) -> View:
         try:
             return await inner(request, manager, visitor, **kwargs)
         except ProgressUnavailable:
-            return _come_back("Progress is unavailable right now.")
+            return _come_back(UNAVAILABLE)
 
     # A stream must not sit in a transaction (Django refuses async views under ATOMIC_REQUESTS),
     # and `admit` guards instead of a redirect to a login page, which no EventSource can follow.
@@ -73,7 +79,7 @@ def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
 
 def _not_found() -> HttpResponse:
     """Return the one answer to a job that is unknown, foreign or expired, and to a bad ticket."""
-    return _json({"error": "There is no such job."}, status=404)
+    return _json({"error": NO_SUCH_JOB}, status=404)
 
 
 def _come_back(error: str, *, status: int = 503) -> HttpResponse:
@@ -90,10 +96,6 @@ async def _stored(manager: ProgressManager, grants: Iterable[Grant]) -> dict[str
         found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in missing])
         stored |= zip(missing, found, strict=True)
     return stored
-
-
-async def _read(manager: ProgressManager, job_id: str) -> Stored | None:
-    return await perform(manager.redis, manager.calls.get(job_id))
 
 
 @require_safe
@@ -134,7 +136,7 @@ async def stream(
         if stored_now is None:
             return _single_answer(absence(job_id, last_event_id))
         return _single_answer(state_of(job_id, stored_now).frame)
-    permission = Permission([grant], visitor=visitor, manager=manager)
+    permission = Permission(visitor, manager, [grant])
     return _open_stream(lambda: OneJob(_watcher(manager)(job_id)), permission, visitor.client)
 
 
@@ -164,7 +166,7 @@ async def streams(
             return _stop()
     if not hasattr(request, "scope"):
         return _single_answer(_frames(await _stored(manager, grants.values()), refused))
-    permission = Permission(grants.values(), visitor=visitor, manager=manager)
+    permission = Permission(visitor, manager, grants.values())
     return _open_stream(
         lambda: SeveralJobs([*map(_watcher(manager), grants)], refused), permission, visitor.client
     )
@@ -180,14 +182,12 @@ async def cancel(
 
     Protected against cross-site requests whatever the site's middleware is.
     """
-    grant = await admit(job, "cancel", user=visitor.user, manager=manager)
-    is_asked = grant is not None and await manager.request_cancel(grant.job_id)
-    stored = None if grant is None else await _read(manager, grant.job_id)
-    if grant is None or stored is None:
+    state, is_asked = await ask_to_stop(job, user=visitor.user, manager=manager)
+    if state is None:
         return _not_found()
     if not is_asked:
-        return _json({"error": "The job has ended."}, status=409)
-    return _json(state_of(grant.job_id, stored).representation, status=202)
+        return _json({"error": HAS_ENDED}, status=409)
+    return _json(state.representation, status=202)
 
 
 def _watcher(manager: ProgressManager) -> Callable[[str], Any]:
@@ -234,16 +234,16 @@ def _open_stream(
     open_source: Callable[[], Source], permission: Permission, client: str
 ) -> HttpResponseBase:
     if len(open_streams) >= settings.max_streams:
-        return _come_back("There are too many open streams.")
+        return _come_back(TOO_MANY_STREAMS)
     if open_streams.of(client) >= settings.max_streams_per_client:
-        return _come_back("You have too many open streams.", status=429)
+        return _come_back(TOO_MANY_OF_YOURS, status=429)
     return _stream_headers(
         StreamingHttpResponse(
             EventStream(
                 open_source,
                 heartbeat_seconds=settings.heartbeat_seconds,
                 stream_seconds=settings.stream_seconds,
-                still_allowed=permission.still_holds,
+                lost=permission.lost,
                 client=client,
             )
         )

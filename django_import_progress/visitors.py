@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from django.contrib.auth import SESSION_KEY, aget_user
@@ -52,10 +53,11 @@ class Visitor:
         if session is not None and SESSION_KEY in session:
             request = HttpRequest()
             # The session as it is stored by now; Django compares it with the user's password.
-            request.session = type(session)(session.session_key)
+            # Not by `type`: Channels has lazy ones.
+            request.session = session.__class__(session.session_key)
             return cast(User, await aget_user(request))
         # Known by something else, which is not asked again: a header, a certificate.
-        users = getattr(type(user), "_default_manager", None)
+        users = getattr(user.__class__, "_default_manager", None)
         if users is None:
             return user
         now = await users.filter(pk=user.pk).afirst()
@@ -69,4 +71,17 @@ async def visitor_of(request: HttpRequest) -> Visitor:
         user=cast(User, await request.auser()) if hasattr(request, "auser") else Nobody(),
         session=getattr(request, "session", None),
         address=request.META.get("REMOTE_ADDR") or "",
+    )
+
+
+def visitor_at(scope: Mapping[str, Any]) -> Visitor:
+    """Return who opens a WebSocket.
+
+    Args:
+        scope: the connection's, with what Channels' middleware has put into it, if there is any
+            (https://channels.readthedocs.io/en/stable/topics/authentication.html).
+    """
+    host, _ = scope.get("client") or ("", None)
+    return Visitor(
+        user=scope.get("user") or Nobody(), session=scope.get("session"), address=host or ""
     )

@@ -147,8 +147,8 @@ def test_a_client_that_goes_is_cleaned_up(live: AsgiServer, jobs: SyncProgressMa
     wait_for(lambda: subscribers(jobs, job_id) == 0, "the hub to unsubscribe")
 
 
-async def _yes() -> bool:
-    return True
+async def _nothing() -> list[str]:
+    return []
 
 
 def _event_stream(open_source: Any, *, stream_seconds: float) -> EventStream:
@@ -156,7 +156,7 @@ def _event_stream(open_source: Any, *, stream_seconds: float) -> EventStream:
         open_source,
         heartbeat_seconds=0.05,
         stream_seconds=stream_seconds,
-        still_allowed=_yes,
+        lost=_nothing,
         client="",
     )
 
@@ -178,7 +178,7 @@ class _Talker:
 
 
 async def test_a_stream_that_always_has_news_is_closed_in_time_too() -> None:
-    stream = _event_stream(_Talker, stream_seconds=0.1)
+    stream = _event_stream(_Talker, stream_seconds=0.5)
     async with asyncio.timeout(10):
         assert [chunk async for chunk in stream][1] == b":"
 

@@ -1,4 +1,4 @@
-"""When to try again, and how fast an import is. Time and chance are arguments."""
+"""When to try again, how much is too much, and how fast an import is. Time is an argument."""
 
 from __future__ import annotations
 
@@ -17,6 +17,30 @@ def backoff_seconds(
         most: seconds, ever.
     """
     return float(min(most, first * 2 ** min(failures - 1, 30)) * (0.5 + chance / 2))
+
+
+class Allowance:
+    """How much somebody may do: so much at once, and so much a second (a token bucket).
+
+    Args:
+        at_once: how many.
+        per_second: how many more, with the time.
+    """
+
+    def __init__(self, at_once: int, per_second: float) -> None:
+        self._most = self._left = float(at_once)
+        self._per_second = per_second
+        self._since: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Take one, at `now` (seconds, by a clock that never goes back); whether there was one."""
+        since = now if self._since is None else self._since
+        self._left = min(self._most, self._left + (now - since) * self._per_second)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Rate:

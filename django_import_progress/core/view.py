@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from . import sse
+from .answers import gone_message
 from .snapshot import (
     Fields,
     Stored,
@@ -78,6 +79,11 @@ class State:
     def frame(self) -> bytes:
         """The same, and what follows where this job is the stream's only one, and has ended."""
         return self.event + sse.END if self.ended and not self.gone else self.event
+
+    @functools.cached_property
+    def message(self) -> str:
+        """The message that tells this state over a WebSocket, made once for all who watch."""
+        return gone_message(self.job_id) if self.gone else self.json.decode()
 
     @functools.cached_property
     def json(self) -> bytes:

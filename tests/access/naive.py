@@ -12,6 +12,10 @@ from django_import_progress import access, limits, urls, views
 from django_import_progress.access import Permission
 
 
+async def _none(*_: Any) -> list[str]:
+    return []
+
+
 async def _yes_later(*_: Any) -> bool:
     return True
 
@@ -47,7 +51,7 @@ def has_tickets_for_all_actions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def never_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decide when a stream is opened, once and for all."""
-    monkeypatch.setattr(Permission, "still_holds", _yes_later)
+    monkeypatch.setattr(Permission, "lost", _none)
 
 
 def asks_again_about_the_same_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,64 @@
+"""Which origins a WebSocket may come from: cookies travel with it, and no CSRF token does.
+
+Source: RFC 6455, section 10.2, and https://fetch.spec.whatwg.org/#origin-header
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
+from django.utils.http import is_same_domain
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def is_foreign(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] | None) -> bool:
+    """Tell whether a page of another site wants in.
+
+    It is the site's own whose host is the request's, one of `ALLOWED_HOSTS`; or that is in
+    `CSRF_TRUSTED_ORIGINS`. No origin at all is no browser, and brings nobody's cookies.
+
+    Args:
+        headers: of the handshake.
+        server: where it arrived.
+    """
+    origins = [value.decode("latin-1") for name, value in headers if name.lower() == b"origin"]
+    if not origins:
+        return False
+    if len(origins) > 1:
+        return True
+    try:
+        origin = urlsplit(origins[0].lower())
+        return not (_is_trusted(origin) or _is_own(origin, _host(headers, server)))
+    except (DisallowedHost, ValueError):
+        return True
+
+
+def _host(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] | None) -> str:
+    """Return the request's host as Django has it: of whichever header, and allowed."""
+    request = HttpRequest()
+    name, port = server or ("", 80)
+    request.META = {"SERVER_NAME": name, "SERVER_PORT": str(port)}
+    for header, value in headers:
+        key = header.decode("latin-1").upper().replace("-", "_")
+        request.META[f"HTTP_{key}"] = value.decode("latin-1")
+    return request.get_host().lower()
+
+
+def _is_own(origin: SplitResult, host: str) -> bool:
+    port = _DEFAULT_PORTS.get(origin.scheme)
+    # Which of http and https it is, a server behind a proxy cannot tell.
+    return port is not None and origin.netloc.removesuffix(port) == host.removesuffix(port)
+
+
+def _is_trusted(origin: SplitResult) -> bool:
+    trusted = (urlsplit(pattern.lower()) for pattern in settings.CSRF_TRUSTED_ORIGINS)
+    return any(
+        origin.scheme == pattern.scheme
+        and is_same_domain(origin.netloc, pattern.netloc.removeprefix("*"))
+        for pattern in trusted
+    )

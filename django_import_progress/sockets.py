@@ -1,0 +1,211 @@
+"""One open WebSocket: the client is heard, and told the news, until either side is through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from .access import Permission, admit, named_by
+from .cancelling import cancel
+from .conf import settings
+from .core.answers import HAS_ENDED, NO_SUCH_JOB, UNAVAILABLE, error_message
+from .core.commands import MAX_MESSAGE_BYTES, BadCommand, Command, parse_command
+from .core.errors import ProgressUnavailable
+from .core.pacing import Allowance
+from .hub import Watcher
+from .limits import MAX_JOBS
+from .manager import ProgressManager
+from .release import borrowed_thread
+from .visitors import Visitor
+
+Message = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+
+# RFC 6455, section 7.4.1, and the registry that it makes.
+NORMAL, GOING_AWAY, POLICY_VIOLATION, TOO_BIG, TRY_AGAIN = 1000, 1001, 1008, 1009, 1013
+
+MESSAGES_AT_ONCE = 200
+MESSAGES_PER_SECOND = 100
+"""A client that says more is no client of ours."""
+
+
+class Socket:
+    """What is watched over one WebSocket that was accepted.
+
+    Args:
+        receive: gives the next of the client's messages.
+        send: sends one.
+        manager: of the namespace in question.
+        visitor: who watches.
+        permission: by what; kept up to date.
+        only: the one job that is watched from the beginning to its end; None: the client says
+            which, and the socket stays open.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        manager: ProgressManager,
+        visitor: Visitor,
+        permission: Permission,
+        only: str | None,
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._manager = manager
+        self._visitor = visitor
+        self._permission = permission
+        self._only = only
+        self._watchers: dict[str, Watcher] = {}
+        self._has_news = asyncio.Event()
+        self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND)
+        self._now = asyncio.get_running_loop().time
+
+    async def run(self) -> None:
+        """Serve the socket until the client goes, or it is closed."""
+        if self._only is not None:
+            self._watch(self._only)
+        sides = [asyncio.create_task(self._listen()), asyncio.create_task(self._tell())]
+        try:
+            done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Also where the server has cancelled us, to which nobody calls us back.
+            for side in sides:
+                side.cancel()
+            self.close()
+            await asyncio.wait(sides)
+        with suppress(OSError):  # The client is gone: so servers say to who sends on.
+            code = max(side.result() for side in done)
+            if code:
+                await self._send({"type": "websocket.close", "code": code})
+
+    def close(self) -> None:
+        """Let go of what is watched."""
+        for job_id in tuple(self._watchers):
+            self._leave(job_id)
+
+    async def _listen(self) -> int:
+        """Do what the client says, until it is gone (0), or closed for it (the code)."""
+        while (message := await self._receive())["type"] == "websocket.receive":
+            if not self._allowance.take(self._now()):
+                return POLICY_VIOLATION
+            text = message.get("text") or ""
+            if len(text.encode("utf-8", "replace")) > MAX_MESSAGE_BYTES or (
+                len(message.get("bytes") or b"") > MAX_MESSAGE_BYTES
+            ):
+                return TOO_BIG
+            if self._only is None:
+                await self._answer(text)
+        return 0
+
+    async def _answer(self, text: str) -> None:
+        try:
+            command = parse_command(text)
+        except BadCommand as error:
+            await self._say(error_message(str(error)))
+            return
+        try:
+            async with borrowed_thread():
+                reply = await self._obey(command)
+        except ProgressUnavailable:
+            reply = error_message(UNAVAILABLE, command.job)
+        if reply is not None:
+            await self._say(reply)
+
+    async def _obey(self, command: Command) -> str | None:
+        """Do it; what there is to say of it at once.
+
+        Raises:
+            ProgressUnavailable: a bare id needs a look into Redis.
+        """
+        match command.verb:
+            case "watch":
+                return await self._begin_to_watch(command.job)
+            case "cancel":
+                return await self._ask_to_stop(command.job)
+            case "unwatch":
+                self._leave(named_by(command.job))
+                return None
+
+    async def _begin_to_watch(self, reference: str) -> str | None:
+        user = await self._user_now()
+        grant = await admit(reference, "watch", user=user, manager=self._manager)
+        if grant is None:
+            return error_message(NO_SUCH_JOB, reference)
+        if len(self._watchers) >= MAX_JOBS and grant.job_id not in self._watchers:
+            return error_message(f"{MAX_JOBS} jobs are watched; unwatch another first.", reference)
+        self._permission.add(grant)
+        self._watch(grant.job_id)
+        return None
+
+    async def _ask_to_stop(self, reference: str) -> str:
+        user = await self._user_now()
+        state, is_asked = await cancel(reference, user=user, manager=self._manager)
+        if state is None:
+            return error_message(NO_SUCH_JOB, reference)
+        return state.message if is_asked else error_message(HAS_ENDED, reference)
+
+    async def _user_now(self) -> Any:
+        # The handshake may be an hour old.
+        return await self._visitor.user_now()
+
+    def _watch(self, job_id: str) -> None:
+        """Watch a job, from its present state on: again, where that is so already."""
+        if job_id in self._watchers:
+            self._watchers.pop(job_id).close()
+        watcher = self._manager.watcher(job_id, max_per_second=settings.max_updates_per_second)
+        watcher.on_news = self._has_news.set
+        self._watchers[job_id] = watcher
+        self._has_news.set()  # It may be known already.
+
+    def _leave(self, job_id: str) -> None:
+        watcher = self._watchers.pop(job_id, None)
+        if watcher is not None:
+            watcher.on_news = _nothing
+            watcher.close()
+            self._permission.discard(job_id)
+
+    async def _tell(self) -> int:
+        """Tell the news until there is no more to come; the code to close with."""
+        deadline = self._now() + settings.stream_seconds
+        while self._now() < deadline:
+            ask_at = self._now() + settings.heartbeat_seconds
+            for job_id in await self._permission.lost():
+                if self._only is not None:
+                    return POLICY_VIOLATION
+                self._leave(job_id)
+                await self._say(error_message(NO_SUCH_JOB, job_id))
+            while self._now() < min(ask_at, deadline):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(min(ask_at, deadline)):
+                        await self._has_news.wait()
+                self._has_news.clear()
+                if (code := await self._tell_the_news()) is not None:
+                    return code
+        return GOING_AWAY
+
+    async def _tell_the_news(self) -> int | None:
+        for job_id, watcher in tuple(self._watchers.items()):
+            if watcher.closed:  # With the hub.
+                return GOING_AWAY
+            # Asked only now, after the last message was taken: who is slow is told the newest.
+            state = watcher.poll()
+            if state is not None:
+                await self._say(state.message)
+                if state.ended:
+                    self._leave(job_id)
+                    if self._only is not None:
+                        return NORMAL
+        return None
+
+    async def _say(self, text: str) -> None:
+        await self._send({"type": "websocket.send", "text": text})
+
+
+def _nothing() -> None:
+    """Tell nobody."""
