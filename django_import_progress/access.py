@@ -170,18 +170,23 @@ class Permission:
         self, visitor: Visitor, manager: ProgressManager, grants: Iterable[Grant] = ()
     ) -> None:
         self._by_rule: dict[str, Stored | None] = {}
+        self._by_ticket: set[str] = set()
         self._visitor = visitor
         self._manager = manager
         for grant in grants:
             self.add(grant)
 
     def add(self, grant: Grant) -> None:
-        """Watch one more job."""
-        if not grant.by_ticket:
+        """Watch one more job, or the same by another right: a ticket's holds whatever the rule."""
+        if grant.by_ticket:
+            self._by_ticket.add(grant.job_id)
+            self._by_rule.pop(grant.job_id, None)
+        elif grant.job_id not in self._by_ticket:
             self._by_rule[grant.job_id] = grant.stored
 
     def discard(self, job_id: str) -> None:
         """Watch a job no more."""
+        self._by_ticket.discard(job_id)
         self._by_rule.pop(job_id, None)
 
     async def lost(self) -> list[str]:

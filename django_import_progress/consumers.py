@@ -60,8 +60,8 @@ def jobs_consumer(namespace: str | None = None) -> Application:
 
 async def refusal(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Serve what cannot be a job: as one that is not there."""
-    if await _is_welcome(scope, receive, send):
-        await _refuse(send)
+    await receive()
+    await _refuse(send)
 
 
 async def _is_welcome(scope: dict[str, Any], receive: Receive, send: Send) -> bool:

@@ -78,11 +78,12 @@ class Socket:
             for side in sides:
                 side.cancel()
             self.close()
-            await asyncio.wait(sides)
-        with suppress(OSError):  # The client is gone: so servers say to who sends on.
-            code = max(side.result() for side in done)
-            if code:
-                await self._send({"type": "websocket.close", "code": code})
+            await asyncio.gather(*sides, return_exceptions=True)
+        # The client is gone: so servers say to who sends on. Or it has taken nothing for long.
+        with suppress(OSError, TimeoutError):
+            if code := max(side.result() for side in done):
+                async with asyncio.timeout(settings.heartbeat_seconds):
+                    await self._send({"type": "websocket.close", "code": code})
 
     def close(self) -> None:
         """Let go of what is watched."""
@@ -123,14 +124,12 @@ class Socket:
         Raises:
             ProgressUnavailable: a bare id needs a look into Redis.
         """
-        match command.verb:
-            case "watch":
-                return await self._begin_to_watch(command.job)
-            case "cancel":
-                return await self._ask_to_stop(command.job)
-            case "unwatch":
-                self._leave(named_by(command.job))
-                return None
+        obey = {
+            "watch": self._begin_to_watch,
+            "unwatch": self._stop_watching,
+            "cancel": self._ask_to_stop,
+        }
+        return await obey[command.verb](command.job)
 
     async def _begin_to_watch(self, reference: str) -> str | None:
         user = await self._user_now()
@@ -142,6 +141,9 @@ class Socket:
         self._permission.add(grant)
         self._watch(grant.job_id)
         return None
+
+    async def _stop_watching(self, reference: str) -> None:
+        self._leave(named_by(reference))
 
     async def _ask_to_stop(self, reference: str) -> str:
         user = await self._user_now()
@@ -174,27 +176,29 @@ class Socket:
         """Tell the news until there is no more to come; the code to close with."""
         deadline = self._now() + settings.stream_seconds
         while self._now() < deadline:
-            ask_at = self._now() + settings.heartbeat_seconds
+            ask_at = min(self._now() + settings.heartbeat_seconds, deadline)
+            while self._now() < ask_at:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(ask_at):
+                        await self._has_news.wait()
+                self._has_news.clear()
+                if (code := await self._tell_the_news()) is not None:
+                    return code
             for job_id in await self._permission.lost():
                 if self._only is not None:
                     return POLICY_VIOLATION
                 self._leave(job_id)
                 await self._say(error_message(NO_SUCH_JOB, job_id))
-            while self._now() < min(ask_at, deadline):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(min(ask_at, deadline)):
-                        await self._has_news.wait()
-                self._has_news.clear()
-                if (code := await self._tell_the_news()) is not None:
-                    return code
         return GOING_AWAY
 
     async def _tell_the_news(self) -> int | None:
         for job_id, watcher in tuple(self._watchers.items()):
-            if watcher.closed:  # With the hub.
+            # It may have been left, or be watched anew, while another job was told of.
+            is_watching = self._watchers.get(job_id) is watcher
+            if is_watching and watcher.closed:  # With the hub.
                 return GOING_AWAY
             # Asked only now, after the last message was taken: who is slow is told the newest.
-            state = watcher.poll()
+            state = watcher.poll() if is_watching else None
             if state is not None:
                 await self._say(state.message)
                 if state.ended:
@@ -204,7 +208,13 @@ class Socket:
         return None
 
     async def _say(self, text: str) -> None:
-        await self._send({"type": "websocket.send", "text": text})
+        """Send a message.
+
+        Raises:
+            TimeoutError: the client has taken nothing for a heartbeat, its buffers being full.
+        """
+        async with asyncio.timeout(settings.heartbeat_seconds):
+            await self._send({"type": "websocket.send", "text": text})
 
 
 def _nothing() -> None:

@@ -166,7 +166,7 @@ async def streams(
             return _stop()
     if not hasattr(request, "scope"):
         return _single_answer(_frames(await _stored(manager, grants.values()), refused))
-    permission = Permission(visitor, manager, grants.values())
+    permission = Permission(visitor, manager, filter(None, admitted))
     return _open_stream(
         lambda: SeveralJobs([*map(_watcher(manager), grants)], refused), permission, visitor.client
     )

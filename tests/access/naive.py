@@ -8,7 +8,7 @@ import pytest
 from django.core import signing
 from django.middleware.csrf import CsrfViewMiddleware
 
-from django_import_progress import access, limits, urls, views
+from django_import_progress import access, consumers, limits, urls, views
 from django_import_progress.access import Permission
 
 
@@ -92,3 +92,4 @@ def limits_before_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     for view in ("snapshot", "stream", "streams", "cancel"):
         pattern = next(found for found in urls.urlpatterns if found.name == view)
         monkeypatch.setattr(pattern, "callback", full)
+    monkeypatch.setattr(consumers, "_refuse", consumers._turn_away)

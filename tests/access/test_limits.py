@@ -33,14 +33,14 @@ def test_a_client_has_a_bound_of_its_own(
 ) -> None:
     wait_for(lambda: not open_streams, "the streams of other tests to go")
     settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": 2}
-    base, ticket = f"{live.url}/progress/", make_ticket(jobs.create())
-    url = f"{base}jobs/{ticket}/stream/"
+    ticket = make_ticket(jobs.create())
+    url = f"{live.url}/progress/jobs/{ticket}/stream/"
     with ExitStack() as stack:
         nobody, user = stack.enter_context(httpx.Client()), stack.enter_context(login(owner))
         opened = [stack.enter_context(open_stream(url, nobody)) for _ in range(2)]
         for _, events in opened:
             next(events)
-        refused = DOORS["stream"](nobody, base, ticket)
+        refused = DOORS["stream"].knock(nobody, live.url, ticket)
         assert refused.status == 429
         assert int(dict(refused.headers)["retry-after"]) > 0
         _, events = stack.enter_context(open_stream(url, user))
@@ -56,14 +56,15 @@ def test_a_user_has_a_hundred_streams_and_no_more(
     live: AsgiServer, jobs: SyncProgressManager, owner: User
 ) -> None:
     wait_for(lambda: not open_streams, "the streams of other tests to go")
-    base, job_id = f"{live.url}/progress/", jobs.create(owner=owner)
+    job_id = jobs.create(owner=owner)
+    url = f"{live.url}/progress/jobs/{job_id}/stream/"
     with ExitStack() as stack:
         user = stack.enter_context(login(owner))
         for _ in range(100):
-            _, events = stack.enter_context(open_stream(f"{base}jobs/{job_id}/stream/", user))
+            _, events = stack.enter_context(open_stream(url, user))
             next(events)
-        assert DOORS["stream"](user, base, job_id).status == 429
-        assert DOORS["json"](user, base, job_id).status == 200
+        assert DOORS["stream"].knock(user, live.url, job_id).status == 429
+        assert DOORS["json"].knock(user, live.url, job_id).status == 200
 
 
 @pytest.mark.parametrize(

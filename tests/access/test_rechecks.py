@@ -20,6 +20,7 @@ from django_import_progress.visitors import Nobody, Visitor
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.processes import RedisProcess, valkey_binary
+from tests.kit.sockets import open_socket, told
 from tests.kit.sse import Event, open_stream
 from tests.kit.visitors import login
 from tests.kit.waiting import wait_for
@@ -42,6 +43,17 @@ def rule(user: object, job: Job, action: str) -> bool:
 @pytest.fixture(autouse=True)
 def short_heartbeats(live: AsgiServer, settings: Any) -> None:
     settings.IMPORT_PROGRESS |= {"HEARTBEAT_SECONDS": HEARTBEAT_SECONDS}
+
+
+@contextmanager
+def watching_by_socket(
+    live: AsgiServer, client: httpx.Client, reference: str
+) -> Iterator[Iterator[Event]]:
+    """Give what comes over a WebSocket after the first message."""
+    with open_socket(f"{live.url}/ws/progress/jobs/{reference}/", client) as connection:
+        events = told(connection)
+        next(events)
+        yield events
 
 
 @contextmanager
@@ -79,10 +91,14 @@ def is_no_owner_any_more(jobs: SyncProgressManager, user: User) -> None:
 
 Loss = Callable[[SyncProgressManager, User], None]
 LOSSES = [logs_out, changes_the_password, is_deactivated, is_deleted, is_no_owner_any_more]
-several = pytest.mark.parametrize("references", [[JOB], [JOB, "also-mine"]], ids=["one", "several"])
+each_way = pytest.mark.parametrize(
+    ("watch", "references"),
+    [(watching, [JOB]), (watching, [JOB, "also-mine"]), (watching_by_socket, [JOB])],
+    ids=["one", "several", "websocket"],
+)
 
 
-@several
+@each_way
 @pytest.mark.parametrize("loses_access", LOSSES)
 @without(naive.never_asks_again, fails_with=(httpx.ReadTimeout, AssertionError))
 def test_who_loses_access_is_told_nothing_more(
@@ -90,6 +106,7 @@ def test_who_loses_access_is_told_nothing_more(
     jobs: SyncProgressManager,
     owner: User,
     loses_access: Loss,
+    watch: Any,
     references: list[str],
     defence: bool,
     settings: Any,
@@ -97,7 +114,7 @@ def test_who_loses_access_is_told_nothing_more(
     settings.IMPORT_PROGRESS |= {"STREAM_SECONDS": 3600 if defence else 2}
     for job_id in references:
         jobs.create(job_id, owner=owner)
-    with login(owner) as client, watching(live, client, *references) as events:
+    with login(owner) as client, watch(live, client, *references) as events:
         loses_access(jobs, owner)
         assert list(events) == []
         assert defence  # Else it was closed as it was too old.
@@ -151,17 +168,18 @@ def _stays_open(events: Iterator[Event], jobs: SyncProgressManager, settings: An
     assert next(events).json["processed_rows"] == 7
 
 
-@several
+@each_way
 def test_who_may_watch_watches_on(
     live: AsgiServer,
     jobs: SyncProgressManager,
     owner: User,
     settings: Any,
+    watch: Any,
     references: list[str],
 ) -> None:
     for job_id in references:
         jobs.create(job_id, owner=owner)
-    with login(owner) as client, watching(live, client, *references) as events:
+    with login(owner) as client, watch(live, client, *references) as events:
         _stays_open(events, jobs, settings)
 
 

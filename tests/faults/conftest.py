@@ -6,6 +6,7 @@ import pytest
 
 from tests.kit import waiting
 from tests.kit.controls import Switch
+from tests.kit.wires import SocketWire, SseWire, Wire
 
 CONTROL_PATIENCE_SECONDS = 6.0
 """Beyond the 5 s within which a broken link must be mended: then the control has shown it."""
@@ -20,3 +21,10 @@ def defence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", CONTROL_PATIENCE_SECONDS)
     switch(monkeypatch)
     return False
+
+
+@pytest.fixture(params=[SseWire, SocketWire], ids=["sse", "websocket"])
+def wire(request: pytest.FixtureRequest) -> type[Wire]:
+    """Each way in which progress reaches a browser."""
+    kind: type[Wire] = request.param
+    return kind

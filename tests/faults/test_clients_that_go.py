@@ -16,15 +16,18 @@ import pytest
 import redis
 
 from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
+from django_import_progress.sockets import Socket
 from django_import_progress.streams import EventStream
 from tests.kit import waiting
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
-from tests.kit.crowd import Stream, deaf_client, path_of
+from tests.kit.crowd import deaf_client
 from tests.kit.observed import Observed
 from tests.kit.processes import RedisProcess
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until, wait_for
+from tests.kit.wires import Wire
 from tests.site.asgi import application
 
 LARGE = {"text": "x" * 50_000}
@@ -67,7 +70,13 @@ def server_log(web: AsgiServer) -> Iterator[SimpleQueue[logging.LogRecord]]:
 
 
 def nobody_closes_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EventStream, "close", lambda stream: None)
+    for kind in (EventStream, Socket):
+        monkeypatch.setattr(kind, "close", lambda _: None)
+
+
+def deaf(wire: type[Wire], port: int, job_id: str) -> socket.socket:
+    """Return a connection to the job that is never read."""
+    return deaf_client(port, wire.path(make_ticket(job_id)), wire.headers)
 
 
 def fill(jobs: SyncProgressManager, job_id: str, observed: Observed) -> None:
@@ -86,18 +95,19 @@ async def test_a_client_that_goes_is_let_go_at_once(
     jobs: SyncProgressManager,
     observed: Observed,
     heartbeat: Callable[[float], None],
+    wire: type[Wire],
 ) -> None:
     heartbeat(3600)  # Which is not what finds out.
     finished, reset, stuck = watched = [jobs.create() for _ in range(3)]
-    with closing(deaf_client(web.port, path_of(stuck))) as deaf:
-        one = await Stream.open(web.port, path_of(finished))
-        other = await Stream.open(web.port, path_of(reset))
-        await one.event()
-        await other.event()
+    with closing(deaf(wire, web.port, stuck)) as deaf_one:
+        one = await wire.of(web.port, make_ticket(finished))
+        other = await wire.of(web.port, make_ticket(reset))
+        await one.shown()
+        await other.shown()
         fill(jobs, stuck, observed)
         one.finish()
         other.reset()
-        deaf.close()
+        deaf_one.close()
         await until(
             lambda: not any(subscribers(jobs, job_id) for job_id in watched),
             "the watchers to go",
@@ -108,6 +118,11 @@ async def test_a_client_that_goes_is_let_go_at_once(
 def nobody_looks_whether_it_takes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EventStream, "_leave_who_takes_nothing", lambda stream: None)
 
+    async def say(self: Socket, text: str) -> None:
+        await self._send({"type": "websocket.send", "text": text})
+
+    monkeypatch.setattr(Socket, "_say", say)
+
 
 @without(nobody_looks_whether_it_takes_anything)
 def test_a_client_that_takes_nothing_for_a_heartbeat_is_let_go(
@@ -116,10 +131,11 @@ def test_a_client_that_takes_nothing_for_a_heartbeat_is_let_go(
     observed: Observed,
     heartbeat: Callable[[float], None],
     server_log: SimpleQueue[logging.LogRecord],
+    wire: type[Wire],
 ) -> None:
     heartbeat(HEARTBEAT_SECONDS)
     job_id = jobs.create()
-    with closing(deaf_client(web.port, path_of(job_id))) as client:
+    with closing(deaf(wire, web.port, job_id)) as client:
         fill(jobs, job_id, observed)
         wait_for(lambda: not subscribers(jobs, job_id), "the watcher to go", seconds=5)
         # No server drops what is on the way, but there is nothing behind it.
@@ -145,10 +161,11 @@ async def test_after_two_thousand_abrupt_disconnects_nothing_is_left(
     heartbeat: Callable[[float], None],
     defence: bool,
     settings: Any,
+    wire: type[Wire],
 ) -> None:
     heartbeat(15)
     settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": 1000}
-    paths = [path_of(jobs.create()) for _ in range(50)]
+    tickets = [make_ticket(jobs.create()) for _ in range(50)]
     with redis.Redis(port=server.port) as raw:
 
         def held() -> dict[str, int]:
@@ -160,12 +177,12 @@ async def test_after_two_thousand_abrupt_disconnects_nothing_is_left(
                 "subscriptions": len(raw.pubsub_channels()),
             }
 
-        await come_and_go(web.port, paths, 10)
+        await come_and_go(wire, web.port, tickets, 10)
         await until(lambda: not raw.pubsub_channels(), "the first few to be let go")
         await until(lambda: observed.tasks() <= 3, "the hub to end")
         before = held()
         for _ in range(8 if defence else 1):
-            await come_and_go(web.port, paths, 250)
+            await come_and_go(wire, web.port, tickets, 250)
         await until(lambda: is_back(held(), before), f"{before} to be held again")
 
 
@@ -173,12 +190,12 @@ def is_back(now: dict[str, int], before: dict[str, int]) -> bool:
     return all(now[what] <= before[what] for what in before)
 
 
-async def come_and_go(port: int, paths: list[str], count: int) -> None:
-    """Open as many streams at once, and drop half by a FIN, half by a RST."""
-    streams = [await Stream.open(port, paths[number % len(paths)]) for number in range(count)]
-    for stream in streams:
-        await stream.event()
-    for stream in streams[::2]:
-        stream.finish()
-    for stream in streams[1::2]:
-        stream.reset()
+async def come_and_go(wire: type[Wire], port: int, tickets: list[str], count: int) -> None:
+    """Open as many wires at once, and drop half by a FIN, half by a RST."""
+    wires = [await wire.of(port, tickets[number % len(tickets)]) for number in range(count)]
+    for one in wires:
+        await one.shown()
+    for one in wires[::2]:
+        one.finish()
+    for one in wires[1::2]:
+        one.reset()

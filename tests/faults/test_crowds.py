@@ -16,11 +16,12 @@ from django.test import Client
 from django_import_progress import SyncProgressManager, streams
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
-from tests.kit.crowd import Stream, Visitor, crowd, path_of
+from tests.kit.crowd import Visitor, crowd, path_of
 from tests.kit.held import open_files
 from tests.kit.processes import RedisProcess
 from tests.kit.servers import ServerProcess, in_the_server
 from tests.kit.waiting import until
+from tests.kit.wires import SocketWire, SseWire, Wire
 
 VISITORS = 500
 STREAMS = 200
@@ -77,6 +78,19 @@ def cookie(owner: User) -> dict[str, str]:
 
 @without(the_request_is_not_released)
 async def test_idle_streams_hold_no_database_connection_and_no_thread(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User, cookie: dict[str, str], settings: Any
+) -> None:
+    await hold_nothing(SseWire, live, jobs, owner, cookie, settings)
+
+
+async def test_nor_do_idle_websockets(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User, cookie: dict[str, str], settings: Any
+) -> None:
+    await hold_nothing(SocketWire, live, jobs, owner, cookie, settings)
+
+
+async def hold_nothing(
+    wire: type[Wire],
     live: AsgiServer,
     jobs: SyncProgressManager,
     owner: User,
@@ -90,8 +104,7 @@ async def test_idle_streams_hold_no_database_connection_and_no_thread(
     async with AsyncExitStack() as stack:
         for _ in range(STREAMS):
             # By its bare id, so that the database is asked who this is.
-            path = f"/progress/jobs/{job_id}/stream/"
-            stream = await stack.enter_async_context(await Stream.open(live.port, path, cookie))
-            assert (await stream.event()).json["status"] == "queued"
+            watching = await stack.enter_async_context(await wire.of(live.port, job_id, cookie))
+            assert (await watching.shown())["status"] == "queued"
         await until(lambda: threading.active_count() <= threads + 2, "the threads to end")
         await until(lambda: open_files(database) <= files + 1, "the connections to be closed")

@@ -16,6 +16,7 @@ from tests.kit.processes import RedisProcess
 from tests.kit.servers import ServerProcess, in_the_server
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until
+from tests.kit.wires import Wire, ticket_path
 
 LARGE = {"text": "x" * 50_000}
 WARM_UP = 200
@@ -37,12 +38,12 @@ def every_watcher_has_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @without(in_the_server(every_watcher_has_a_queue))
 async def test_a_client_that_stops_reading_under_a_flood(
-    server: RedisProcess, jobs: SyncProgressManager
+    server: RedisProcess, jobs: SyncProgressManager, wire: type[Wire]
 ) -> None:
     # With so long a heartbeat the client is not let go meanwhile.
     with ServerProcess(server.url, HEARTBEAT_SECONDS=60) as site:
         job_id = jobs.create()
-        with closing(deaf_client(site.port, path_of(job_id))):
+        with closing(deaf_client(site.port, ticket_path(wire, job_id), wire.headers)):
             await until(lambda: subscribers(jobs, job_id), "the subscription")
             await flood(site, jobs, job_id, WARM_UP)
             before = resident_mib(site.pid)

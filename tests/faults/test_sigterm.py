@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
 from tests.kit import servers
 from tests.kit.controls import without
-from tests.kit.crowd import Stream, path_of
 from tests.kit.processes import RedisProcess
-from tests.kit.servers import ServerProcess
+from tests.kit.servers import AT, ServerProcess
+from tests.kit.wires import SocketWire, SseWire, Wire
 
 BARE = {
     "uvicorn": "uvicorn mysite.asgi:application",
@@ -28,7 +29,8 @@ def nothing_on_the_command_line_about_it(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_server_that_is_started_as_documented_ends_within_five_seconds(
     server: RedisProcess, jobs: SyncProgressManager, kind: str, defence: bool
 ) -> None:
-    await ends(server, jobs, kind, "docs/servers.md", within_seconds=5 if defence else 2.5)
+    seconds = 5 if defence else 2.5
+    await ends(server, jobs, kind, "docs/servers.md", SseWire, within_seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +39,26 @@ async def test_a_server_that_is_started_as_documented_ends_within_five_seconds(
 async def test_so_does_daphne_and_so_it_is_in_the_readme(
     server: RedisProcess, jobs: SyncProgressManager, kind: str, page: str
 ) -> None:
-    await ends(server, jobs, kind, page, within_seconds=5)
+    await ends(server, jobs, kind, page, SseWire, within_seconds=5)
+
+
+@pytest.mark.parametrize("kind", AT)
+async def test_so_does_each_with_open_websockets(
+    server: RedisProcess, jobs: SyncProgressManager, kind: str
+) -> None:
+    await ends(server, jobs, kind, "docs/servers.md", SocketWire, within_seconds=5)
 
 
 async def ends(
-    server: RedisProcess, jobs: SyncProgressManager, kind: str, page: str, within_seconds: float
+    server: RedisProcess,
+    jobs: SyncProgressManager,
+    kind: str,
+    page: str,
+    wire: type[Wire],
+    within_seconds: float,
 ) -> None:
     with ServerProcess(server.url, servers.documented(kind, page)) as site:
-        async with await Stream.open(site.port, path_of(jobs.create())) as stream:
-            await stream.event()
+        async with await wire.of(site.port, make_ticket(jobs.create())) as watching:
+            await watching.shown()
             site.terminate()
             site.exit_code(within_seconds)

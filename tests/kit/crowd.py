@@ -15,7 +15,7 @@ from django_import_progress.access import make_ticket
 from . import waiting
 from .sse import Event, parse
 
-_LINGER_FOR_NOTHING = struct.pack("ii", 1, 0)
+LINGER_FOR_NOTHING = struct.pack("ii", 1, 0)
 _CUT = (OSError, asyncio.IncompleteReadError)
 
 
@@ -96,7 +96,7 @@ class Stream:
     def reset(self) -> None:
         """Go as a client does that crashes: a RST."""
         connection = self._writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_NOTHING)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_FOR_NOTHING)
         self._writer.transport.abort()
 
 
@@ -112,12 +112,12 @@ def request(path: str, headers: dict[str, str] | None = None) -> str:
     return "\r\n".join([*lines, "", ""])
 
 
-def deaf_client(port: int, path: str) -> socket.socket:
+def deaf_client(port: int, path: str, headers: dict[str, str] | None = None) -> socket.socket:
     """Return a connection that has asked for a stream, with little room, and is never read."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", port))
-    connection.sendall(request(path).encode())
+    connection.sendall(request(path, headers).encode())
     return connection
 
 

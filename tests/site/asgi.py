@@ -2,13 +2,28 @@
 
 import os
 
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
+from django.urls import path
 from django.utils.module_loading import import_string
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.site.settings")
 
-application = ASGIStaticFilesHandler(get_asgi_application())
+http = ASGIStaticFilesHandler(get_asgi_application())
+
+from django_import_progress import routing  # noqa: E402 - needs the apps, which are loaded by now
+
+websocket = AuthMiddlewareStack(
+    URLRouter(
+        [
+            path("ws/progress/", URLRouter(routing.websocket_urlpatterns)),
+            path("ws/orders/", URLRouter(routing.get_websocket_urlpatterns("order_imports"))),
+        ]
+    )
+)
+application = ProtocolTypeRouter({"http": http, "websocket": websocket})
 
 if switch := os.environ.get("TEST_SITE_SWITCH"):  # pragma: no cover - in a server's own process
     import pytest
