@@ -15,8 +15,9 @@ test: .venv/test.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS
 	.venv/bin/python -m pytest -n 8 --dist worksteal \
 	    --cov --cov-report=term $(if $(CI),--cov-fail-under=100) $(ARGS)
 
-soak: .venv/test.stamp ## Run what takes long: random faults for SOAK_SECONDS=600, and more
+soak: .venv/test.stamp ## Run what takes long: random faults for SOAK_SECONDS=600, FUZZ_EXAMPLES=20000, and more
 	.venv/bin/python -m pytest -m soak --timeout 0 --capture no $(ARGS)
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),20000) .venv/bin/python -m pytest tests/fuzz --timeout 0 -n 2
 
 lint: .venv/lint.stamp ## Check style and format
 	.venv/bin/python -m ruff check

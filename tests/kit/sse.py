@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
+_LINE_END = re.compile("\r\n|\n|\r(?!$)")  # One that is last in a chunk may go on with the next.
 PATIENCE = httpx.Timeout(20)
 
 
@@ -25,6 +27,14 @@ class Event:
     def json(self) -> Any:
         """The data, parsed."""
         return json.loads(self.data)
+
+
+def lines_of(chunks: Iterator[str]) -> Iterator[str]:
+    """Yield a stream's lines, which end as the specification has it and not as Python does."""
+    rest = ""
+    for chunk in chunks:
+        *lines, rest = _LINE_END.split(rest + chunk)
+        yield from lines
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event]:
@@ -56,9 +66,8 @@ def open_stream(
     own = httpx.Client(timeout=PATIENCE) if client is None else client
     try:
         with own.stream("GET", url, headers=headers, timeout=PATIENCE) as response:
-            events = parse(
-                response.iter_lines()
-            )  # Kept here: dropped, it would close the response.
+            # Kept here: dropped, it would close the response.
+            events = parse(lines_of(response.iter_text()))
             yield response, events
     finally:
         if client is None:
