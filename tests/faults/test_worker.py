@@ -21,7 +21,7 @@ from django_import_progress.writer import END_SECONDS
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
-from tests.kit.tracked import JOB, shows, state
+from tests.kit.tracked import JOB, end_writers, shows, state
 from tests.kit.waiting import wait_for
 
 from . import naive_worker
@@ -89,6 +89,25 @@ def test_an_imports_result_is_the_same_with_redis_healthy_frozen_and_dead(
         with process.frozen(), concurrent.futures.ThreadPoolExecutor(2) as threads:
             frozen, dead = threads.map(_imported, (there, away))
     assert healthy == frozen == dead
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_the_last_chance_is_taken_or_logged(
+    process: RedisProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    comes_back: bool,
+) -> None:
+    monkeypatch.setattr(writer, "LAST_SECONDS", 20.0 if comes_back else 0.1)
+    process.kill()
+    with impatient(process.url) as manager:
+        with track_import(JOB, manager=manager):
+            pass
+        if comes_back:
+            process.start()
+        writer._wait_for_those_who_leave()
+        assert ("could not be told" in caplog.text) is not comes_back
+        end_writers()
 
 
 @each_outage
