@@ -107,6 +107,12 @@ def crosses_hosts_in_the_clear(url: str) -> bool:
     return address.url.startswith("redis://") and not all(map(_is_here, hosts))
 
 
+def without_secrets(url: str) -> str:
+    """Return a valid Redis URL as it may be shown: without its user, password and options."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
 def _is_here(host: str) -> bool:
     try:
         return ip_address(host).is_loopback

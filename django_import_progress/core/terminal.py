@@ -1,0 +1,60 @@
+"""What a terminal is shown of a job: words and numbers, and nothing that it would obey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .snapshot import is_number
+
+
+def printable(value: object) -> str:
+    r"""Return a value as text that a terminal shows and does not obey.
+
+    Control characters, escape sequences with them, line ends, and what turns or hides text (bidi
+    overrides, zero-width characters) become what Python writes for them, such as ``\x1b``.
+    """
+    text = value if isinstance(value, str) else str(value)
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
+
+
+def cut(line: str, width: int) -> str:
+    """Return a line that is no wider than the terminal, if each character takes one cell."""
+    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+
+
+def description(job: Mapping[str, Any]) -> str:
+    """Return in one line how a job is: its status, what is special about it, its stage."""
+    words = [job.get("status") or "waiting"]
+    words += [word for word in ("stalled", "cancelling") if job[word]]
+    words += [job[name] for name in ("stage", "error_message") if job.get(name)]
+    return printable(" · ".join(map(str, words)))
+
+
+def amount(job: Mapping[str, Any]) -> str:
+    """Return in one line how far a job is: percent, rows, rate, time left; as far as is known."""
+    parts = []
+    if job["percent"] is not None:
+        parts.append(f"{job['percent']:.1f} %")
+    processed, total = job.get("processed_rows"), job.get("total_rows")
+    if is_number(processed):
+        of_total = f" of {total:,}" if is_number(total) else ""
+        noun = "row" if (total if of_total else processed) == 1 else "rows"
+        parts.append(f"{processed:,}{of_total} {noun}")
+    rate, left = job.get("rows_per_second"), job.get("eta_seconds")
+    if is_number(rate):
+        parts.append(f"{rate:,.0f} a second")
+    if is_number(left) and 0 <= left < 10**9:
+        minutes, seconds = divmod(int(left), 60)
+        parts.append(f"{minutes}:{seconds:02} left")
+    return ", ".join(parts)
+
+
+def line(job: Mapping[str, Any]) -> str:
+    """Return all of that in one line."""
+    return f"{description(job)}  {amount(job)}".rstrip()

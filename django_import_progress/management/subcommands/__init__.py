@@ -1,0 +1,1 @@
+"""The parts of `manage.py import_progress`, a module each."""

@@ -1,0 +1,44 @@
+"""`import_progress show <id>`: one job as it is now."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ...clients import perform
+from ...connections import get_progress_manager
+from ...core.answers import NO_SUCH_JOB
+from ...core.keys import clean_job_id
+from ...core.snapshot import Fields, to_json
+from ...core.terminal import line, printable
+from ...core.view import state_of
+
+HELP = "Shows a job: its fields, and what viewers see of it. Exits with 1 if there is none."
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """See `Command`."""
+    parser.add_argument("job", help="the job's id")
+    parser.add_argument("--json", action="store_true", help="as viewers get it")
+
+
+def handle(command: BaseCommand, options: dict[str, Any]) -> None:
+    """See `Command`."""
+    job = asyncio.run(_read(clean_job_id(options["job"]), options["namespace"]))
+    if job is None:
+        raise CommandError(NO_SUCH_JOB, returncode=1)
+    if options["json"]:
+        command.stdout.write(to_json(job).decode())
+        return
+    command.stdout.write(line(job))
+    width = max(len(printable(name)) for name in job)
+    for name, value in job.items():
+        command.stdout.write(f"  {printable(name):{width}}  {printable(value)}")
+
+
+async def _read(job_id: str, namespace: str | None) -> Fields | None:
+    manager = get_progress_manager(namespace)
+    stored = await perform(manager.redis, manager.calls.get(job_id))
+    return None if stored is None else state_of(job_id, stored).representation

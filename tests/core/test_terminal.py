@@ -1,0 +1,67 @@
+"""What a terminal is shown, and what it must not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_import_progress.core.snapshot import represent
+from django_import_progress.core.terminal import amount, cut, line, printable
+
+
+def job(*, stalled: bool = False, cancelling: bool = False, **fields: Any) -> dict[str, Any]:
+    return represent("job", fields, stalled=stalled, cancelling=cancelling)
+
+
+@given(st.text(st.characters()))
+def test_whatever_is_shown_is_printable(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(text) == text or not text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("日本 é 😀 [bold]", "日本 é 😀 [bold]"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\x9b", r"\x9b"),
+        ("a\r\nb\t", r"a\r\nb\t"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\ud800", r"\ud800"),
+        ({"a": "\x07"}, r"{'a': '\x07'}"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_spelt(text: object, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, "waiting"),
+        ({"status": "importing", "processed_rows": 12345}, "importing  12,345 rows"),
+        (
+            {"status": "importing", "processed_rows": 1, "total_rows": 4, "stage": "first"},
+            "importing · first  25.0 %, 1 of 4 rows",
+        ),
+        (
+            {"processed_rows": 1, "rows_per_second": 1234.5, "eta_seconds": 65.2},
+            "waiting  1 row, 1,234 a second, 1:05 left",
+        ),
+        ({"eta_seconds": 1e300, "rows_per_second": "many", "total_rows": []}, "waiting"),
+        ({"stalled": True, "cancelling": True}, "waiting · stalled · cancelling"),
+    ],
+)
+def test_a_job_is_told_in_a_line(fields: dict[str, Any], shown: str) -> None:
+    assert line(job(**fields)) == shown
+
+
+def test_an_amount_is_what_is_known() -> None:
+    assert amount(job(status="done")) == "100.0 %"
+
+
+def test_a_line_is_cut_to_the_width() -> None:
+    assert [cut("abc", width) for width in (4, 3, 2, 1)] == ["abc", "abc", "a…", "…"]

@@ -1,0 +1,299 @@
+"""`manage.py import_progress`: what it prints, and with which code it exits."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_import_progress import (
+    SyncProgressManager,
+    create_sync_redis_client,
+    displays,
+    track_import,
+)
+from django_import_progress.core import terminal
+from tests.faults.conftest import defence
+
+from .kit.controls import without
+from .kit.processes import DURABLE, RedisProcess, valkey_binary
+from .kit.servers import ROOT
+from .kit.tracked import JOB
+from .kit.visitors import subscribers
+from .kit.waiting import wait_for
+
+__all__ = ["defence"]
+
+EVIL = "\x1b[2J\x9b31m\u202egnp.exe\r\nfake\x07"
+
+
+class Terminal(io.StringIO):
+    """Something that says it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def run(*arguments: str, out: io.StringIO | None = None) -> str:
+    """Run the command here; what it has printed."""
+    out = io.StringIO() if out is None else out
+    call_command("import_progress", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def watched(jobs: SyncProgressManager, out: io.StringIO, *options: str) -> int:
+    """Watch the job, which goes on to its end once it is watched; the exit code."""
+
+    def go_on() -> None:
+        wait_for(lambda: subscribers(jobs, JOB), "the command to watch")
+        jobs.create(JOB, data={"total_rows": 4, "processed_rows": 1, "stage": EVIL})
+        wait_for(lambda: "25" in out.getvalue(), "the first state to be shown")
+        jobs.update(JOB, {"status": "done", "processed_rows": 4})
+
+    going_on = threading.Thread(target=go_on)
+    going_on.start()
+    with pytest.raises(SystemExit) as exit_of:
+        run("watch", JOB, *options, out=out)
+    going_on.join()
+    assert isinstance(exit_of.value.code, int)
+    return exit_of.value.code
+
+
+@pytest.fixture
+def several(jobs: SyncProgressManager) -> None:
+    jobs.create("a", owner=7, data={"total_rows": 3, "processed_rows": 1, "stage": "first"})
+    jobs.create("b", data={"status": "failed", "error_message": "Row 3."})
+
+
+def test_list_prints_a_line_a_job_the_newest_first(several: None) -> None:
+    lines = run("list").splitlines()
+    assert lines[0] == "b  failed · Row 3."
+    assert lines[1] == "a  queued · first  33.3 %, 1 of 3 rows"
+
+
+def test_list_knows_owners_limits_and_json(several: None) -> None:
+    assert [job["job_id"] for job in json.loads(run("list", "--json"))] == ["b", "a"]
+    assert [job["percent"] for job in json.loads(run("list", "--json", "--owner", "7"))] == [33.3]
+    assert len(run("list", "--limit", "1").splitlines()) == 1
+    with pytest.raises(CommandError, match="positive int"):
+        run("list", "--limit", "0")
+
+
+def test_show_prints_each_field(several: None) -> None:
+    first, *fields = run("show", "a").splitlines()
+    assert first == "queued · first  33.3 %, 1 of 3 rows"
+    assert "  processed_rows  1" in fields
+    assert json.loads(run("show", "a", "--json"))["percent"] == 33.3
+
+
+def test_show_of_a_job_that_is_not_there_exits_with_1(jobs: SyncProgressManager) -> None:
+    with pytest.raises(CommandError, match="no such job") as error:
+        run("show", "unknown")
+    assert error.value.returncode == 1
+
+
+def test_another_namespace(jobs: SyncProgressManager) -> None:
+    SyncProgressManager(jobs.redis, namespace="order_imports").create("a")
+    assert "queued" in run("show", "a", "--namespace", "order_imports")
+    with pytest.raises(CommandError, match="no such job"):
+        run("show", "a")
+
+
+def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressManager) -> None:
+    with track_import(JOB) as job:
+        for _ in job.rows(iter(int, 1)):  # pragma: no branch
+            if not job.processed:
+                assert "asked to stop" in run("cancel", JOB)
+    for job_id, answer in ((JOB, "has ended"), ("unknown", "no such job")):
+        with pytest.raises(CommandError, match=answer) as error:
+            run("cancel", job_id)
+        assert error.value.returncode == 1
+
+
+def test_what_cannot_be_an_id_is_said_to_be_none(jobs: SyncProgressManager) -> None:
+    with pytest.raises(CommandError, match="is no job id"):
+        run("show", "no id")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:secret@127.0.0.1:1/0?socket_timeout=1&password=secret",
+        "redis+sentinel://:secret@127.0.0.1:1/main/0?sentinel_password=secret@secret",
+    ],
+)
+def test_without_redis_it_says_where_it_was_looked_for_and_no_password(
+    settings: Any, url: str
+) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": url}
+    with pytest.raises(CommandError, match=r"at redis\S*://127.0.0.1:1/") as error:
+        run("cancel", "a")
+    assert "secret" not in str(error.value)
+
+
+ENDS = {"done": 0, "failed": 1, "cancelled": 2}
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_watch_exits_with_what_came_of_the_job(jobs: SyncProgressManager, status: str) -> None:
+    jobs.create(JOB, data={"status": status})
+    with pytest.raises(SystemExit) as exit_of:
+        run("watch", JOB)
+    assert exit_of.value.code == ENDS[status]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_watch_prints_lines_where_there_is_no_terminal(
+    jobs: SyncProgressManager, options: list[str]
+) -> None:
+    out = io.StringIO()
+    assert watched(jobs, out, *options) == 0
+    first, *_, last = out.getvalue().splitlines()
+    if options:
+        assert (json.loads(first)["percent"], json.loads(last)["percent"]) == (25.0, 100.0)
+    else:
+        assert "25.0 %, 1 of 4 rows" in first
+        assert last.startswith("done")
+
+
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_watch_draws_over_and_over_on_a_terminal(
+    jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, has_rich: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    if not has_rich:
+        monkeypatch.setattr(displays, "Console", None)
+    out = Terminal()
+    assert watched(jobs, out) == 0
+    assert "4 of 4 rows" in out.getvalue()
+    assert "\x1b[2K" in out.getvalue() if has_rich else "\r" in out.getvalue()
+    assert out.getvalue().count("\n") < 3
+
+
+@pytest.mark.parametrize("has_rich", [True, False])
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_a_job_that_goes_exits_with_3(
+    jobs: SyncProgressManager,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[io.StringIO],
+    has_rich: bool,
+) -> None:
+    if not has_rich:
+        monkeypatch.setattr(displays, "Console", None)
+    jobs.create(JOB)
+    out = kind()
+
+    def delete() -> None:
+        wait_for(lambda: "queued" in out.getvalue(), "the job to be shown")
+        jobs.delete(JOB)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    with pytest.raises(SystemExit) as exit_of:
+        run("watch", JOB, out=out)
+    deleting.join()
+    assert exit_of.value.code == 3
+    assert "no longer there" in out.getvalue()
+
+
+def trusts_what_a_job_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "printable", str)
+    monkeypatch.setattr("django_import_progress.management.subcommands.show.printable", str)
+
+
+@without(trusts_what_a_job_says)
+@pytest.mark.parametrize("words", [["show", JOB], ["list"], ["watch", JOB]])
+def test_nothing_of_a_job_is_obeyed_by_the_terminal(
+    jobs: SyncProgressManager, words: list[str]
+) -> None:
+    jobs.create(JOB, data={"status": "done", "stage": EVIL, "x" + EVIL: [EVIL]})
+    out = io.StringIO()
+    with suppress(SystemExit):
+        run(*words, out=out)
+    assert JOB in out.getvalue() or "done" in out.getvalue()
+    assert out.getvalue().replace("\n", "").isprintable()
+    assert "\nfake" not in out.getvalue()
+
+
+@contextmanager
+def in_a_terminal(redis_url: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Give the real process, and the end of its terminal that a person sees."""
+    near, far = pty.openpty()
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.site.settings",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "example_project")]),
+        "TEST_SITE_REDIS": redis_url,
+        "TERM": "xterm",
+    }
+    command = [sys.executable, "-m", "django", "import_progress", *words]
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=far, stderr=far)
+    os.close(far)
+    try:
+        yield process, near
+    finally:
+        process.kill()
+        process.wait()
+        os.close(near)
+
+
+def read_until(descriptor: int, text: str) -> None:
+    """Read what the terminal shows until `text` is there."""
+    shown = b""
+
+    def is_there() -> bool:
+        nonlocal shown
+        shown += os.read(descriptor, 65536)
+        return text.encode() in shown
+
+    wait_for(is_there, f"{text!r} to be shown")
+
+
+def test_in_a_real_terminal_it_goes_through_a_restart_of_redis() -> None:
+    with (
+        RedisProcess(valkey_binary(), *DURABLE) as process,
+        in_a_terminal(process.url, "watch", JOB) as (command, screen),
+        create_sync_redis_client(process.url) as client,
+    ):
+        jobs = SyncProgressManager(client)
+        jobs.create(JOB, data={"stage": "first"})
+        read_until(screen, "first")
+        process.kill()
+        process.start()
+        jobs.update(JOB, {"stage": "second"})
+        read_until(screen, "second")
+        jobs.update(JOB, {"status": "failed"})
+        assert command.wait(20) == 1
+
+
+class Interrupted(io.StringIO):
+    """Where somebody presses Ctrl-C as soon as something is printed."""
+
+    def write(self, text: str) -> int:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_an_exit_code(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    with pytest.raises(SystemExit) as exit_of:
+        run("watch", JOB, out=Interrupted())
+    assert exit_of.value.code == 130
+
+
+def test_an_interrupt_ends_it_quietly(site: RedisProcess, jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    with in_a_terminal(site.url, "watch", JOB) as (command, screen):
+        read_until(screen, "queued")
+        command.send_signal(signal.SIGINT)
+        assert command.wait(20) == 130
