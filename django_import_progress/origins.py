@@ -33,7 +33,9 @@ def is_foreign(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] |
         return True
     try:
         origin = urlsplit(origins[0].lower())
-        return not (_is_trusted(origin) or _is_own(origin, _host(headers, server)))
+        is_origin = origin.geturl() == f"{origin.scheme}://{origin.netloc}"  # And no path.
+        is_ours = _is_trusted(origin) or _is_own(origin, _host(headers, server))
+        return not (is_origin and is_ours)
     except (DisallowedHost, ValueError):
         return True
 
