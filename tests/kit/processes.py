@@ -16,8 +16,12 @@ import redis
 
 from .waiting import wait_for
 
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
-"""Options of a server that has all its data again when it is started anew."""
+DURABLE = ("--appendonly", "yes", "--appendfsync", "no")
+"""Options of a server that has all its data again when it is started anew after a kill.
+
+What is written survives the process without fsync. With `everysec`, the default, a write is put off
+for up to two seconds while a slow disk is being synced, and would be lost.
+"""
 
 
 def free_port() -> int:

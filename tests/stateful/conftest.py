@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from asgiref.sync import SyncToAsync
 
 from tests.faults.conftest import defence
 
@@ -32,6 +33,8 @@ def silent_world() -> Iterator[World]:
 @contextmanager
 def _schedule_in(world: World) -> Iterator[type[Schedule]]:
     world.failure = None
+    # Channels' middleware asks the database in a thread that asgiref keeps for the process's life.
+    SyncToAsync.single_thread_executor.submit(int).result()
     world.baseline = world.held()
     with world.settings():
         yield type("Schedule", (Schedule,), {"world": world})

@@ -43,7 +43,7 @@ def to(name: str, *arguments: Any) -> Step:
     return lambda machine: getattr(machine, name)(*arguments)
 
 
-BEGIN = to("begin", ["async", "sync", "sse"])
+BEGIN = to("begin", ["async", "sync", "sse", "websocket"])
 REST = to("rest")
 
 

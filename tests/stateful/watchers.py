@@ -11,6 +11,7 @@ from redis import Redis
 
 from django_import_progress import SyncProgressManager, create_sync_redis_client
 from django_import_progress.access import make_ticket
+from tests.kit.wires import SocketWire
 
 from .model import END_ID, JobModel, has_ended
 from .stream import Frame, frames_of, order_of, strict_json
@@ -18,14 +19,32 @@ from .watcher import ADDED, Watcher
 from .world import World
 
 
-class AsyncWatcher(Watcher):
-    """Who uses the hub."""
-
-    kind = "async"
+class _InTheLoop(Watcher):
+    """One who watches in a coroutine."""
 
     def __init__(self, world: World, job: JobModel, last_event_id: str = "") -> None:
         super().__init__(world, job)
+        self._asked_with = last_event_id
         self._task = asyncio.run_coroutine_threadsafe(self._watch(), world.watching.loop)
+
+    async def _watch(self) -> None:
+        raise AssertionError
+
+    @property
+    def over(self) -> bool:
+        if not self._task.done() or self._task.cancelled():
+            return False
+        self._task.result()
+        return True
+
+    def drop(self) -> None:
+        self._task.cancel()
+
+
+class AsyncWatcher(_InTheLoop):
+    """Who uses the hub."""
+
+    kind = "async"
 
     async def _watch(self) -> None:
         watcher = self.world.manager.watcher(self.job.job_id)
@@ -38,16 +57,6 @@ class AsyncWatcher(Watcher):
                 )
         finally:
             watcher.close()
-
-    @property
-    def over(self) -> bool:
-        if not self._task.done() or self._task.cancelled():
-            return False
-        self._task.result()
-        return True
-
-    def drop(self) -> None:
-        self._task.cancel()
 
 
 class _Dropped(Exception):
@@ -89,7 +98,7 @@ class SyncWatcher(Watcher):
         try:
             for last in self._manager.watch(self.job.job_id):
                 self._show(last, order=None)
-            if not has_ended(last):
+            if not has_ended(last):  # pragma: no branch - it depends on the schedule
                 self._show({}, order=None, is_gone=True)
             self._ended = True
         except _Dropped:
@@ -112,16 +121,14 @@ class SyncWatcher(Watcher):
         self._thread.join()
 
 
-class SseWatcher(Watcher):
+class SseWatcher(_InTheLoop):
     """Who holds an event stream of the site open, by a ticket."""
 
     kind = "sse"
 
     def __init__(self, world: World, job: JobModel, last_event_id: str = "") -> None:
-        super().__init__(world, job)
-        self._asked_with = last_event_id
         self._order = world.order(job.job_id) if job.is_sure else None
-        self._task = asyncio.run_coroutine_threadsafe(self._watch(), world.watching.loop)
+        super().__init__(world, job, last_event_id)
 
     async def _watch(self) -> None:
         headers = {b"Last-Event-ID": self._asked_with.encode("latin-1")}
@@ -157,13 +164,6 @@ class SseWatcher(Watcher):
         self._show(fields, order=order_of(frame.id), percent=values["percent"])
         return False
 
-    @property
-    def over(self) -> bool:
-        if not self._task.done() or self._task.cancelled():
-            return False
-        self._task.result()
-        return True
-
     def check(self) -> None:
         super().check()
         if self.over and self.refused:
@@ -172,9 +172,6 @@ class SseWatcher(Watcher):
             named = (int(match[1]), int(match[2]))
             is_same = self._order in {None, named} and match[4] == "end"
             assert is_same or self._was_absent(), f"{self}: {self._asked_with} is {self._order}"
-
-    def drop(self) -> None:
-        self._task.cancel()
 
     def check_that_its_end_is_known(self) -> None:
         """Check, at rest, that one who comes back with the id of an end is sent away."""
@@ -189,6 +186,28 @@ class SseWatcher(Watcher):
             assert answer.status_code == 204, (self, answer)
 
 
-KINDS: dict[str, type[AsyncWatcher | SyncWatcher | SseWatcher]] = {
-    kind.kind: kind for kind in (AsyncWatcher, SyncWatcher, SseWatcher)
+class SocketWatcher(_InTheLoop):
+    """Who holds a WebSocket of the site open, by a ticket."""
+
+    kind = "websocket"
+
+    async def _watch(self) -> None:
+        ticket = make_ticket(self.job.job_id)
+        async with await SocketWire.of(self.world.site.port, ticket) as wire:
+            async for message in wire.connection:
+                self._take(strict_json(message))
+            assert wire.connection.close_code == 1000, wire.connection.close_code
+
+    def _take(self, values: dict[str, Any]) -> None:
+        assert values["job_id"] == self.job.job_id, values
+        if "gone" in values:
+            assert values == {"job_id": self.job.job_id, "gone": True}
+            self._show({}, order=None, is_gone=True)
+        else:
+            fields = {name: value for name, value in values.items() if name not in ADDED}
+            self._show(fields, order=None, percent=values["percent"])
+
+
+KINDS: dict[str, type[AsyncWatcher | SyncWatcher | SseWatcher | SocketWatcher]] = {
+    kind.kind: kind for kind in (AsyncWatcher, SyncWatcher, SseWatcher, SocketWatcher)
 }

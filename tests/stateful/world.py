@@ -24,7 +24,7 @@ from django_import_progress import (
     create_sync_redis_client,
 )
 from tests.kit.asgi import AsgiServer
-from tests.kit.processes import RedisProcess, valkey_binary
+from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
 from tests.kit.waiting import wait_for
 from tests.site.asgi import application
 
@@ -42,7 +42,7 @@ class World:
 
     def __init__(self, heartbeat_seconds: float = 0.5) -> None:
         self.heartbeat_seconds = heartbeat_seconds
-        self.process = RedisProcess(valkey_binary(), "--appendonly", "yes")
+        self.process = RedisProcess(valkey_binary(), *DURABLE)
         self.is_up = False
         self.failure: Exception | None = None
         """What went wrong first."""
