@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
 
-.PHONY: demo test soak lint types build clean help
+.PHONY: demo test soak lint types docs build clean help
 # A virtual environment that was interrupted half-way is made anew.
 .DELETE_ON_ERROR:
 
@@ -25,6 +25,9 @@ lint: .venv/lint.stamp ## Check style and format
 
 types: .venv/lint.stamp ## Check types
 	.venv/bin/python -m mypy
+
+docs: .venv/docs.stamp ## Build the documentation's site into build/docs; a warning is an error
+	.venv/bin/python -m mkdocs build --quiet
 
 build: .venv/test.stamp ## Build the wheel and the source distribution into dist/
 	.venv/bin/python -m build
