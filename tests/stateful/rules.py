@@ -185,7 +185,7 @@ class Schedule(Bench):
 
     @rule(index=indexes)
     def reconnect(self, index: int) -> None:
-        if self.watchers:
+        if self.watchers:  # pragma: no branch - it depends on the schedule
             left = self.leave(index)
             self.note("reconnect", left.kind, left.job.job_id, left.last_event_id)
             kind = KINDS[left.kind]
