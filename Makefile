@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
 
-.PHONY: demo test soak lint types docs build clean help
+.PHONY: demo test soak bench lint types docs build clean help
 # A virtual environment that was interrupted half-way is made anew.
 .DELETE_ON_ERROR:
 
@@ -18,6 +18,9 @@ test: .venv/test.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS
 soak: .venv/test.stamp ## Run what takes long: random faults for SOAK_SECONDS=600, FUZZ_EXAMPLES=20000, and more
 	.venv/bin/python -m pytest -m soak --timeout 0 --capture no $(ARGS)
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),20000) .venv/bin/python -m pytest tests/fuzz --timeout 0 -n 2
+
+bench: .venv/bench.stamp ## Measure against what people use today, as in make bench ARGS="rows update"
+	.venv/bin/python -m benchmarks $(ARGS)
 
 lint: .venv/lint.stamp ## Check style and format
 	.venv/bin/python -m ruff check

@@ -1,0 +1,1 @@
+"""Ratios against what people use today, each measured side by side in one run: `make bench`."""
