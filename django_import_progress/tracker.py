@@ -28,8 +28,6 @@ T = TypeVar("T")
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
 ROWS = frozenset({"total_rows", "processed_rows"})
-BEGIN_SECONDS = 2.0
-"""How long entering waits until the job stands in Redis, before the import begins without it."""
 
 
 class ImportTracker:
@@ -191,7 +189,7 @@ class ImportTracker:
     def __enter__(self) -> ImportTracker:
         writer = self._start()
         try:
-            writer.began.wait(BEGIN_SECONDS)
+            writer.began.wait_a_moment()
         except BaseException as error:  # A signal's: the `with` will not be left, as not entered.
             self._finish(error)
             raise
@@ -212,7 +210,7 @@ class ImportTracker:
     async def __aenter__(self) -> ImportTracker:
         writer = self._start()
         try:
-            await writer.wait_in_loop(writer.began, BEGIN_SECONDS)
+            await writer.began.wait_a_moment_in_loop()
         except BaseException as error:
             self._finish(error)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import random
@@ -10,14 +9,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 
 from .clients import perform_sync
 from .core.attempt import Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from .core.pacing import backoff_seconds
 from .core.snapshot import KNOWN, RATES, TRACKED, Fields, is_terminal
+from .flag import Flag
 from .sync import SyncProgressManager
 from .verbs import now_text
 
@@ -63,12 +61,10 @@ class Writer(threading.Thread):
         on_told: Callable[[Told], object],
     ) -> None:
         super().__init__(name=f"import-progress-{job_id}", daemon=True)
-        self.began = threading.Event()
+        self.began = Flag()
         """Set when the attempt stands in Redis, or Redis is known to be away."""
-        self.ended = threading.Event()
+        self.ended = Flag()
         """Set when the end stands in Redis, or nobody has to wait for that."""
-        self._on_change: Callable[[], object] = lambda: None
-        """Called, in this thread, when one of the two was set."""
         self._manager = manager
         self._job_id = job_id
         self._owner = owner
@@ -100,34 +96,32 @@ class Writer(threading.Thread):
             logger.error("The end of import %s could not be told", self._job_id)
 
     def wait_for_the_end(self) -> None:
-        """Wait until the end stands in Redis, or for as long as it is tried."""
-        self.ended.wait(END_SECONDS)
-        self._give_up_unless_ended()
+        """Wait until the end stands in Redis, or for as long as it is tried.
+
+        Where Redis is known to be away it is tried beside, and waited for a moment only.
+        """
+        if self._is_away:
+            self.ended.wait_a_moment()
+        elif not self.ended.wait(END_SECONDS):
+            self.give_up()  # It may hang in a client of more patience.
 
     async def wait_for_the_end_in_loop(self) -> None:
         """Do the same without a thread."""
-        await self.wait_in_loop(self.ended, END_SECONDS)
-        self._give_up_unless_ended()
+        if self._is_away:
+            await self.ended.wait_a_moment_in_loop()
+        elif not await self.ended.wait_in_loop(END_SECONDS):
+            self.give_up()
 
-    def _give_up_unless_ended(self) -> None:
-        if not self.ended.is_set():
-            self.give_up()  # It may hang in a client of more patience.
-
-    async def wait_in_loop(self, event: threading.Event, seconds: float) -> None:
-        """Wait for `began` or `ended` without a thread: asyncio's own may all be taken."""
-        changed = asyncio.Event()
-        self._on_change = partial(asyncio.get_running_loop().call_soon_threadsafe, changed.set)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not event.is_set():
-                    await changed.wait()
-                    changed.clear()
+    @property
+    def _is_away(self) -> bool:
+        """Whether Redis did not take the last write, or has not answered the first one yet."""
+        return self._failing or not self.began.is_set()
 
     def run(self) -> None:
         """Write until `stop` is called, and then once more."""
         try:
             self._try_to_write()
-            self._note(self.began)
+            self.began.set()
             while not self._stopping.wait(self._interval_seconds):
                 self._try_to_write()
         finally:
@@ -148,7 +142,7 @@ class Writer(threading.Thread):
         try:
             self._write_the_last()
         finally:
-            self._note(self.ended)
+            self.ended.set()
             _leaving.pop(threading.current_thread(), None)
 
     def _write_the_last(self) -> None:
@@ -157,17 +151,12 @@ class Writer(threading.Thread):
         while not self._try_to_write():
             failures += 1
             if was_away:
-                self._note(self.ended)
+                self.ended.set()
             pause = backoff_seconds(failures, random.random())
             if time.monotonic() + pause > deadline:
                 self.give_up()
                 return
             time.sleep(pause)
-
-    def _note(self, event: threading.Event) -> None:
-        event.set()
-        with suppress(RuntimeError):  # The event loop that waited has been closed.
-            self._on_change()
 
     def _try_to_write(self) -> bool:
         """Write what changed; False where that must be tried again."""

@@ -65,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "counted": {"core.errors"},
     "displays": {"core.terminal", "core.view"},
     "endings": {"conf", "core.snapshot"},
+    "flag": {"core.pacing"},
     "hub": {"clients", "core.calls", "core.errors", "core.pacing", "core.view", "link", "slot"},
     "limits": set(),
     "link": {
@@ -136,6 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "core.errors",
             "core.pacing",
             "core.snapshot",
+            "flag",
             "sync",
             "verbs",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from django_import_progress import (
     track_import,
     writer,
 )
+from django_import_progress.core.pacing import Patience
 
 from .kit.processes import RedisProcess
 from .kit.tracked import JOB, state
@@ -140,6 +142,7 @@ def test_an_import_that_began_without_redis_is_told_once_it_is_there(
                 pass
             late.start()
         manager = SyncProgressManager(job._manager.redis)
+        wait_for(lambda: manager.get_progress(JOB), "the end to be told")
         assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 5)
     finally:
         late.close()
@@ -252,8 +255,12 @@ async def left_by_a_cancellation() -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
-    settings: Any, valkey_server: RedisProcess, asynchronous: bool
+    settings: Any,
+    valkey_server: RedisProcess,
+    asynchronous: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Patience, "TURNS", math.inf)
     frozen = RedisProcess(valkey_server.binary).start()
     settings.IMPORT_PROGRESS = {"REDIS_URL": frozen.url}
     threads = set(threading.enumerate())

@@ -43,6 +43,32 @@ class Allowance:
         return True
 
 
+class Patience:
+    """How long to wait for a Redis that may be frozen, or far: for a moment, by turns.
+
+    One that is well answers within a turn or two. A turn that itself took long shows a busy
+    machine, on which the answer takes as long: only those that were in time count.
+
+    Args:
+        now: seconds, by a clock that never goes back.
+        most_seconds: after that it is over in any case.
+    """
+
+    TURN_SECONDS = 0.001
+    TURNS = 30
+
+    def __init__(self, now: float, most_seconds: float) -> None:
+        self._turns = 0
+        self._last = now
+        self._deadline = now + most_seconds
+
+    def is_over(self, now: float) -> bool:
+        """Tell, after each turn, whether it was the last."""
+        self._turns += now - self._last < 1.5 * self.TURN_SECONDS
+        self._last = now
+        return self._turns >= self.TURNS or now >= self._deadline
+
+
 class Rate:
     """Rows per second: a mean of the last seconds that forgets exponentially.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -13,6 +12,7 @@ import pytest
 import redis
 
 from django_import_progress import clients, connections, writer
+from django_import_progress.flag import Flag
 from django_import_progress.link import Link
 from django_import_progress.tracker import ImportTracker
 from django_import_progress.writer import Writer
@@ -50,10 +50,10 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
 def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the writer as sync code does."""
 
-    async def wait(_: Writer, event: threading.Event, seconds: float) -> None:
-        event.wait(seconds)
+    async def wait(flag: Flag, seconds: float) -> bool:
+        return flag.wait(seconds)
 
-    monkeypatch.setattr(Writer, "wait_in_loop", wait)
+    monkeypatch.setattr(Flag, "wait_in_loop", wait)
 
 
 def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +76,12 @@ def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
         last(self)
 
     monkeypatch.setattr(Writer, "_write_the_last", write)
+    monkeypatch.setattr(Writer, "_is_away", False)
+
+
+def waits_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enter once the beginning stands in Redis, or cannot."""
+    monkeypatch.setattr(Flag, "wait_a_moment", lambda flag: flag.wait(3600))
 
 
 def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:

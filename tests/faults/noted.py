@@ -32,17 +32,21 @@ class NotedClient(redis.Redis):
 
 
 @contextmanager
-def impatient(url: str) -> Iterator[SyncProgressManager]:
+def impatient(
+    url: str, *, timeout_seconds: float = IMPATIENT_SECONDS
+) -> Iterator[SyncProgressManager]:
     """Give a manager as the tracker makes one for itself."""
-    client = create_sync_redis_client(url, timeout_seconds=IMPATIENT_SECONDS, retries=0)
+    client = create_sync_redis_client(url, timeout_seconds=timeout_seconds, retries=0)
     with closing(client):
         yield SyncProgressManager(client)
 
 
 @contextmanager
-def noted(url: str) -> Iterator[tuple[SyncProgressManager, NotedClient]]:
+def noted(
+    url: str, *, timeout_seconds: float = IMPATIENT_SECONDS
+) -> Iterator[tuple[SyncProgressManager, NotedClient]]:
     """Give the same with a client that takes notes."""
-    with impatient(url) as manager:
+    with impatient(url, timeout_seconds=timeout_seconds) as manager:
         plain: Any = manager.redis
         client = NotedClient(connection_pool=plain.connection_pool)
         yield SyncProgressManager(client), client

@@ -14,6 +14,7 @@ import pytest
 from django_import_progress import (
     SyncProgressManager,
     create_sync_redis_client,
+    flag,
     track_import,
     writer,
 )
@@ -160,6 +161,21 @@ def test_an_outage_that_was_there_before_is_not_waited_for_and_the_end_is_told_a
         job._writer.join()
 
 
+@without(naive_worker.waits_for_each_answer)
+def test_a_frozen_redis_is_waited_for_no_longer_than_for_a_moment(
+    process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flag, "MOST_SECONDS", 0.5)
+    with noted(process.url, timeout_seconds=3) as (manager, client):
+        with process.frozen():
+            with track_import(JOB, manager=manager) as job:
+                rows = list(job.rows("abc"))
+            assert rows == ["a", "b", "c"]
+            assert (client.waiting, client.failures) == (1, 0)
+        wait_for(lambda: manager.get_progress(JOB), "the import to be told of")
+        shows(manager, status="done", processed_rows=3)
+
+
 @without(naive_worker.leaves_nothing_for_the_exit)
 def test_a_process_that_ends_in_an_outage_gives_the_end_a_last_chance(
     process: RedisProcess,
@@ -227,7 +243,7 @@ async def test_the_event_loop_runs_on_while_an_import_is_entered_and_left_withou
             job.advance()
         while_leaving = turns
         turning.cancel()
-    assert min(while_entering, while_leaving) > 50
+    assert min(while_entering, while_leaving) > 10
 
 
 @without(naive_worker.tries_to_tell_the_end_once)
