@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from itertools import groupby
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -19,14 +17,15 @@ from kombu import Connection
 
 from django_import_progress import SyncProgressManager, get_sync_progress_manager, track_import
 from django_import_progress.contrib.celery import ImportTask
-from django_import_progress.core.snapshot import TERMINAL
 
+from .kit.jobs_told import history, shows, state
 from .kit.processes import RedisProcess, valkey_binary
 from .kit.waiting import wait_for
 from .kit.workers import CeleryWorker
 from .site import tasks
 
 Send = Callable[..., str]
+POOLS = ("prefork", "threads", "gevent")
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +68,12 @@ def _broker_url(process: RedisProcess) -> str:
 @pytest.fixture(scope="module")
 def workers(broker: RedisProcess) -> Iterator[dict[str, CeleryWorker]]:
     """A worker of each kind, which start at the same time."""
-    with (
-        CeleryWorker("prefork", _broker_url(broker), broker.url) as prefork,
-        CeleryWorker("threads", _broker_url(broker), broker.url) as threads,
-    ):
-        yield {"prefork": prefork.wait_until_ready(), "threads": threads.wait_until_ready()}
+    with ExitStack() as stack:
+        started = {
+            pool: stack.enter_context(CeleryWorker(pool, _broker_url(broker), broker.url))
+            for pool in POOLS
+        }
+        yield {pool: worker.wait_until_ready() for pool, worker in started.items()}
 
 
 @pytest.fixture
@@ -89,37 +89,10 @@ def prefork(workers: dict[str, CeleryWorker]) -> CeleryWorker:
     return workers["prefork"]
 
 
-@pytest.fixture(params=["prefork", "threads"])
+@pytest.fixture(params=POOLS)
 def pool(request: pytest.FixtureRequest, workers: dict[str, CeleryWorker]) -> str:
     """The queue of each kind of worker."""
     return str(request.param)
-
-
-def state(jobs: SyncProgressManager, job_id: str) -> dict[str, Any]:
-    """Return the snapshot of a job; empty where there is none."""
-    return jobs.get_progress(job_id) or {}
-
-
-def shows(jobs: SyncProgressManager, job_id: str, **fields: Any) -> dict[str, Any]:
-    """Wait until the snapshot has these fields, and return it."""
-    wait_for(
-        lambda: fields.items() <= state(jobs, job_id).items(), f"the snapshot to show {fields}"
-    )
-    return state(jobs, job_id)
-
-
-def history(jobs: SyncProgressManager, job_id: str) -> list[tuple[str, int | None]]:
-    """Return a job's statuses and attempts until its end, each once: all that is told of it."""
-    seen = []
-    with closing(jobs.redis.pubsub()) as channel:
-        channel.subscribe(jobs.calls.keys.channel(job_id))
-        snapshot = state(jobs, job_id) if channel.get_message(timeout=10) else {}
-        while True:
-            seen.append((snapshot["status"], snapshot.get("attempt")))
-            if snapshot["status"] in TERMINAL:
-                return [each for each, _ in groupby(seen)]
-            message = wait_for(lambda: channel.get_message(timeout=1), "what is told")
-            snapshot = json.loads(message["data"])
 
 
 def test_it_is_queued_before_a_worker_takes_it(jobs: SyncProgressManager, send: Send) -> None:
@@ -221,10 +194,15 @@ def test_one_that_has_expired_has_failed(jobs: SyncProgressManager, send: Send, 
     assert "was not begun" in ended["error_message"]
 
 
+@pytest.mark.parametrize("kind", ["prefork", "gevent"])
 def test_one_that_is_terminated_is_cancelled(
-    jobs: SyncProgressManager, send: Send, control: Control, prefork: CeleryWorker
+    jobs: SyncProgressManager,
+    send: Send,
+    control: Control,
+    workers: dict[str, CeleryWorker],
+    kind: str,
 ) -> None:
-    job_id = send(tasks.import_for_ever, "prefork")
+    job_id = send(tasks.import_for_ever, kind)
     shows(jobs, job_id, status="importing")
     control.revoke(job_id, terminate=True)
     ended = shows(jobs, job_id, status="cancelled")
@@ -267,6 +245,22 @@ def test_one_that_is_asked_to_stop_ends_in_order(
     assert jobs.request_cancel(job_id)
     shows(jobs, job_id, status="cancelled")
     wait_for(lambda: f"{job_id}] succeeded" in workers[pool].output(), "the task's end")
+
+
+def test_two_at_once_are_told_of_while_they_run(
+    jobs: SyncProgressManager, send: Send, pool: str
+) -> None:
+    both = [send(tasks.import_for_ever, pool) for _ in range(2)]
+    for job_id in both:
+        shows(jobs, job_id, status="importing")
+    told = {job_id: state(jobs, job_id)["processed_rows"] for job_id in both}
+    wait_for(
+        lambda: all(state(jobs, job_id)["processed_rows"] > told[job_id] for job_id in both),
+        "more rows of both",
+    )
+    for job_id in both:
+        assert jobs.request_cancel(job_id)
+        shows(jobs, job_id, status="cancelled")
 
 
 def test_one_that_is_superseded_is_ignored_and_its_worker_lives_on(

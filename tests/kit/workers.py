@@ -1,4 +1,4 @@
-"""Real Celery workers, each a process with children or threads of its own."""
+"""Real Celery workers, each a process with children, threads or greenlets of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CeleryWorker:
     """One worker; to be used as a context manager.
 
     Args:
-        pool: "prefork" or "threads"; also the name of the queue that it takes tasks from.
+        pool: "prefork", "threads" or "gevent"; also the name of the queue that it takes tasks from.
         broker_url: where the messages are.
         redis_url: where the progress is told.
         options: other keys of the site's `IMPORT_PROGRESS`.
