@@ -51,16 +51,16 @@ class Flag:
                     changed.clear()
         return self.is_set()
 
-    def wait_a_moment(self) -> None:
+    def wait_a_moment(self, turns: int) -> None:
         """Wait for as long as a Redis that is well may take: see `Patience`."""
-        patience = Patience(time.monotonic(), MOST_SECONDS)
+        patience = Patience(time.monotonic(), turns, MOST_SECONDS)
         while not self.wait(patience.TURN_SECONDS):
             if patience.is_over(time.monotonic()):
                 return
 
-    async def wait_a_moment_in_loop(self) -> None:
+    async def wait_a_moment_in_loop(self, turns: int) -> None:
         """Do the same without a thread."""
-        patience = Patience(time.monotonic(), MOST_SECONDS)
+        patience = Patience(time.monotonic(), turns, MOST_SECONDS)
         while not await self.wait_in_loop(patience.TURN_SECONDS):
             if patience.is_over(time.monotonic()):
                 return

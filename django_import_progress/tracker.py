@@ -28,6 +28,8 @@ T = TypeVar("T")
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
 ROWS = frozenset({"total_rows", "processed_rows"})
+BEGIN_TURNS = 40
+"""How long entering waits until the job stands in Redis. A short import must hardly feel it."""
 
 
 class ImportTracker:
@@ -189,7 +191,7 @@ class ImportTracker:
     def __enter__(self) -> ImportTracker:
         writer = self._start()
         try:
-            writer.began.wait_a_moment()
+            writer.began.wait_a_moment(BEGIN_TURNS)
         except BaseException as error:  # A signal's: the `with` will not be left, as not entered.
             self._finish(error)
             raise
@@ -210,7 +212,7 @@ class ImportTracker:
     async def __aenter__(self) -> ImportTracker:
         writer = self._start()
         try:
-            await writer.began.wait_a_moment_in_loop()
+            await writer.began.wait_a_moment_in_loop(BEGIN_TURNS)
         except BaseException as error:
             self._finish(error)
             raise

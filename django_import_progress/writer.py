@@ -31,6 +31,9 @@ BESIDE_SECONDS = 30.0
 END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
 """How long leaving waits at most, for the end to stand in Redis."""
 
+AWAY_TURNS = 10
+"""How long it waits where Redis is known to be away: it may be back by now."""
+
 _leaving: dict[threading.Thread, Writer] = {}
 """Those that may still have an end to tell, by the thread that does."""
 
@@ -101,14 +104,14 @@ class Writer(threading.Thread):
         Where Redis is known to be away it is tried beside, and waited for a moment only.
         """
         if self._is_away:
-            self.ended.wait_a_moment()
+            self.ended.wait_a_moment(AWAY_TURNS)
         elif not self.ended.wait(END_SECONDS):
             self.give_up()  # It may hang in a client of more patience.
 
     async def wait_for_the_end_in_loop(self) -> None:
         """Do the same without a thread."""
         if self._is_away:
-            await self.ended.wait_a_moment_in_loop()
+            await self.ended.wait_a_moment_in_loop(AWAY_TURNS)
         elif not await self.ended.wait_in_loop(END_SECONDS):
             self.give_up()
 

@@ -20,7 +20,6 @@ from django_import_progress import (
     track_import,
     writer,
 )
-from django_import_progress.core.pacing import Patience
 
 from .kit.processes import RedisProcess
 from .kit.tracked import JOB, state
@@ -260,7 +259,7 @@ def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
     asynchronous: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Patience, "TURNS", math.inf)
+    monkeypatch.setattr("django_import_progress.tracker.BEGIN_TURNS", math.inf)
     frozen = RedisProcess(valkey_server.binary).start()
     settings.IMPORT_PROGRESS = {"REDIS_URL": frozen.url}
     threads = set(threading.enumerate())

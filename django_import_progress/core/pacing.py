@@ -51,22 +51,22 @@ class Patience:
 
     Args:
         now: seconds, by a clock that never goes back.
+        turns: how many.
         most_seconds: after that it is over in any case.
     """
 
     TURN_SECONDS = 0.001
-    TURNS = 30
 
-    def __init__(self, now: float, most_seconds: float) -> None:
-        self._turns = 0
+    def __init__(self, now: float, turns: int, most_seconds: float) -> None:
+        self._left = turns
         self._last = now
         self._deadline = now + most_seconds
 
     def is_over(self, now: float) -> bool:
         """Tell, after each turn, whether it was the last."""
-        self._turns += now - self._last < 1.5 * self.TURN_SECONDS
+        self._left -= now - self._last < 1.5 * self.TURN_SECONDS
         self._last = now
-        return self._turns >= self.TURNS or now >= self._deadline
+        return self._left <= 0 or now >= self._deadline
 
 
 class Rate:

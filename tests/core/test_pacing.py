@@ -126,12 +126,12 @@ def test_a_total_that_has_grown_is_not_relied_on_until_it_has_stood(
 
 
 def test_a_moment_is_over_after_so_many_turns() -> None:
-    patience = Patience(0.0, most_seconds=2.0)
-    turns = [patience.is_over(number * 0.001) for number in range(1, Patience.TURNS + 1)]
-    assert turns == [False] * (Patience.TURNS - 1) + [True]
+    patience = Patience(0.0, 30, most_seconds=2.0)
+    turns = [patience.is_over(number * 0.001) for number in range(1, 31)]
+    assert turns == [False] * 29 + [True]
 
 
 def test_turns_that_come_late_do_not_count() -> None:
-    patience = Patience(0.0, most_seconds=2.0)
+    patience = Patience(0.0, 30, most_seconds=2.0)
     assert not any(patience.is_over(number * 0.01) for number in range(1, 200))
     assert patience.is_over(2.0)

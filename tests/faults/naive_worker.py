@@ -81,7 +81,7 @@ def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waits_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enter once the beginning stands in Redis, or cannot."""
-    monkeypatch.setattr(Flag, "wait_a_moment", lambda flag: flag.wait(3600))
+    monkeypatch.setattr(Flag, "wait_a_moment", lambda flag, _: flag.wait(3600))
 
 
 def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:

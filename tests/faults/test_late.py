@@ -61,6 +61,7 @@ def test_a_write_that_comes_late_takes_nothing_back(
     worker: SyncProgressManager, jobs: SyncProgressManager, hold_up: HoldUp
 ) -> None:
     with track_import(JOB, manager=worker) as job:
+        wait_for(lambda: jobs.get_progress(JOB), "the import to have begun")
         with hold_up():
             job.set(stage="reading")
             shows(jobs, stage="reading")
@@ -74,6 +75,7 @@ def test_a_write_that_comes_after_the_end_changes_nothing(
     worker: SyncProgressManager, jobs: SyncProgressManager, hold_up: HoldUp
 ) -> None:
     with ExitStack() as stack, track_import(JOB, manager=worker) as job:
+        wait_for(lambda: jobs.get_progress(JOB), "the import to have begun")
         stack.enter_context(hold_up())
         job.advance()
         shows(jobs, processed_rows=1)
