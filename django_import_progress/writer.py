@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import logging
 import random
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable
 
 from .clients import perform_sync
@@ -73,7 +73,7 @@ class Writer(threading.Thread):
         self._owner = owner
         self._sample = sample
         self._on_told = on_told
-        self._lease = Lease(uuid.uuid4().hex, stalled_after_seconds)
+        self._lease = Lease(secrets.token_urlsafe(9), stalled_after_seconds)
         self._beat_seconds = stalled_after_seconds / 3
         self._written_at = 0.0
         self._stopping = threading.Event()

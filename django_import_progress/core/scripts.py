@@ -181,7 +181,8 @@ set(job, '_a', ARGV[12])
 set(job, '_b', ARGV[13])
 set(job, '_k', ARGV[8])
 set(job, '_w', ARGV[14])
-set(job, '_n', ARGV[15])
+-- Each job pays for its bookkeeping: most have added nothing.
+if ARGV[15] ~= '[]' or job.values['_n'] then set(job, '_n', ARGV[15]) end
 lease(job, ARGV[9])
 set_fields(job, 16)
 local text, bytes = join(job)

@@ -115,8 +115,7 @@ def _checked_name(name: Any) -> str:
         raise InvalidProgress(
             f"The field {name!r} begins with an underscore; those are kept for bookkeeping"
         )
-    if not name.isascii():
-        _refuse_surrogates(name, name)
+    _refuse_surrogates(name, name)
     return name
 
 
@@ -130,6 +129,8 @@ def _encode_value(name: str, value: Any, default: JsonDefault) -> str:
 
 
 def _refuse_surrogates(name: str, text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -138,10 +139,15 @@ def _refuse_surrogates(name: str, text: str) -> None:
         ) from error
 
 
-def _dumps(value: Any, default: JsonDefault | None = None) -> str:
-    return json.dumps(
-        value, default=default, allow_nan=False, ensure_ascii=False, separators=(",", ":")
+@functools.lru_cache(maxsize=8)  # `json.dumps` would make one a call.
+def _encoder(default: JsonDefault | None) -> json.JSONEncoder:
+    return json.JSONEncoder(
+        default=default, allow_nan=False, ensure_ascii=False, separators=(",", ":")
     )
+
+
+def _dumps(value: Any, default: JsonDefault | None = None) -> str:
+    return _encoder(default).encode(value)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -155,6 +161,9 @@ def _finite(text: str) -> float:
     return number
 
 
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+
+
 def loads(text: str | bytes) -> Any:
     """Parse strict JSON (RFC 8259): unlike `json.loads`, no NaN and no Infinity.
 
@@ -166,7 +175,7 @@ def loads(text: str | bytes) -> Any:
     try:
         # Not the bytes: json would take UTF-16 as well, and let encoded surrogates pass.
         text = as_text(text)
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _DECODER.decode(text)
         if "\\ud" in text.lower():
             value = json.loads(_dumps(value).encode("utf-8", "replace"))
         if text.count("[") + text.count("{") > PLAIN_DEPTH:
