@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.core import signing
+from django.core.exceptions import ImproperlyConfigured
 
 from .clients import read_all
 from .conf import settings
@@ -117,7 +118,7 @@ async def admit_all(
 
     Returns:
         None for no, whatever the reason: an id that cannot be one, a ticket that is forged, too
-        old or for something else, or a rule that refused.
+        old or for something else, or a rule that refused, or failed.
 
     Raises:
         ProgressUnavailable: a bare id needs a look into Redis.
@@ -142,7 +143,7 @@ async def admit_all(
                 owner=None if known is None else known.owner,
                 snapshot=None if known is None else known.fields,
             )
-            if await rule_allows(user, job, action):
+            if await _says_yes(user, job, action):
                 grants[job_id] = Grant(job_id=job_id, by_ticket=False, stored=stored)
     return [grants[reference] for reference in references]
 
@@ -230,11 +231,30 @@ def named_by(reference: str) -> str:
     return reference[2:].rsplit(":", 2)[0]
 
 
+async def _says_yes(user: User, job: Job, action: Action) -> bool:
+    """Tell whether the rule says yes. One that fails says no.
+
+    It may fail for a job that is not there and refuse one that is, or the other way round: an
+    answer of its own would tell which.
+    """
+    try:
+        return await rule_allows(user, job, action)
+    except (ProgressUnavailable, ImproperlyConfigured):
+        raise
+    except Exception:
+        logger.exception("AUTHORIZE has failed, which is a no (%s, job %s)", action, job.job_id)
+        return False
+
+
 async def rule_allows(user: User, job: Job, action: Action) -> bool:
-    """Ask `AUTHORIZE`, sync or async."""
+    """Ask `AUTHORIZE`, sync or async. Raises what the rule raises."""
     rule = settings.authorize
     if any(map(inspect.iscoroutinefunction, (rule, type(rule).__call__))):
-        return bool(await rule(user, job, action))
-    # In a thread: a sync rule may ask the database.
-    answer = await sync_to_async(rule)(user, job, action)
-    return bool(await answer if inspect.isawaitable(answer) else answer)
+        answer = await rule(user, job, action)
+    else:
+        # In a thread: a sync rule may ask the database.
+        answer = await sync_to_async(rule)(user, job, action)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    # Whether there is anything in a QuerySet is for the database to say, too.
+    return answer if isinstance(answer, bool) else await sync_to_async(bool)(answer)

@@ -25,6 +25,11 @@ def lets_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "rule_allows", _yes_later)
 
 
+def lets_a_failing_rule_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer with whatever Django makes of the rule's error."""
+    monkeypatch.setattr(access, "_says_yes", access.rule_allows)
+
+
 def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read what stands in a ticket."""
 

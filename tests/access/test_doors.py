@@ -11,6 +11,8 @@ import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.core import signing
+from django.core.exceptions import PermissionDenied
+from websockets.exceptions import ConnectionClosed
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
@@ -132,6 +134,28 @@ def test_without_its_defence_a_door_is_open(
     with client_of(request, visitor) as client:
         answer = DOORS[door].knock(client, live.url, _reference(visitor))
         assert answer.status == DOORS[door].no
+
+
+def fails_for_what_is_not_there(user: Any, job: Any, action: str) -> bool:
+    return bool(job.snapshot["team"] == "ours")
+
+
+def fails_for_what_is_there(user: Any, job: Any, action: str) -> bool:
+    if job.snapshot is not None:
+        raise PermissionDenied
+    return False
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("rule", [fails_for_what_is_not_there, fails_for_what_is_there])
+@without(naive.lets_a_failing_rule_answer, fails_with=(AssertionError, ConnectionClosed))
+def test_a_rule_that_fails_does_not_tell_what_is_there(
+    live: AsgiServer, jobs: SyncProgressManager, settings: Any, door: str, rule: Any
+) -> None:
+    settings.IMPORT_PROGRESS |= {"AUTHORIZE": rule}
+    jobs.create(JOB, data={"team": "theirs"})
+    with httpx.Client() as client:
+        assert DOORS[door].knock(client, live.url, JOB) == unknown(client, live, door)
 
 
 @pytest.mark.parametrize("door", [name for name in DOORS if DOORS[name].action == "cancel"])

@@ -14,8 +14,12 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.models import Session
 
-from django_import_progress import SyncProgressManager, get_sync_progress_manager
-from django_import_progress.access import Job, make_ticket
+from django_import_progress import (
+    SyncProgressManager,
+    get_progress_manager,
+    get_sync_progress_manager,
+)
+from django_import_progress.access import Grant, Job, Permission, make_ticket
 from django_import_progress.visitors import Nobody, Visitor
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -156,6 +160,17 @@ def test_a_rule_that_fails_is_a_no(
     jobs.create(JOB)
     with httpx.Client() as client, watching(live, client, JOB) as events:
         assert list(events) == []
+    assert "AUTHORIZE has failed, which is a no (watch, job the-job)" in caplog.text
+
+
+async def test_a_user_who_cannot_be_looked_up_is_let_go(
+    site: RedisProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = User.objects.using("no-such-database")
+    user: Any = type("User", (), {"pk": 7, "is_authenticated": True, "_default_manager": users})()
+    grant = Grant(job_id=JOB, by_ticket=False, stored=None)
+    permission = Permission(Visitor(user=user), get_progress_manager(), [grant])
+    assert await permission.lost() == [JOB]
     assert "cannot be told who may watch" in caplog.text
 
 

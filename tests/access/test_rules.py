@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ImproperlyConfigured
 
 from django_import_progress import InvalidJobId, get_progress_manager
 from django_import_progress.access import (
@@ -15,6 +16,7 @@ from django_import_progress.access import (
     make_ticket,
     owner_or_staff,
     read_ticket,
+    rule_allows,
 )
 from django_import_progress.visitors import Nobody
 from tests.kit.processes import RedisProcess
@@ -86,6 +88,41 @@ async def async_rule(user: Any, job: Job, action: str) -> bool:
 class CallableRule:
     async def __call__(self, user: Any, job: Job, action: str) -> bool:
         return await async_rule(user, job, action)
+
+
+def lazy_rule(user: Any, job: Job, action: str) -> Any:
+    SEEN.append((user, job, action))
+    return User.objects.filter(username=user.name)
+
+
+async def lazy_async_rule(user: Any, job: Job, action: str) -> Any:
+    return lazy_rule(user, job, action)
+
+
+def rule_of_another_kind(user: Any, job: Job, action: str) -> Any:
+    return async_rule(user, job, action)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("rule", [lazy_rule, lazy_async_rule, rule_of_another_kind])
+async def test_a_rule_may_answer_with_what_it_has_found(
+    site: RedisProcess, settings: Any, rule: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "AUTHORIZE": rule}
+    await User.objects.acreate(username="eve")
+    job = Job(job_id="a", namespace=NAMESPACE, owner=None, snapshot={})
+    eve, adam = SimpleNamespace(name="eve"), SimpleNamespace(name="adam")
+    assert await rule_allows(eve, job, "watch") is True  # type: ignore[arg-type]
+    assert await rule_allows(adam, job, "watch") is False  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("door", ["watch", "cancel"])
+async def test_a_site_that_is_set_up_wrongly_says_so(
+    site: RedisProcess, settings: Any, door: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "AUTHORIZE": None}
+    with pytest.raises(ImproperlyConfigured, match="AUTHORIZE"):
+        await admit("a", door, user=Nobody(), manager=get_progress_manager())
 
 
 @pytest.mark.django_db(transaction=True)
