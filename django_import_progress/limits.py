@@ -1,12 +1,16 @@
-"""How many streams are open, in this process and of one client; how many jobs one tells of."""
+"""How much one client may take: open streams, jobs a stream, and the time of its commands."""
 
 from __future__ import annotations
 
+import asyncio
 import weakref
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 MAX_JOBS = 100
 """How many jobs one stream may tell of."""
+COMMANDS_AT_ONCE = 4
+"""How many commands of one client are obeyed at a time, over all its sockets."""
 
 
 class OpenStreams:
@@ -38,4 +42,27 @@ class OpenStreams:
                 self._by_client.pop(client, None)
 
 
+class Turns:
+    """Has each client wait for its own commands, and not all others.
+
+    Args:
+        at_once: how many of one client's are obeyed at a time.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        # Weak: a client's is kept by its sockets. By event loop, too, to which it belongs.
+        self._by_client: weakref.WeakValueDictionary[Any, asyncio.Semaphore] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def of(self, client: str) -> AbstractAsyncContextManager[None]:
+        """Return what is to be entered for each command; of who is not known, to no effect."""
+        if not client:
+            return nullcontext()
+        key = (asyncio.get_running_loop(), client)
+        return self._by_client.setdefault(key, asyncio.Semaphore(self._at_once))
+
+
+turns = Turns(COMMANDS_AT_ONCE)
 open_streams = OpenStreams()

@@ -15,7 +15,7 @@ from .core.commands import MAX_MESSAGE_BYTES, BadCommand, Command, parse_command
 from .core.errors import ProgressUnavailable
 from .core.pacing import Allowance
 from .hub import Watcher
-from .limits import MAX_JOBS
+from .limits import MAX_JOBS, turns
 from .manager import ProgressManager
 from .release import borrowed_thread
 from .visitors import Visitor
@@ -63,6 +63,7 @@ class Socket:
         self._only = only
         self._watchers: dict[str, Watcher] = {}
         self._has_news = asyncio.Event()
+        self._turn = turns.of(visitor.client)
         self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND)
         self._now = asyncio.get_running_loop().time
 
@@ -111,7 +112,7 @@ class Socket:
             await self._say(error_message(str(error)))
             return
         try:
-            async with borrowed_thread():
+            async with self._turn, borrowed_thread():
                 reply = await self._obey(command)
         except ProgressUnavailable:
             reply = error_message(UNAVAILABLE, command.job)

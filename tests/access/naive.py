@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -86,6 +87,11 @@ def trusts_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
 def counts_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serve whoever comes, as often as they like."""
     monkeypatch.setattr(limits.OpenStreams, "of", lambda *_: 0)
+
+
+def obeys_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whoever says the most be served the most."""
+    monkeypatch.setattr(limits.Turns, "of", lambda *_: nullcontext())
 
 
 def limits_before_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:

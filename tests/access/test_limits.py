@@ -1,8 +1,10 @@
-"""How many streams one client may have open."""
+"""How much one client may take, so that there is something left for others."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import asyncio
+import threading
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
@@ -11,11 +13,17 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.limits import OpenStreams, open_streams
+from django_import_progress.limits import (
+    COMMANDS_AT_ONCE,
+    OpenStreams,
+    Turns,
+    open_streams,
+)
 from django_import_progress.visitors import Nobody, Visitor
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.doors import DOORS
+from tests.kit.sockets import ask, hear, open_socket, say
 from tests.kit.sse import open_stream
 from tests.kit.visitors import login
 from tests.kit.waiting import wait_for
@@ -65,6 +73,49 @@ def test_a_user_has_a_hundred_streams_and_no_more(
             next(events)
         assert DOORS["stream"].knock(user, live.url, job_id).status == 429
         assert DOORS["json"].knock(user, live.url, job_id).status == 200
+
+
+class SlowForStrangers:
+    """A rule that takes its time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.goes_on = threading.Event()
+
+    async def __call__(self, user: Any, job: Any, action: str) -> bool:
+        if not user.is_authenticated:
+            self.asked += 1
+            await asyncio.to_thread(self.goes_on.wait)
+        return True
+
+
+@without(naive.obeys_all_at_once)
+def test_a_client_who_says_much_waits_for_itself_and_nobody_else_does(
+    live: AsgiServer, jobs: SyncProgressManager, owner: User, settings: Any
+) -> None:
+    rule = SlowForStrangers()
+    settings.IMPORT_PROGRESS |= {"AUTHORIZE": rule}
+    job_id, url = jobs.create(owner=owner), f"{live.url}/ws/progress/"
+    with ExitStack() as stack:
+        stack.callback(rule.goes_on.set)
+        strangers = [stack.enter_context(open_socket(url)) for _ in range(COMMANDS_AT_ONCE + 1)]
+        for stranger in strangers[1:]:
+            say(stranger, "watch", job_id)
+        wait_for(lambda: rule.asked == COMMANDS_AT_ONCE, "as many as may to be obeyed")
+        say(strangers[0], "watch", "*")
+        user = stack.enter_context(login(owner))
+        assert ask(stack.enter_context(open_socket(url, user)), "watch", job_id)["job_id"] == job_id
+        with suppress(TimeoutError):
+            pytest.fail(f"is obeyed as well: {strangers[0].recv(timeout=0.2)!r}")
+        rule.goes_on.set()
+        answers = [hear(stranger) for stranger in strangers]
+    assert [answer.get("job_id") for answer in answers] == [None, *[job_id] * COMMANDS_AT_ONCE]
+
+
+async def test_who_cannot_be_told_apart_waits_for_nobody() -> None:
+    turns = Turns(1)
+    async with turns.of(""), turns.of(""), turns.of("user 7"), turns.of("user 8"):
+        assert turns.of("user 7") is turns.of("user 7")
 
 
 @pytest.mark.parametrize(
