@@ -13,6 +13,8 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.utils.http import is_same_domain
 
+_NO_HOST = frozenset("@\\?#")
+"""What ends a host's name, or comes before it, for one parser or another."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -32,8 +34,10 @@ def is_foreign(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] |
     if len(origins) > 1:
         return True
     try:
-        origin = urlsplit(origins[0].lower())
-        is_origin = origin.geturl() == f"{origin.scheme}://{origin.netloc}"  # And no path.
+        text = origins[0].lower()
+        origin = urlsplit(text)
+        # Whatever else is said besides a host could be read in another way by others.
+        is_origin = text == f"{origin.scheme}://{origin.netloc}" and not _NO_HOST & set(text)
         is_ours = _is_trusted(origin) or _is_own(origin, _host(headers, server))
         return not (is_origin and is_ours)
     except (DisallowedHost, ValueError):

@@ -50,6 +50,13 @@ def test_a_page_of_the_site_or_of_a_trusted_one_is_welcome(
 FOREIGN = ["http://evil.example", "http://example.com.evil.example", "http://evil-example.com"]
 FOREIGN += ["http://example.com:8000", "http://trusted.example", "https://wildly.example", "null"]
 FOREIGN += ["", "example.com", "//example.com", "file://", "http://[", "ws://example.com", "é"]
+FOREIGN += [
+    "http://example.com?",
+    "http://example.com#",
+    " http://example.com",
+    "http:/example.com",
+]
+FOREIGN += ["https://evil.example\\.wild.example", "https://evil.example:443@a.wild.example"]
 FOREIGN += ["http://example.com@evil.example", "http://user@example.com", "http://example.com/"]
 
 
