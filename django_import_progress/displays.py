@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Any, Protocol, TextIO
 
-from .core.terminal import amount, cut, description, line
+from .core.terminal import amount, cut, description, line, printable_json
 from .core.view import State
 
 try:
@@ -60,7 +60,7 @@ class JsonLines(Lines):
     max_per_second = 10.0
 
     def _line(self, state: State) -> str:
-        return state.message
+        return printable_json(state.message)
 
 
 class OneLine:

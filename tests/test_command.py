@@ -142,6 +142,23 @@ def test_without_redis_it_says_where_it_was_looked_for_and_no_password(
     assert "secret" not in str(error.value)
 
 
+class Interrupted(io.StringIO):
+    """Where somebody presses Ctrl-C once something was printed."""
+
+    def write(self, text: str) -> int:
+        super().write(text)
+        raise KeyboardInterrupt
+
+
+def test_watch_waits_for_redis_and_says_where(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://:secret@127.0.0.1:1/0"}
+    err = Interrupted()
+    with pytest.raises(SystemExit) as exit_of:
+        call_command("import_progress", "watch", JOB, stderr=err)
+    assert exit_of.value.code == 130
+    assert "at redis://127.0.0.1:1/0; waiting" in err.getvalue()
+
+
 ENDS = {"done": 0, "failed": 1, "cancelled": 2}
 
 
@@ -209,18 +226,22 @@ def test_a_job_that_goes_exits_with_3(
 
 def trusts_what_a_job_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "printable", str)
-    monkeypatch.setattr("django_import_progress.management.subcommands.show.printable", str)
+    subcommands = "django_import_progress.management.subcommands"
+    monkeypatch.setattr(f"{subcommands}.show.printable", str)
+    for module in (f"{subcommands}.show", f"{subcommands}.list", "django_import_progress.displays"):
+        monkeypatch.setattr(f"{module}.printable_json", str)
 
 
 @without(trusts_what_a_job_says)
+@pytest.mark.parametrize("options", [[], ["--json"]])
 @pytest.mark.parametrize("words", [["show", JOB], ["list"], ["watch", JOB]])
 def test_nothing_of_a_job_is_obeyed_by_the_terminal(
-    jobs: SyncProgressManager, words: list[str]
+    jobs: SyncProgressManager, words: list[str], options: list[str]
 ) -> None:
     jobs.create(JOB, data={"status": "done", "stage": EVIL, "x" + EVIL: [EVIL]})
     out = io.StringIO()
     with suppress(SystemExit):
-        run(*words, out=out)
+        run(*words, *options, out=out)
     assert JOB in out.getvalue() or "done" in out.getvalue()
     assert out.getvalue().replace("\n", "").isprintable()
     assert "\nfake" not in out.getvalue()
@@ -275,13 +296,6 @@ def test_in_a_real_terminal_it_goes_through_a_restart_of_redis() -> None:
         read_until(screen, "second")
         jobs.update(JOB, {"status": "failed"})
         assert command.wait(20) == 1
-
-
-class Interrupted(io.StringIO):
-    """Where somebody presses Ctrl-C as soon as something is printed."""
-
-    def write(self, text: str) -> int:
-        raise KeyboardInterrupt
 
 
 def test_an_interrupt_is_an_exit_code(jobs: SyncProgressManager) -> None:

@@ -87,7 +87,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("clients", "connections", "core.answers", "core.keys", "core.snapshot"),
         *("core.terminal", "core.view"),
     },
-    "management.subcommands.watch": {"connections", "core.keys", "core.view", "displays"},
+    "management.subcommands.watch": {
+        *("addresses", "conf", "connections", "core.errors", "core.keys", "core.view", "displays"),
+    },
     "manager": {"clients", "core.calls", "core.keys", "hub", "verbs"},
     "origins": set(),
     "release": set(),

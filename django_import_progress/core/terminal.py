@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,16 @@ def printable(value: object) -> str:
         if character.isprintable()
         else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text
+    )
+
+
+def printable_json(text: str) -> str:
+    r"""Return JSON with the same meaning, of which a terminal obeys nothing either.
+
+    What is not printable can only stand within a string, where JSON has ``\u001b`` for it.
+    """
+    return "".join(
+        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
     )
 
 

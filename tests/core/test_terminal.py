@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_import_progress.core.snapshot import represent
-from django_import_progress.core.terminal import amount, cut, line, printable
+from django_import_progress.core.terminal import amount, cut, line, printable, printable_json
 
 
 def job(*, stalled: bool = False, cancelling: bool = False, **fields: Any) -> dict[str, Any]:
@@ -20,6 +21,13 @@ def job(*, stalled: bool = False, cancelling: bool = False, **fields: Any) -> di
 def test_whatever_is_shown_is_printable(text: str) -> None:
     assert printable(text).isprintable()
     assert printable(text) == text or not text.isprintable()
+
+
+@given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_json_is_printable_too_and_says_the_same(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    assert printable_json(text).isprintable()
+    assert json.loads(printable_json(text)) == value
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from ...clients import read_all
 from ...connections import get_progress_manager
 from ...core.snapshot import Fields
-from ...core.terminal import line
+from ...core.terminal import line, printable_json
 from ...core.view import state_of
 
 HELP = "Lists the jobs that were made by create() and track_import(), the newest first."
@@ -28,7 +28,7 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """See `Command`."""
     jobs = asyncio.run(_read(options["namespace"], options["owner"], options["limit"]))
     if options["json"]:
-        command.stdout.write(json.dumps(jobs, ensure_ascii=False))
+        command.stdout.write(printable_json(json.dumps(jobs, ensure_ascii=False)))
         return
     for job in jobs:
         command.stdout.write(f"{job['job_id']}  {line(job)}")

@@ -12,7 +12,7 @@ from ...connections import get_progress_manager
 from ...core.answers import NO_SUCH_JOB
 from ...core.keys import clean_job_id
 from ...core.snapshot import Fields, to_json
-from ...core.terminal import line, printable
+from ...core.terminal import line, printable, printable_json
 from ...core.view import state_of
 
 HELP = "Shows a job: its fields, and what viewers see of it. Exits with 1 if there is none."
@@ -30,7 +30,7 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     if job is None:
         raise CommandError(NO_SUCH_JOB, returncode=1)
     if options["json"]:
-        command.stdout.write(to_json(job).decode())
+        command.stdout.write(printable_json(to_json(job).decode()))
         return
     command.stdout.write(line(job))
     width = max(len(printable(name)) for name in job)

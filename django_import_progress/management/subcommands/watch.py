@@ -8,7 +8,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ...connections import get_progress_manager
+from ...addresses import without_secrets
+from ...conf import settings
+from ...connections import get_impatient_manager, get_progress_manager
+from ...core.errors import ProgressUnavailable
 from ...core.keys import clean_job_id
 from ...core.view import State
 from ...displays import Display, display_on
@@ -34,11 +37,20 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     job_id = clean_job_id(options["job"])
     display = display_on(command.stdout, as_json=options["json"])
     try:
+        _say_if_redis_is_away(command, job_id, options["namespace"])
         with display:
             last = asyncio.run(_follow(job_id, options["namespace"], display))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     sys.exit(GONE if last.gone else EXIT_CODES[last.fields["status"]])
+
+
+def _say_if_redis_is_away(command: BaseCommand, job_id: str, namespace: str | None) -> None:
+    try:
+        get_impatient_manager(namespace).get_progress(job_id)
+    except ProgressUnavailable:
+        url = without_secrets(settings.redis_url)
+        command.stderr.write(f"Redis does not answer at {url}; waiting for it")
 
 
 async def _follow(job_id: str, namespace: str | None, display: Display) -> State:
