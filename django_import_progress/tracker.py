@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterable, Callable, Iterable, Sized
-from contextlib import suppress
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from django.db import transaction
 
@@ -14,25 +11,21 @@ from .conf import settings
 from .connections import get_impatient_manager
 from .core.attempt import Told
 from .core.calls import clean_owner
-from .core.errors import ImportCancelled, ImportSuperseded, InvalidProgress
+from .core.errors import ImportCancelled, ImportSuperseded
 from .core.keys import JobId, clean_job_id
-from .core.pacing import Eta, Rate
-from .core.snapshot import KNOWN, TERMINAL, TRACKED, Fields
-from .counted import Counted, checked_count, checked_rows
+from .counts import Counts
 from .endings import ending_of, open_transaction
 from .sync import SyncProgressManager
-from .verbs import now_text, plain
+from .verbs import now_text
 from .writer import Writer
 
-T = TypeVar("T")
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
-ROWS = frozenset({"total_rows", "processed_rows"})
 BEGIN_TURNS = 40
 """How long entering waits until the job stands in Redis. A short import must hardly feel it."""
 
 
-class ImportTracker:
+class ImportTracker(Counts):
     """Makes an existing loop report itself: it counts, and a thread beside the loop tells.
 
     ::
@@ -80,113 +73,23 @@ class ImportTracker:
                 " the tracker writes from a thread, beside asyncio code as well"
             )
         self.job_id = clean_job_id(job_id)
-        self._total = checked_rows("total", total)
-        self._total_is_given = total is not None
-        self.processed = 0
-        """How many rows are through."""
-        self._counters: dict[str, int] = {}
-        self._fields = plain({"stage": stage})
-        self._end: Fields = {}
+        super().__init__(total, stage)
         self._expose = tuple(expose) if isinstance(expose, tuple | list) else (expose,)
         if not all(isinstance(kind, type) for kind in self._expose):
             raise TypeError(f"expose is {expose!r}: pass an exception class, or a tuple of them")
-        self._rate, self._eta = Rate(), Eta()
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
         self._writer: Writer | None = None
-        self.interrupt: type[BaseException] | None = None
-        """What is raised at the next row's boundary; set by the writer's thread."""
         self._has_noticed = False
 
     def __repr__(self) -> str:
         return f"<ImportTracker {self.job_id}: {self.processed} of {self._total}>"
 
     @property
-    def total(self) -> int | None:
-        """How many rows there are; None where that is not known. May be set at any time."""
-        return self._total
-
-    @total.setter
-    def total(self, rows: int | None) -> None:
-        self._total = checked_rows("total", rows)
-        self._total_is_given = True
-
-    @property
     def cancelled(self) -> bool:
         """Whether the job was asked to stop. Who has seen it ends ``cancelled``, however."""
         self._has_noticed = self._has_noticed or self.interrupt is ImportCancelled
         return self._has_noticed
-
-    def rows(self, iterable: Iterable[T] | AsyncIterable[T]) -> Counted[T]:
-        """Yield each row of `iterable`, and count it once the loop comes back for the next.
-
-        It is streamed. Where no total is given and `iterable` has a length, that is the total.
-
-        Args:
-            iterable: rows, for `for`; or of an asynchronous iterable, for `async for`.
-        """
-        if isinstance(iterable, Sized) and not self._total_is_given:
-            # Something that is lazy can claim to have a length, and have none.
-            with suppress(TypeError, OverflowError):
-                self._total = (self._total or 0) + len(iterable)
-        return Counted(self, iterable, None)
-
-    def batches(self, iterable: Iterable[T] | AsyncIterable[T]) -> Counted[T]:
-        """Yield each batch of `iterable`, and count its rows once the loop comes back.
-
-        Args:
-            iterable: of batches, each with a length.
-        """
-        return Counted(self, iterable, cast(Callable[[T], int], len))
-
-    def advance(self, n: int = 1) -> None:
-        """Count `n` rows by hand.
-
-        Raises:
-            InvalidProgress: `n` is not a whole number.
-        """
-        self.processed += checked_count(n)
-        if self.interrupt is not None:
-            raise self.interrupt
-
-    def count(self, name: str, n: int = 1) -> None:
-        """Add `n` to a counter of your own: a field of the snapshot that begins at 0.
-
-        Raises:
-            InvalidProgress: the name is a known field's, or cannot be a field's; or `n` is not a
-                whole number.
-        """
-        n = checked_count(n)
-        try:
-            self._counters[name] += n
-        except KeyError:
-            if name in KNOWN | TRACKED:
-                raise InvalidProgress(f"{name!r} is a known field and no counter") from None
-            plain({name: n})
-            self._counters[name] = n
-
-    def set(self, **fields: Any) -> None:
-        """Set fields of the snapshot: `job.set(stage="indexing")`.
-
-        `total_rows` and `processed_rows` may be set too: where a resumed import goes on from.
-
-        Raises:
-            InvalidProgress: a value has no JSON, or is kept up by the tracker itself.
-        """
-        for name in TRACKED | {"updated_at", "error_message"}:
-            if name in fields:
-                raise InvalidProgress(f"{name!r} is kept up by the tracker and cannot be set")
-        if fields.get("status") in TERMINAL:
-            raise InvalidProgress("The job ends with its `with` block: leave that, or raise")
-        rows = {name: checked_rows(name, fields.pop(name)) for name in ROWS & set(fields)}
-        self._fields = plain({**self._fields, **fields})
-        # All is checked by now: a call that is refused has changed nothing.
-        if "total_rows" in rows:
-            self.total = rows["total_rows"]
-        if "processed_rows" in rows:
-            self._rate.rebase()
-            self.processed = rows["processed_rows"] or 0
-            self._rate.rebase()  # Once more, as a sample may have been taken in between.
 
     def __enter__(self) -> ImportTracker:
         writer = self._start()
@@ -277,24 +180,6 @@ class ImportTracker:
         if self.interrupt is ImportSuperseded and isinstance(error, ImportCancelled | None):
             raise ImportSuperseded
         return isinstance(error, ImportCancelled)
-
-    def _sample(self) -> Fields:
-        """Return the fields as they are now. Called in the writer's thread."""
-        # The end is read first: rows that are counted once it stands would come too late for it.
-        end, processed = self._end, self.processed
-        now, total = time.monotonic(), self._total
-        rate = self._rate.sample(now, processed)
-        return {
-            "status": "importing",
-            "error_message": None,
-            **self._fields,
-            **self._counters.copy(),  # A copy is made in one step: the loop goes on beside us.
-            "total_rows": total,
-            "processed_rows": processed,
-            "rows_per_second": None if rate is None else round(rate, 1),
-            "eta_seconds": None if end else self._eta.sample(now, rate, total, processed),
-            **end,
-        }
 
 
 track_import = ImportTracker
