@@ -13,8 +13,10 @@ from .core.attempt import Told
 from .core.calls import clean_owner
 from .core.errors import ImportCancelled, ImportSuperseded
 from .core.keys import JobId, clean_job_id
+from .core.snapshot import RATES, Fields
 from .counts import Counts
 from .endings import ending_of, open_transaction
+from .signals import import_finished, send, send_in_loop
 from .sync import SyncProgressManager
 from .verbs import now_text
 from .writer import Writer
@@ -81,6 +83,8 @@ class ImportTracker(Counts):
         self._owner = clean_owner(owner)
         self._writer: Writer | None = None
         self._has_noticed = False
+        self._error: BaseException | None = None
+        """What the import has raised; once it has ended."""
 
     def __repr__(self) -> str:
         return f"<ImportTracker {self.job_id}: {self.processed} of {self._total}>"
@@ -97,6 +101,7 @@ class ImportTracker(Counts):
             writer.began.wait_a_moment(BEGIN_TURNS)
         except BaseException as error:  # A signal's: the `with` will not be left, as not entered.
             self._finish(error)
+            self._announce()
             raise
         return self
 
@@ -110,6 +115,8 @@ class ImportTracker(Counts):
         self._finish(error, is_held_back=waits).wait_for_the_end()
         if waits:
             self._tell_the_end()
+        else:
+            self._announce()
         return self._judge(error)
 
     async def __aenter__(self) -> ImportTracker:
@@ -118,6 +125,7 @@ class ImportTracker(Counts):
             await writer.began.wait_a_moment_in_loop(BEGIN_TURNS)
         except BaseException as error:
             self._finish(error)
+            await self._announce_in_loop()
             raise
         return self
 
@@ -128,6 +136,7 @@ class ImportTracker(Counts):
         trace: TracebackType | None,
     ) -> bool:
         await self._finish(error).wait_for_the_end_in_loop()
+        await self._announce_in_loop()
         return self._judge(error)
 
     def _start(self) -> Writer:
@@ -156,6 +165,7 @@ class ImportTracker(Counts):
         assert self._writer is not None
         if error is None and self._has_noticed:
             error = ImportCancelled()
+        self._error = error
         if not is_held_back:
             self._end = ending_of(self.job_id, error, self._expose)
         self._writer.stop()
@@ -170,6 +180,38 @@ class ImportTracker(Counts):
             self._end = ending_of(self.job_id, None, ())
             self._writer.tell_the_end()
             self._writer.wait_for_the_end()
+            self._announce()
+
+    def _announce(self) -> None:
+        """Send `import_finished`, if somebody listens, and the job is still this attempt's."""
+        if self._is_heard:
+            send(ImportTracker, self._news())
+
+    async def _announce_in_loop(self) -> None:
+        """Do the same in an event loop."""
+        if self._is_heard:
+            await send_in_loop(ImportTracker, self._news())
+
+    @property
+    def _is_heard(self) -> bool:
+        is_superseded = self.interrupt is ImportSuperseded
+        return not is_superseded and import_finished.has_listeners(ImportTracker)
+
+    def _news(self) -> Fields:
+        assert self._writer is not None
+        number, base, owner = None, Fields(), self._owner
+        if (attempt := self._writer.attempt) is not None:
+            number, base, owner = attempt.number, attempt.base, attempt.owner
+        snapshot = {**base, **self._facts(), "attempt": number, "updated_at": now_text()}
+        return {
+            "job_id": self.job_id,
+            "namespace": self._manager.calls.keys.namespace,
+            "owner": owner or None,
+            "status": snapshot["status"],
+            "snapshot": {name: value for name, value in snapshot.items() if name not in RATES},
+            "attempt": number,
+            "error": self._error,
+        }
 
     def _judge(self, error: BaseException | None) -> bool:
         """Return whether `error` ends with the `with`.

@@ -79,7 +79,8 @@ class Writer(threading.Thread):
         self._stopping = threading.Event()
         self._turn = threading.Lock()
         """An end that was held back has a thread of its own, and the first may still be trying."""
-        self._attempt: Attempt | None = None
+        self.attempt: Attempt | None = None
+        """What Redis has said of it; None until then."""
         self._writes = 0
         self._gave_up = False
         self._written: Fields = {}
@@ -188,19 +189,19 @@ class Writer(threading.Thread):
     def _write_changes(self) -> None:
         if self._is_over:
             return
-        if self._attempt is None:
-            self._attempt = self._begin()
+        if self.attempt is None:
+            self.attempt = self._begin()
         fields = self._sample()
         is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
         if _steady(fields) == self._written and not is_time_to_beat:
             return
         try:
-            told = self._write(self._attempt, fields)
+            told = self._write(self.attempt, fields)
         except InvalidProgress:
             if not is_terminal(fields):
                 raise
             # What the user added is too large, or has no JSON. The end must be told all the same.
-            told = self._write(self._attempt, _own(fields))
+            told = self._write(self.attempt, _own(fields))
         self._note_written(fields)
         self._is_over = told in {Told.ENDED, Told.SUPERSEDED}
         self._on_told(told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from .kit.browser import chromium_binary, launched, note_complaints
 from .kit.facade import AsyncFacade
 from .kit.managers import manager_on
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
+from .kit.project import Project
 from .kit.tracked import end_writers
 from .site.asgi import application
 
@@ -136,6 +138,14 @@ def foreign(server: RedisProcess) -> Iterator[redis.Redis]:
     """Another program's client."""
     with redis.Redis(port=server.port) as client:
         yield client
+
+
+@pytest.fixture
+def project(tmp_path: Path, server: RedisProcess) -> Project:
+    """A new project, made as the README's quick start says."""
+    project = Project(tmp_path, server.url)
+    project.quick_start()
+    return project
 
 
 @pytest.fixture

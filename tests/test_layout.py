@@ -95,6 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "origins": set(),
     "release": set(),
     "routing": {"consumers"},
+    "signals": set(),
     "slot": {"core.calls", "core.view"},
     "sockets": {
         *("access", "cancelling", "conf", "core.answers", "core.commands", "core.errors"),
@@ -111,7 +112,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "templatetags.import_progress": {"core.keys", "widgets"},
     "tracker": {
         *("conf", "connections", "core.attempt", "core.calls", "core.errors", "core.keys"),
-        *("counts", "endings", "sync", "verbs", "writer"),
+        *("core.snapshot", "counts", "endings", "signals", "sync", "verbs", "writer"),
     },
     "urls": {"views"},
     "verbs": {"core.calls", "core.keys", "core.snapshot"},

@@ -90,10 +90,11 @@ class TaskTracker(ImportTracker):
             return
         if _is_tried_again(outcome):
             self._end = dict(QUEUED_AGAIN)
-            writer = self._finish(None, is_held_back=True)
+            writer = self._finish(error, is_held_back=True)
         else:
             writer = self._finish(ImportCancelled() if isinstance(outcome, Ignore) else error)
         writer.wait_for_the_end()
+        self._announce()
 
     def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> Writer:
         self._expose = (*self._expose, TookTooLong)
