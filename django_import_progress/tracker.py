@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,8 @@ from .signals import import_finished, send, send_in_loop
 from .sync import SyncProgressManager
 from .verbs import now_text
 from .writer import Writer
+
+logger = logging.getLogger("django_import_progress")
 
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
@@ -152,6 +155,7 @@ class ImportTracker(Counts):
             on_told=self._listen,
         )
         self._writer.start()
+        logger.info("Import %s begins", self.job_id)
         return self._writer
 
     def _listen(self, told: Told) -> None:
@@ -184,18 +188,23 @@ class ImportTracker(Counts):
 
     def _announce(self) -> None:
         """Send `import_finished`, if somebody listens, and the job is still this attempt's."""
-        if self._is_heard:
+        if self._is_heard():
             send(ImportTracker, self._news())
 
     async def _announce_in_loop(self) -> None:
         """Do the same in an event loop."""
-        if self._is_heard:
+        if self._is_heard():
             await send_in_loop(ImportTracker, self._news())
 
-    @property
     def _is_heard(self) -> bool:
-        is_superseded = self.interrupt is ImportSuperseded
-        return not is_superseded and import_finished.has_listeners(ImportTracker)
+        """Log that the attempt is over; tell whether somebody is to be told so."""
+        if self.interrupt is ImportSuperseded:
+            logger.info("Import %s goes on in another attempt", self.job_id)
+            return False
+        logger.info(
+            "Import %s is %s after %d rows", self.job_id, self._facts()["status"], self.processed
+        )
+        return import_finished.has_listeners(ImportTracker)
 
     def _news(self) -> Fields:
         assert self._writer is not None
