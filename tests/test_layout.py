@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("connections", "contrib.queueing", "core.calls", "core.errors", "core.keys"),
         *("core.snapshot", "endings", "sync", "tracker", "writer"),
     },
+    "contrib.import_export": {"conf", "core.errors", "core.keys", "tracker"},
     "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings"},
     "core.__init__": set(),
     "core.answers": {"core.snapshot"},

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from playwright.async_api import Page, expect
 
-from .kit.processes import free_port
-from .kit.project import Project, blocks
-from .kit.waiting import wait_for
+from .kit.project import RUNSERVER, Project, blocks
 
 
 def test_it_is_short() -> None:
@@ -25,37 +21,17 @@ def test_it_is_short() -> None:
     assert sum(len(code.splitlines()) for _, code in quick_start) < 30
 
 
-@pytest.fixture
-def migrated(project: Project) -> Project:
-    project.run("manage.py", "migrate", "--verbosity", "0")
-    return project
-
-
 @pytest.fixture(params=["wsgi", "asgi"])
-def served(request: pytest.FixtureRequest, migrated: Project) -> Iterator[str]:
+def served(request: pytest.FixtureRequest, project: Project) -> Iterator[str]:
     """The project's address: served by `runserver`, and by uvicorn as the README starts it."""
-    project, port = migrated, free_port()
-    if request.param == "wsgi":
-        command = ["manage.py", "runserver", "--noreload", str(port)]
-    else:
+    project.migrate()
+    command = RUNSERVER
+    if request.param == "asgi":
         project.follow("README.md", "Pushed instead of polled")
-        command = ["-m", "uvicorn", "mysite.asgi:application", "--port", str(port)]
-        command += ["--timeout-graceful-shutdown", "1"]
-    log = project.folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=project.folder,
-            env={**project.environment, "PYTHONUNBUFFERED": "1"},
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        wait_for(lambda: b"http://127.0.0.1" in log.read_bytes(), "the server to start")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+        options = ["--timeout-graceful-shutdown", "1", "--port"]
+        command = ("-m", "uvicorn", "mysite.asgi:application", *options)
+    with project.served(*command) as url:
+        yield url
 
 
 @pytest.mark.browser

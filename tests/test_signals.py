@@ -125,6 +125,7 @@ def test_one_that_is_superseded_sends_nothing(
     newer = track_import(JOB)
     with pytest.raises(ImportSuperseded), track_import(JOB) as job:
         newer.__enter__()
+        job.advance()
         wait_for(lambda: job.interrupt, "the older one to know")
     assert heard == []
     assert caplog.messages[-1] == "Import job goes on in another attempt"
@@ -139,6 +140,8 @@ def test_it_is_sent_without_redis_too(
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     with track_import(JOB, owner=7) as job:
         list(job.rows(range(3)))
+    assert job._writer is not None
+    job._writer.join()
     [news] = heard
     assert (news["status"], news["attempt"], news["owner"]) == ("done", None, "7")
     assert news["snapshot"]["processed_rows"] == 3

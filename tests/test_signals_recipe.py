@@ -30,5 +30,5 @@ assert [message.subject for message in mail.outbox] == ["[Django] Import bad has
 def test_the_recipe_keeps_ended_imports_and_mails_of_failures(project: Project) -> None:
     project.follow("docs/signals.md")
     project.run("manage.py", "makemigrations", "--verbosity", "0", "products")
-    project.run("manage.py", "migrate", "--verbosity", "0")
+    project.migrate()
     project.run("manage.py", "shell", "-c", IMPORTS)

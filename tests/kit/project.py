@@ -6,9 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from .processes import free_port
 from .servers import ROOT
+from .waiting import wait_for
+
+RUNSERVER = ("manage.py", "runserver", "--noreload")
 
 BLOCK = re.compile(r"```(?:python|django)\n(?:# |\{# )(\S+\.\w+)(?: #\})?\n(.*?)```", re.DOTALL)
 
@@ -41,6 +47,29 @@ class Project:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a") as file:
                 file.write("\n" + code)
+
+    def migrate(self) -> None:
+        """Make the database."""
+        self.run("manage.py", "migrate", "--verbosity", "0")
+
+    @contextmanager
+    def served(self, *command: str) -> Iterator[str]:
+        """Give the address at which a command serves it; the command is told the port."""
+        port, log = free_port(), self.folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *command, str(port)],
+                cwd=self.folder,
+                env={**self.environment, "PYTHONUNBUFFERED": "1"},
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            wait_for(lambda: b"http://127.0.0.1" in log.read_bytes(), "the server to start")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(10)
 
     def quick_start(self) -> None:
         """Make it as the README says."""
