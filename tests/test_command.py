@@ -247,6 +247,24 @@ def test_nothing_of_a_job_is_obeyed_by_the_terminal(
     assert "\nfake" not in out.getvalue()
 
 
+def test_a_pipe_that_nobody_reads_any_more_ends_it_quietly(several: None) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as out, pytest.raises(SystemExit) as exit_of:  # noqa: PTH123
+        call_command("import_progress", "list", stdout=out)
+    assert exit_of.value.code == 141
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_terminal_that_has_other_letters_is_shown_what_it_can(
+    jobs: SyncProgressManager, options: list[str]
+) -> None:
+    jobs.create(JOB, data={"stage": "日本"})
+    with io.TextIOWrapper(io.BytesIO(), encoding="latin-1") as out:
+        call_command("import_progress", "list", *options, stdout=out)
+        assert rb"\u65e5\u672c" in out.buffer.getvalue()
+
+
 @contextmanager
 def in_a_terminal(redis_url: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Give the real process, and the end of its terminal that a person sees."""

@@ -25,12 +25,12 @@ def printable(value: object) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""Return JSON with the same meaning, of which a terminal obeys nothing either.
+    r"""Return JSON with the same meaning, in plain ASCII, whatever the terminal's encoding is.
 
-    What is not printable can only stand within a string, where JSON has ``\u001b`` for it.
+    Anything else can only stand within a string, where JSON has ``\u001b`` for it.
     """
     return "".join(
-        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
+        character if " " <= character <= "~" else json.dumps(character)[1:-1] for character in text
     )
 
 

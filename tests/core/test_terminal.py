@@ -24,9 +24,10 @@ def test_whatever_is_shown_is_printable(text: str) -> None:
 
 
 @given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(), inner)))
-def test_json_is_printable_too_and_says_the_same(value: object) -> None:
+def test_json_is_plain_ascii_and_says_the_same(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False)
     assert printable_json(text).isprintable()
+    assert printable_json(text).isascii()
     assert json.loads(printable_json(text)) == value
 
 

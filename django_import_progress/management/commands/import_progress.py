@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +22,9 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "watch": watch,
     "cancel": cancel,
 }
+
+PIPE_CLOSED = 141
+"""What a shell makes of SIGPIPE."""
 
 
 class Command(BaseCommand):
@@ -40,8 +46,13 @@ class Command(BaseCommand):
         Raises:
             CommandError: it cannot be done; the text says why, and what would help.
         """
+        with suppress(AttributeError):  # What is no file cannot, and need not.
+            self.stdout.reconfigure(errors="backslashreplace")
         try:
             SUBCOMMANDS[subcommand].handle(self, options)
+            self.stdout.flush()
+        except BrokenPipeError:
+            self._leave_the_pipe()
         except (InvalidJobId, InvalidProgress) as error:
             raise CommandError(str(error)) from error
         except ProgressUnavailable as error:
@@ -49,3 +60,11 @@ class Command(BaseCommand):
                 f"Redis does not answer at {without_secrets(settings.redis_url)}; start it there,"
                 " or set REDIS_URL in the environment or in IMPORT_PROGRESS to where it is"
             ) from error
+
+    def _leave_the_pipe(self) -> None:
+        """End quietly: whoever reads has read enough, as `head` does.
+
+        Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        """
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+        sys.exit(PIPE_CLOSED)
