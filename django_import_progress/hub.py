@@ -18,7 +18,7 @@ from .core.calls import Calls
 from .core.errors import ProgressUnavailable
 from .core.pacing import backoff_seconds
 from .core.view import State
-from .link import Link
+from .link import Link, raise_if_cancelled
 from .slot import Slot
 
 logger = logging.getLogger("django_import_progress")
@@ -56,6 +56,11 @@ class Watcher:
     def job_id(self) -> str:
         """The job that is watched."""
         return self._slot.view.job_id
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether the job was looked for since the watcher joined, and is nowhere stored."""
+        return self._slot.answered >= self._joined and not self._slot.view.is_stored
 
     async def next(self, timeout_seconds: float | None = None) -> State | None:
         """Return the newest state as soon as it is another one than was returned last.
@@ -199,16 +204,21 @@ class Hub:
         if self._link is not None:
             self._link.changed(channel)
 
+    @property
+    def _is_needed(self) -> bool:
+        return bool(self._slots)
+
+    def _new_link(self) -> Link:
+        return Link(self._redis, self._slots, self._heartbeat_seconds)
+
     async def _serve(self) -> None:
         failures = 0
-        while self._slots:
-            self._link = link = Link(self._redis, self._slots, self._heartbeat_seconds)
+        while self._is_needed:
+            self._link = link = self._new_link()
             try:
                 await link.run()
             except Exception as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise asyncio.CancelledError from error  # It was eaten on the way (redis-py).
+                raise_if_cancelled(error)
                 await drop_idle_connections(self._redis)
                 failures = 1 if link.served else failures + 1
                 if failures == 1:

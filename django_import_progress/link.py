@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
 from redis.asyncio.client import PubSub
 
-from .clients import AsyncClient, is_clustered, read_all
-from .core.call import Call
-from .core.errors import ProgressUnavailable
-from .core.snapshot import Stored, as_text
+from .clients import AsyncClient, read_each
+from .core.snapshot import as_text
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .verbs import PING_SECONDS, SILENCE_SECONDS
@@ -75,13 +73,7 @@ class Link:
         async with subscription(self._redis) as pubsub:
             jobs = [self._talk(pubsub), self._listen(pubsub), self._read(), self._beat()]
             jobs += [self._look_for_the_stalled(), self._ask(pubsub)]
-            tasks = [asyncio.create_task(job) for job in jobs]
-            try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                await _end(tasks)
+            await run_together(jobs)
 
     async def _talk(self, pubsub: PubSub) -> None:
         while self._slots:
@@ -89,10 +81,10 @@ class Link:
             self._has_changed.clear()
             wanted = {channel for channel in channels if channel in self._slots}
             async with asyncio.timeout(SILENCE_SECONDS):
-                for chunk in _chunks(wanted - self._subscribed):
+                for chunk in chunks(wanted - self._subscribed):
                     await pubsub.subscribe(*chunk)
                     self._open.set()
-                for chunk in _chunks((channels - wanted) & self._subscribed):
+                for chunk in chunks((channels - wanted) & self._subscribed):
                     await pubsub.unsubscribe(*chunk)
             for channel in wanted & self._subscribed & self._slots.keys():
                 # Left by its last watcher and taken up anew before we came to unsubscribe: no
@@ -136,13 +128,16 @@ class Link:
             # What was told before is lost.
             self.ask_to_read(slot)
         elif kind == "message":
-            changed = slot.hear(message["data"])
-            if slot.view.unsure:
-                self.ask_to_read(slot)
-            if changed:
-                self._tell(slot)
-            return changed
+            return self._pass_on(slot, message["data"])
         return False
+
+    def _pass_on(self, slot: Slot, payload: bytes | str) -> bool:
+        changed = slot.hear(payload)
+        if slot.view.unsure:
+            self.ask_to_read(slot)
+        if changed:
+            self._tell(slot)
+        return changed
 
     def _tell(self, slot: Slot) -> None:
         state = slot.view.state
@@ -158,11 +153,12 @@ class Link:
             await self._has_to_read.wait()
             self._has_to_read.clear()
             asked, self._to_read = self._to_read, {}
-            for chunk in _chunks(asked):
+            for chunk in chunks(asked):
                 marks = [slot.view.mark for slot in chunk]
                 joined = [slot.asked for slot in chunk]
                 gets = [slot.calls.get(slot.view.job_id) for slot in chunk]
-                answers = await self._answers(gets)
+                answers = await read_each(self._redis, gets, seconds=READ_SECONDS)
+                self.served |= not any(isinstance(answer, BaseException) for answer in answers)
                 for slot, mark, served, stored in zip(chunk, marks, joined, answers, strict=True):
                     if isinstance(stored, BaseException):
                         self._loop.call_later(AGAIN_SECONDS, self._ask_again, slot)
@@ -176,24 +172,6 @@ class Link:
     def _ask_again(self, slot: Slot) -> None:
         if self._slots.get(slot.channel) is slot:
             self.ask_to_read(slot)
-
-    async def _answers(self, gets: list[Call[Stored | None]]) -> list[Any]:
-        """Return what is stored, or why it could not be read.
-
-        One job that cannot be read (its server in the Cluster is down) must not keep all others
-        from it.
-        """
-        try:
-            answers: list[Any] = await read_all(self._redis, gets, seconds=READ_SECONDS)
-        except ProgressUnavailable:
-            if not is_clustered(self._redis):
-                raise
-            singles: list[list[Call[Any]]] = [[get] for get in gets]
-            one_by_one = (read_all(self._redis, get, seconds=READ_SECONDS) for get in singles)
-            found = await asyncio.gather(*one_by_one, return_exceptions=True)
-            return [a if isinstance(a, BaseException) else a[0] for a in found]
-        self.served = True
-        return answers
 
     async def _beat(self) -> None:
         while True:
@@ -216,6 +194,24 @@ class Link:
             await check_primary(self._redis, pubsub)
 
 
+async def run_together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all until the first is through or has failed, and end the others with it."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await _end(tasks)
+
+
+def raise_if_cancelled(error: Exception) -> None:
+    """Raise the cancellation of the running task that was eaten on the way (redis-py)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+
+
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
     pending: Collection[asyncio.Task[None]] = tasks
     while pending:  # Again and again: a cancellation can be eaten (asyncio on 3.11, redis-py).
@@ -227,7 +223,8 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
                 task.exception()  # Looked at: a second task that failed is no news.
 
 
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Part items into lists of `CHUNK`."""
     iterator = iter(items)
     while chunk := list(islice(iterator, CHUNK)):
         yield chunk

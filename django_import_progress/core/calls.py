@@ -149,6 +149,10 @@ class Calls:
         """List jobs, newest first."""
         return self._listing.jobs(owner, limit, self.get)
 
+    def jobs_since(self, life: int) -> Call[list[tuple[str, int]]]:
+        """List ids and lives of all jobs that began at `life` or later, newest first."""
+        return self._listing.since(life)
+
     def begin(
         self, job_id: str, owner: str | None, lease: Lease, data: Mapping[str, Any], now: str
     ) -> Call[Attempt]:

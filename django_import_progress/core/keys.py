@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import uuid
 
@@ -13,6 +14,10 @@ JobId = str | uuid.UUID
 # The alphabet is what RFC 3986 calls unreserved, and ":". None of it needs escaping in a URL, none
 # is special to Redis (patterns, Cluster hash tags) or to a terminal.
 _ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}", re.ASCII)
+
+# What Channels lets a group be called. Source:
+# https://channels.readthedocs.io/en/stable/topics/channel_layers.html#groups
+_GROUP = re.compile(r"[A-Za-z0-9._-]{1,99}", re.ASCII)
 
 
 def is_clean(text: object) -> bool:
@@ -70,3 +75,15 @@ class Keys:
     def index(self, owner: str | None = None) -> str:
         """The key of the sorted set that lists the jobs: all of them, or one owner's."""
         return f"{self.namespace}:jobs" if owner is None else f"{self.namespace}:owner:{owner}"
+
+    def group(self, job_id: str | None = None) -> str:
+        """The channel layer's group in which a job is told; where none is given, all jobs are.
+
+        Readable where that is a legal name, a digest else. No two are the same: a readable one has
+        no dot in its first part, and ``jobs`` or ``job`` for its second.
+        """
+        parts = [self.namespace, "jobs"] if job_id is None else [self.namespace, "job", job_id]
+        name = ".".join(parts)
+        if "." not in self.namespace and _GROUP.fullmatch(name):
+            return name
+        return f"import_progress.digest.{hashlib.sha256('/'.join(parts).encode()).hexdigest()}"

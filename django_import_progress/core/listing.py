@@ -62,6 +62,11 @@ class Listing:
             raise InvalidProgress(f"{limit!r} is no limit: pass a positive int")
         return self._jobs(self.keys.index(owner), limit, get)
 
+    def since(self, life: int) -> Call[list[tuple[str, int]]]:
+        """List ids and lives of all jobs that began at `life` or later, newest first."""
+        command = ("ZREVRANGEBYSCORE", self.keys.index(), "+inf", life, "WITHSCORES")
+        return Call(command, _parse_page)
+
     @staticmethod
     def _jobs(
         index: str, limit: int, get: Callable[[str], Call[Stored | None]]

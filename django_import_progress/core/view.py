@@ -96,6 +96,19 @@ def gone_event(job_id: str, event_id: str = "") -> bytes:
     return sse.frame(to_json({"job_id": job_id}), event="gone", event_id=event_id)
 
 
+def gone_state(job_id: str, mark: tuple[int, int] = (0, 0)) -> State:
+    """Return what is seen of a job that was deleted or has expired; `mark` is its last write."""
+    return State(job_id=job_id, fields={}, order=(*mark, 0), gone=True)
+
+
+def tells_deletion(payload: bytes | str) -> bool:
+    """Tell whether a message says that its job was deleted; junk does not."""
+    try:
+        return "_gone" in _parse(payload)
+    except JunkMessage:
+        return False
+
+
 def state_of(job_id: str, stored: Stored) -> State:
     """Return what a reader sees who has read `stored`, and watches nothing."""
     return State(
@@ -124,6 +137,11 @@ class JobView:
         self.unsure = False
         """Whether a partial message came that no read has followed. Its sender may have stored
         something as well, and told nobody: then the hash knows more than the message."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the job was ever read, or told of by who stores it."""
+        return self._stored is not None
 
     @property
     def mark(self) -> tuple[int, int]:
@@ -228,7 +246,7 @@ class JobView:
         return self._vanish() if self._misses >= MISSES_UNTIL_GONE else False
 
     def _vanish(self) -> bool:
-        self.state = State(job_id=self.job_id, fields={}, order=(*self.mark, 0), gone=True)
+        self.state = gone_state(self.job_id, self.mark)
         return True
 
     def _show(self, stored: Stored | None) -> bool:

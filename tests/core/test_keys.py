@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
 import uuid
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from django_import_progress import InvalidJobId, ProgressError
 from django_import_progress.core.keys import Keys, clean_job_id, is_clean
@@ -62,6 +65,30 @@ def test_each_owner_has_an_index_of_its_own_under_the_namespace() -> None:
     keys = Keys("ns")
     assert len({keys.index(), keys.index("7"), keys.index("8")}) == 3
     assert all(name.startswith("ns:") for name in (keys.index(), keys.index("7")))
+
+
+_CLEAN = st.from_regex(r"\A[A-Za-z0-9._:~-]{1,128}\Z")
+_GROUPED = st.tuples(_CLEAN, st.none() | _CLEAN)
+
+
+@given(_GROUPED, _GROUPED)
+@example(("a", "b.c"), ("a.job.b", "c"))
+@example(("a", "jobs"), ("a.job", None))
+@example(("import_progress", "digest"), ("import_progress", None))
+@example(("n" * 128, "x" * 128), ("n" * 128, None))
+def test_groups_are_legal_for_channels_and_no_two_jobs_share_one(
+    one: tuple[str, str | None], other: tuple[str, str | None]
+) -> None:
+    names = [Keys(namespace).group(job_id) for namespace, job_id in (one, other)]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,99}", name, re.ASCII) for name in names)
+    assert (names[0] == names[1]) is (one == other)
+
+
+def test_a_group_is_readable_where_it_can_be() -> None:
+    assert Keys("orders").group() == "orders.jobs"
+    assert Keys("orders").group("a.b_1-c") == "orders.job.a.b_1-c"
+    for namespace, job_id in [("orders", "a:b"), ("orders", "x" * 99), ("or.ders", "a")]:
+        assert re.fullmatch(r"import_progress\.digest\.[0-9a-f]{64}", Keys(namespace).group(job_id))
 
 
 @pytest.mark.parametrize("namespace", ["", "a b", "a*", "x" * 129, None, 7, b"ns"])

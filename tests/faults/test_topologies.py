@@ -10,7 +10,6 @@ import pytest
 
 from django_import_progress import ProgressUnavailable, addresses, clients, link, sync
 from django_import_progress.clients import read_all
-from django_import_progress.link import READ_SECONDS, Link
 from tests.kit import waiting
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
@@ -200,10 +199,7 @@ async def test_a_client_begins_though_the_first_server_is_down(cluster: ClusterG
 def one_job_keeps_all_from_being_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # pragma: no cover - of a soak
-    async def answers(self: Link, gets: Any) -> Any:
-        return await read_all(self._redis, gets, seconds=READ_SECONDS)
-
-    monkeypatch.setattr(Link, "_answers", answers)
+    monkeypatch.setattr(link, "read_each", read_all)
 
 
 @pytest.mark.soak  # redis-py's client begins anew again and again while one server is down.

@@ -40,6 +40,12 @@ DATABASES = {
     }
 }
 STATIC_URL = "/static/"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [os.environ.get("TEST_SITE_REDIS", "redis://127.0.0.1:1/0")]},
+    }
+}
 IMPORT_PROGRESS = {
     "REDIS_URL": os.environ.get("TEST_SITE_REDIS", "redis://127.0.0.1:1/0"),
     **json.loads(os.environ.get("TEST_SITE_OPTIONS", "{}")),

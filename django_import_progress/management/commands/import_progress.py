@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...addresses import without_secrets
 from ...conf import settings
 from ...core.errors import InvalidJobId, InvalidProgress, ProgressUnavailable
-from ..subcommands import cancel, show, watch
+from ..subcommands import cancel, relay, show, watch
 from ..subcommands import list as list_jobs
 
 SUBCOMMANDS: dict[str, ModuleType] = {
@@ -21,6 +21,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "show": show,
     "watch": watch,
     "cancel": cancel,
+    "relay": relay,
 }
 
 PIPE_CLOSED = 141
@@ -28,9 +29,9 @@ PIPE_CLOSED = 141
 
 
 class Command(BaseCommand):
-    """Looks at imports, and stops them, from a terminal."""
+    """Looks at imports, stops them, and relays them, from a terminal."""
 
-    help = "Lists, shows, watches and cancels imports."
+    help = "Lists, shows, watches, cancels and relays imports."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Have a parser for each part."""

@@ -1,0 +1,108 @@
+"""Hears of all jobs of a namespace over one subscription, whether or not it knew of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis.asyncio.client import PubSub
+
+from .clients import AsyncClient
+from .core.calls import Calls
+from .core.snapshot import as_text
+from .hub import Hub
+from .link import Link
+from .slot import Slot
+from .verbs import SILENCE_SECONDS
+
+
+class Feed(Hub):
+    """A hub that is subscribed to each channel of a namespace, and not only to what is watched.
+
+    Args:
+        redis: the client to subscribe and to read with; of the event loop that is running.
+        calls: of the namespace.
+        heartbeat_seconds: how often each watched job is read again.
+        on_subscribed: called whenever the subscription has begun (again). What was told before
+            is lost: the watched jobs are read again, the others are for who is called.
+        on_unknown: called with the id of a job that nobody watches, and what was told of it. Who
+            begins to watch it then misses nothing.
+    """
+
+    def __init__(
+        self,
+        redis: AsyncClient,
+        calls: Calls,
+        *,
+        heartbeat_seconds: float,
+        on_subscribed: Callable[[], None],
+        on_unknown: Callable[[str, bytes | str], None],
+    ) -> None:
+        super().__init__(redis, heartbeat_seconds=heartbeat_seconds)
+        self._prefix = calls.keys.channel("")
+        self._on_subscribed = on_subscribed
+        self._on_unknown = on_unknown
+
+    async def run(self) -> None:
+        """Serve until cancelled, through any outage."""
+        self._task = asyncio.current_task()
+        await self._serve()
+
+    @property
+    def _is_needed(self) -> bool:
+        return True
+
+    def _new_link(self) -> Link:
+        return _FeedLink(
+            self._redis,
+            self._slots,
+            self._heartbeat_seconds,
+            prefix=self._prefix,
+            on_subscribed=self._on_subscribed,
+            on_unknown=self._on_unknown,
+        )
+
+
+class _FeedLink(Link):
+    """A connection that is subscribed to a pattern: all channels that begin with `prefix`."""
+
+    def __init__(
+        self,
+        redis: AsyncClient,
+        slots: dict[str, Slot],
+        heartbeat_seconds: float,
+        *,
+        prefix: str,
+        on_subscribed: Callable[[], None],
+        on_unknown: Callable[[str, bytes | str], None],
+    ) -> None:
+        super().__init__(redis, slots, heartbeat_seconds)
+        self._prefix = prefix
+        self._on_subscribed = on_subscribed
+        self._on_unknown = on_unknown
+
+    def changed(self, channel: str) -> None:
+        """Read a job that is watched from now on: its channel is subscribed to already."""
+        if channel in self._slots:
+            self.ask_to_read(self._slots[channel])
+
+    async def _talk(self, pubsub: PubSub) -> None:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            # A namespace has no character that is special in a pattern: see `core.keys`.
+            await pubsub.psubscribe(f"{self._prefix}*")
+        self._open.set()
+        while True:
+            await self._wait_or_ping(pubsub)
+
+    def _take(self, message: Mapping[str, Any]) -> bool:
+        if message["type"] == "psubscribe":
+            for slot in self._slots.values():
+                self.ask_to_read(slot)
+            self._on_subscribed()
+        if message["type"] != "pmessage":
+            return False
+        channel, payload = as_text(message["channel"]), message["data"]
+        if channel not in self._slots:
+            self._on_unknown(channel.removeprefix(self._prefix), payload)
+        return channel in self._slots and self._pass_on(self._slots[channel], payload)

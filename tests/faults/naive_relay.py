@@ -1,0 +1,66 @@
+"""What a naive relay would do: switches for negative controls."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from django_import_progress import link, relay
+from django_import_progress.core.view import State
+from django_import_progress.relay import Relay
+
+
+def tells_only_what_it_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rely on messages: read nothing again, and look for nothing."""
+    monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
+    monkeypatch.setattr(link.Link, "ask_to_read", _serve_at_once)
+
+
+def _serve_at_once(self: link.Link, slot: Any, **_: Any) -> None:
+    slot.answered = slot.asked
+    self.served = True
+
+
+def looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again what it knows, and no more."""
+    monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
+
+
+def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that a link lives until TCP says that it does not."""
+    monkeypatch.setattr(link, "SILENCE_SECONDS", 3600)
+
+
+def drops_what_the_layer_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send once."""
+    send_one = Relay._send_one
+
+    async def send_once(self: Relay, state: State) -> None:
+        try:
+            await send_one(self, state)
+        except Exception as error:
+            raise ValueError from error
+
+    monkeypatch.setattr(Relay, "_send_one", send_once)
+
+
+def waits_for_the_layer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that a layer answers, or fails."""
+    monkeypatch.setattr(relay, "CALL_SECONDS", 3600)
+
+
+def tells_an_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that what was sent has arrived."""
+    monkeypatch.setattr(relay, "TIMES_AN_END_IS_TOLD", 1)
+
+
+def ends_with_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no second try."""
+
+    async def serve(self: Any) -> None:
+        await self._new_link().run()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(relay.Feed, "_serve", serve)
