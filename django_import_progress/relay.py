@@ -143,9 +143,9 @@ class Relay:
 
     def _take(self, job: _Job) -> None:
         state = job.watcher.poll()
-        if state is not None:
-            job.state, job.times_told = state, 0
-            self._tell(state)
+        assert state is not None  # It has news: only for that we are called.
+        job.state, job.times_told = state, 0
+        self._tell(state)
 
     def _leave(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
@@ -168,8 +168,8 @@ class Relay:
                 await self._look(0 if everything else self._newest_life - SKEW_MICROSECONDS)
             except ProgressUnavailable:
                 self._everything |= everything
-                await asyncio.sleep(AGAIN_SECONDS)
                 self._has_to_look.set()
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _look(self, since: int) -> None:
         """Find the jobs that began, or ended, while the link was away.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import queue
+import secrets
 import sys
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ from django_import_progress import ProgressUnavailable, get_sync_progress_manage
 
 PROJECT = Path(__file__).resolve().parent
 READY_SECONDS = 60
+STAFF = "demo-staff"
 
 
 def main() -> int:
@@ -74,6 +76,8 @@ def run(supervisor: Supervisor, stack: ExitStack) -> int:
     if os.environ.get("ONCE") == "1":
         return 0 if went_well else 1
 
+    print(f"\nAll imports, for staff: http://localhost:{port}/imports/now/")
+    print(f"Log in as {STAFF} with the password {new_password()}")
     print(f"\nThe site stays up at http://localhost:{port}/ - press Ctrl-C to end.", flush=True)
     try:
         supervisor.wait_for(lambda: False, "Ctrl-C")
@@ -99,7 +103,7 @@ def check_redis() -> None:
 
 
 def start_processes(supervisor: Supervisor, stack: ExitStack, port: int) -> None:
-    """Start the worker and the web server, and wait until both do their work."""
+    """Start the worker, the web server and the relay, and wait until all do their work."""
     # Only now: these modules need the settings.
     from example.celery import app  # noqa: PLC0415
 
@@ -124,13 +128,20 @@ def start_processes(supervisor: Supervisor, stack: ExitStack, port: int) -> None
         cwd=PROJECT,
         log=logs / "web.log",
     )
-    for service in (worker, web):
+    relay = Service(
+        "relay",
+        *[python, "manage.py", "import_progress", "relay"],
+        cwd=PROJECT,
+        log=logs / "relay.log",
+    )
+    for service in (worker, relay, web):
         supervisor.services.append(stack.enter_context(service))
         print(f"Starting the {service.name}; its log is {service.log}", flush=True)
     supervisor.wait_for(
         lambda: app.control.ping(destination=[node], timeout=0.5), "the worker", READY_SECONDS
     )
     supervisor.wait_for(lambda: site_answers(port), "the web server", READY_SECONDS)
+    supervisor.wait_for(lambda: relay.has_said("Relaying"), "the relay", READY_SECONDS)
 
 
 def queue_sample() -> Any:
@@ -144,6 +155,17 @@ def queue_sample() -> Any:
         import_.file.save(SAMPLE.name, File(file))
     queue_import(import_)
     return import_
+
+
+def new_password() -> str:
+    """Give the demo's member of staff a new password, good until the demo runs again."""
+    from django.contrib.auth.models import User  # noqa: PLC0415
+
+    user, _ = User.objects.get_or_create(username=STAFF, defaults={"is_staff": True})
+    password = secrets.token_urlsafe(9)
+    user.set_password(password)
+    user.save()
+    return password
 
 
 def draw(supervisor: Supervisor, job_id: str) -> dict[str, Any]:

@@ -113,6 +113,10 @@ class Service:
         if (code := self._process.poll()) is not None:
             raise Trouble(f"The {self.name} ended with code {code}.\n{self.last_lines()}")
 
+    def has_said(self, text: str) -> bool:
+        """Say whether `text` is in the log."""
+        return text in self.log.read_text(errors="replace")
+
     def last_lines(self) -> str:
         """Return the end of the log."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]

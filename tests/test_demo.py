@@ -46,8 +46,8 @@ def started_by(var: Path) -> list[int]:
 
 
 def running(var: Path, module: str) -> int:
-    """Return the first process of the demo that runs this module; 0 if there is none."""
-    command = f"-m\0{module}\0".encode()
+    """Return the first process of the demo that runs this; 0 if there is none."""
+    command = f"\0{module}\0".encode()
     pids = [pid for pid in started_by(var) if command in (PROC / str(pid) / "cmdline").read_bytes()]
     return min(pids, default=0)
 
@@ -168,7 +168,10 @@ def test_a_signal_in_the_middle_of_an_import_ends_all(tmp_path: Path) -> None:
     assert 0 < airports(tmp_path) < SAMPLE_ROWS
 
 
-@pytest.mark.parametrize(("module", "name"), [("celery", "worker"), ("uvicorn", "web server")])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("celery", "worker"), ("uvicorn", "web server"), ("import_progress", "relay")],
+)
 def test_a_process_that_dies_is_told_with_its_log(tmp_path: Path, module: str, name: str) -> None:
     with demo(tmp_path, PORT=str(free_port())) as process:
         lines_until(process, "Starting the web server")

@@ -276,6 +276,15 @@ async def test_it_waits_for_a_redis_that_is_away(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+async def test_a_job_that_could_not_be_read_yet_is_kept() -> None:
+    async with manager_on("async", "redis://127.0.0.1:1/0") as manager:
+        relay = relay_module.Relay(manager, manager)  # type: ignore[arg-type]
+        relay._follow("j1")
+        assert not relay._tell_again(relay._jobs["j1"])
+        assert repr(relay) == "<Relay: 1 jobs, 0 to be told>"
+        await relay._feed.aclose()
+
+
 def test_a_group_is_asked_for_with_what_can_be_a_job(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"NAMESPACE": "orders"}
     assert progress_group() == "orders.jobs"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.mixins import UserPassesTestMixin
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect
-from django.views.generic import DetailView, FormView, ListView
+from django.urls import reverse_lazy
+from django.views.generic import DetailView, FormView, ListView, TemplateView
 from kombu.exceptions import OperationalError
 
 from django_import_progress import ProgressUnavailable, get_sync_progress_manager
@@ -33,7 +35,7 @@ class ImportCreate(FormView):
 
     def form_valid(self, form: ImportForm) -> HttpResponse:
         """Store the file, queue the import, and go where its progress is shown."""
-        # Nobody can log in on this site; where people do, an import belongs to who started it.
+        # An import belongs to who started it; of those who are not logged in it is everybody's.
         owner = self.request.user if self.request.user.is_authenticated else None
         with form.open_file() as file:
             import_ = Import(owner=owner)
@@ -73,6 +75,17 @@ class ImportDetail(DetailView):
             return get_sync_progress_manager().get_progress(self.object.pk) is not None
         except ProgressUnavailable:
             return self.object.finished_at is None  # The bar waits until Redis is back.
+
+
+class ImportsNow(UserPassesTestMixin, TemplateView):
+    """Shows staff all imports, live; others are asked to log in, or refused."""
+
+    login_url = reverse_lazy("airports:login")
+    template_name = "airports/now.html"
+
+    def test_func(self) -> bool:
+        """Say who is let in."""
+        return bool(self.request.user.is_active and self.request.user.is_staff)
 
 
 class AirportList(ListView):

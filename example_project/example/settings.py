@@ -74,10 +74,18 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_THOUSAND_SEPARATOR = True
 
-# One Redis (or Valkey) serves both: Celery's queue, and the progress of the imports.
+# One Redis (or Valkey) serves all: Celery's queue, the progress of the imports, and the channel
+# layer over which the staff's page is told of them.
 REDIS_URL = os.environ.get("REDIS_URL") or "redis://localhost:6379/0"
 
-IMPORT_PROGRESS = {"REDIS_URL": REDIS_URL}
+IMPORT_PROGRESS = {"REDIS_URL": REDIS_URL, "WEBSOCKET_URL": "/ws/progress/"}
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},
+    }
+}
 
 # Celery has a name of its own for Redis on a Unix socket.
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)

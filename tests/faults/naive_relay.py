@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -61,6 +60,5 @@ def ends_with_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def serve(self: Any) -> None:
         await self._new_link().run()
-        await asyncio.sleep(3600)
 
     monkeypatch.setattr(relay.Feed, "_serve", serve)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_import_progress import ProgressUnavailable, addresses, clients, link, sync
-from django_import_progress.clients import read_all
+from django_import_progress.clients import read_all, read_each
 from tests.kit import waiting
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
@@ -223,6 +223,20 @@ async def test_jobs_on_a_server_that_is_down_keep_nobody_from_the_others(
                 await watching.sees(n=1)
                 await progress.set_progress(job_id, {"status": "done"})  # Told to nobody.
                 assert (await watching.ends())[-1]["status"] == "done"
+
+
+async def test_what_is_on_a_server_that_is_down_is_answered_by_an_exception(
+    cluster: ClusterGroup,
+) -> None:
+    async with manager_on("async", cluster.url) as progress:
+        lost = cluster.owner(cluster.slot(KEY))
+        kept = next(f"k{n}" for n in range(99) if cluster.owner(_slot(cluster, f"k{n}")) != lost)
+        await progress.create(kept, data={"n": 1})
+        cluster.nodes[lost].kill()
+        gets = [progress.calls.get(job_id) for job_id in ("j1", kept)]
+        missing, found = await read_each(progress.redis, gets, seconds=2)
+        assert isinstance(missing, ProgressUnavailable)
+        assert found.fields["n"] == 1
 
 
 @without(a_client_of_one_server, fails_with=(ProgressUnavailable,))
