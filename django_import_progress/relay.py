@@ -177,6 +177,7 @@ class Relay:
         Args:
             since: the life of the oldest to look at; 0 for all that are listed.
         """
+        self._deleted.clear()
         (listed,) = await read_all(self._redis, [self._calls.jobs_since(max(since, 0))])
         entries = listed or []
         unknown = [job_id for job_id, _ in reversed(entries) if job_id not in self._jobs]

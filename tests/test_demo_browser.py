@@ -12,6 +12,16 @@ from .test_demo import SAMPLE_ROWS, demo, lines_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
+
+async def _sees_it_among_all_imports(page: Page, port: int, login: str) -> None:
+    name, password = login.split()[3], login.rsplit(maxsplit=1)[-1]
+    await page.goto(f"http://localhost:{port}/imports/now/")
+    await page.get_by_label("Username").fill(name)
+    await page.get_by_label("Password").fill(password)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.locator("#imports tr[data-status=done]")).to_have_count(2)
+
+
 NOTE_VALUES = """() => {
     window.values = new Set();
     document.addEventListener("import-progress:change", (event) =>
@@ -22,7 +32,7 @@ NOTE_VALUES = """() => {
 async def test_a_visitor_watches_the_sample_go_in(page: Page, tmp_path: Path) -> None:
     port = free_port()
     with demo(tmp_path, PORT=str(port)) as process:
-        lines_until(process, "stays up")
+        login = next(line for line in lines_until(process, "stays up") if "password" in line)
         await page.goto(f"http://localhost:{port}/")
         await page.get_by_label("The sample").check()
         await page.get_by_role("button", name="Import").click()
@@ -39,4 +49,5 @@ async def test_a_visitor_watches_the_sample_go_in(page: Page, tmp_path: Path) ->
         await page.get_by_label("Search").fill("heathrow")
         await page.get_by_label("Search").press("Enter")
         await expect(page.get_by_role("cell", name="EGLL")).to_be_visible()
+        await _sees_it_among_all_imports(page, port, login)
         await page.close()
