@@ -73,14 +73,17 @@ async def test_each_namespace_has_groups_of_its_own(
 
 @each_layer
 async def test_what_began_or_ended_before_the_relay_did_is_told(
-    kind: str, server: RedisProcess, writer: ProgressManager
+    kind: str, server: RedisProcess, writer: ProgressManager, foreign: redis.Redis
 ) -> None:
     await writer.create("goes-on")
+    await writer.create("expired")
+    foreign.delete("import_progress:hash:expired")
     await writer.create("over")
     await writer.update("over", {"status": "done"})
     async with joined(kind, server.url) as member, relaying(server.url, kind, server.url):
         await member.hears("goes-on", status="queued")
         await member.hears("over", status="done")
+        assert member.told("expired") == []
 
 
 async def test_updates_are_thinned_and_an_end_is_never_held_back(
