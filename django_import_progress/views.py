@@ -172,7 +172,20 @@ async def streams(
     )
 
 
+def _session_at_hand(view: View) -> View:
+    """Load the session, where there is one: the CSRF token may be in it, and is looked for sync."""
+
+    @wraps(view)
+    async def loaded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if hasattr(request, "session"):
+            await request.session.aget("")
+        return await view(request, *args, **kwargs)
+
+    return cast(View, loaded)
+
+
 @require_POST
+@_session_at_hand
 @csrf_protect
 @_door
 async def cancel(
