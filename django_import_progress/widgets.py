@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.template import TemplateSyntaxError
 from django.template.context import Context
 from django.urls import NoReverseMatch, reverse
-from django.utils.formats import number_format
 from django.utils.translation import gettext
 
 from .access import make_ticket
 from .clients import perform_sync
+from .conf import settings
 from .connections import get_impatient_manager
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
-from .core.snapshot import is_number, represent
+from .core.snapshot import is_terminal
+from .core.view import state_of
+from .shown import notice_of, parts, status_of
+from .texts import texts
 
 APP_NAME = "import_progress"
-WAITING = "waiting"
-"""What is shown as the status of a job of which nothing is known yet."""
+MODULES = ("reducer", "connection", "ladder", "transports")
+"""The script's modules, each of which the page names by its address: a storage that puts a hash
+into the names of files does not look into scripts for what they import."""
+TRANSPORTS = ("sse", "websocket", "polling")
+UNKNOWN = {"percent": None, "stalled": False, "cancelling": False}
+"""The representation of a job of which nothing is known."""
 
 
 def assets_context(context: Context) -> dict[str, Any]:
@@ -30,70 +37,71 @@ def assets_context(context: Context) -> dict[str, Any]:
     It is taken from Django's own ``csp_nonce`` or from django-csp's request.
     """
     request = context.get("request")
-    return {"nonce": context.get("csp_nonce") or getattr(request, "csp_nonce", None)}
+    nonce = context.get("csp_nonce") or getattr(request, "csp_nonce", None)
+    return {"nonce": nonce, "modules": MODULES}
 
 
-def bar_context(job_id: JobId, label: str, namespace: str | None) -> dict[str, Any]:
-    """Return what the bar's template needs.
+def bar_context(
+    context: Context,
+    job_id: JobId,
+    *,
+    label: str = "",
+    namespace: str | None = None,
+    cancel: bool = False,
+    transport: str | None = None,
+) -> dict[str, Any]:
+    """Return what the bar's template needs; see the tag for the arguments.
 
     Raises:
         InvalidJobId: `job_id` cannot be one.
-        ImproperlyConfigured: the app's URLs are not included.
+        ImproperlyConfigured: the app's URLs are not included, the page has no CSRF token, or
+            WebSockets are asked for and not mounted.
+        TemplateSyntaxError: there is no such transport.
     """
     job_id = clean_job_id(job_id)
-    shown = represent(job_id, _fields(job_id, namespace), stalled=False, cancelling=False)
-    status, words = shown.get("status"), texts()
-    status = status if isinstance(status, str) and status else WAITING
+    shown = _representation(job_id, namespace)
+    if cancel and not context.get("csrf_token"):
+        raise ImproperlyConfigured(
+            "cancel=True needs a CSRF token: render the page with its request, as"
+            " django.shortcuts.render does"
+        )
     return {
         "job": shown,
         "job_id": job_id,
-        "status": status,
-        "status_text": words["statuses"].get(status, status),
+        "status": status_of(shown),
+        "notice": notice_of(shown),
         "label": label or gettext("Import"),
-        "percent_text": _percent_text(shown["percent"], words),
-        "rows_text": _rows_text(shown, words),
-        "texts": words,
-        "stream_url": _stream_url(job_id, namespace),
+        "parts": (texts_of_parts := parts(shown)),
+        # For templates that were overridden before there were more parts.
+        **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
+        "texts": texts(),
+        "can_cancel": cancel and not is_terminal(shown),
+        "transport": _known(transport),
+        "stream_url": _stream_url(job_id, namespace, cancel=cancel),
+        "websocket_url": _websocket_url(namespace, transport),
     }
 
 
-def texts() -> dict[str, Any]:
-    """Return the texts that the script needs too, in the language that is active.
-
-    A pattern's ``{name}`` is filled with a number in the reader's format.
-    """
-    return {
-        "statuses": {
-            WAITING: gettext("Waiting"),
-            "queued": gettext("Queued"),
-            "parsing": gettext("Reading the file"),
-            "importing": gettext("Importing"),
-            "done": gettext("Done"),
-            "failed": gettext("Failed"),
-            "cancelled": gettext("Cancelled"),
-            "gone": gettext("No longer available"),
-        },
-        "expired": gettext("Reload this page to see how it goes on"),
-        "percent": gettext("{percent}%"),
-        "rows": gettext("{processed} rows"),
-        "rows_of": gettext("{processed} of {total} rows"),
-        "rows_over": gettext("{processed} rows, more than the expected {total}"),
-    }
-
-
-def _fields(job_id: str, namespace: str | None) -> Mapping[str, Any]:
+def _representation(job_id: str, namespace: str | None) -> Mapping[str, Any]:
     manager = get_impatient_manager(namespace)
     try:
         stored = perform_sync(manager.redis, manager.calls.get(job_id))
     except ProgressUnavailable:
-        return {}  # The page is shown all the same; the script tells as soon as Redis is back.
-    return {} if stored is None else stored.fields
+        return UNKNOWN  # The page is shown all the same; the script tells when Redis is back.
+    return UNKNOWN if stored is None else state_of(job_id, stored).representation
 
 
-def _stream_url(job_id: str, namespace: str | None) -> str:
+def _known(transport: str | None) -> str | None:
+    if transport is None or transport in TRANSPORTS:
+        return transport
+    raise TemplateSyntaxError(f"transport={transport!r}: choose one of {', '.join(TRANSPORTS)}")
+
+
+def _stream_url(job_id: str, namespace: str | None, *, cancel: bool) -> str:
     instance = namespace or APP_NAME
+    ticket = make_ticket(job_id, cancel=cancel, namespace=namespace)
     try:
-        return reverse(f"{instance}:stream", args=[make_ticket(job_id, namespace=namespace)])
+        return reverse(f"{instance}:stream", args=[ticket])
     except NoReverseMatch as error:
         extra = "" if namespace is None else f", namespace={namespace!r}"
         raise ImproperlyConfigured(
@@ -102,24 +110,12 @@ def _stream_url(job_id: str, namespace: str | None) -> str:
         ) from error
 
 
-def _percent_text(percent: float | None, words: Mapping[str, Any]) -> str:
-    if percent is None:
-        return ""
-    return str(words["percent"]).replace("{percent}", number_format(math.floor(percent)))
-
-
-def _rows_text(shown: Mapping[str, Any], words: Mapping[str, Any]) -> str:
-    processed, total = shown.get("processed_rows"), shown.get("total_rows")
-    if not is_number(processed):
-        return ""
-    pattern = str(words[_rows_pattern(processed, total)])
-    for name, value in (("processed", processed), ("total", total)):
-        if is_number(value):
-            pattern = pattern.replace(f"{{{name}}}", number_format(value, force_grouping=True))
-    return pattern
-
-
-def _rows_pattern(processed: float, total: object) -> str:
-    if not is_number(total):
-        return "rows"
-    return "rows_over" if processed > total else "rows_of"
+def _websocket_url(namespace: str | None, transport: str | None) -> str | None:
+    """Return where the WebSocket routes are; known of the setting's namespace only."""
+    url = settings.websocket_url if namespace in {None, settings.namespace} else None
+    if transport == "websocket" and url is None:
+        raise ImproperlyConfigured(
+            "transport='websocket' needs WebSocket routes of the default namespace: mount"
+            " django_import_progress.routing and set IMPORT_PROGRESS['WEBSOCKET_URL']"
+        )
+    return url

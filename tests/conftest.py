@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import redis
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from django_import_progress import (
     ProgressManager,
@@ -154,15 +155,23 @@ def complaints() -> list[str]:
     return []
 
 
-@pytest.fixture
-async def page(complaints: list[str]) -> AsyncIterator[Page]:
-    """A page in a real Chromium, on which nothing may go wrong."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A real Chromium; its tests run in the session's event loop, as it does."""
     binary = chromium_binary()
     if binary is None:  # pragma: no cover - where the machine has everything
         missing("Chromium")
     async with launched(str(binary)) as browser:
-        page = await browser.new_page()
-        note_complaints(page, complaints)
-        await page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
-        yield page
-        assert complaints == []
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
+    """A page of a visitor of its own, on which nothing may go wrong."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    note_complaints(page, complaints)
+    await context.route("**/favicon.ico", lambda route: route.fulfill(status=204))
+    yield page
+    await context.close()
+    assert complaints == []

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
+from .kit.browser import IN_A_BROWSER
 from .kit.processes import free_port
 from .test_demo import SAMPLE_ROWS, demo, lines_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [*IN_A_BROWSER, pytest.mark.timeout(300)]
 
 
 async def _sees_it_among_all_imports(page: Page, port: int, login: str) -> None:

@@ -107,6 +107,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.pacing", "hub", "limits", "manager", "release", "visitors"),
     },
     "sources": {"core.ends", "core.sse", "core.view", "hub"},
+    "shown": {"core.snapshot", "texts"},
     "streams": {"core.sse", "limits", "release", "sources"},
     "sync": {
         *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
@@ -115,6 +116,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "subscriptions": {"clients"},
     "templatetags.__init__": set(),
     "templatetags.import_progress": {"core.keys", "widgets"},
+    "texts": set(),
     "tracker": {
         *("conf", "connections", "core.attempt", "core.calls", "core.errors", "core.keys"),
         *("core.snapshot", "counts", "endings", "signals", "sync", "verbs", "writer"),
@@ -129,7 +131,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "visitors": set(),
     "widgets": {
-        *("access", "clients", "connections", "core.errors", "core.keys", "core.snapshot"),
+        *("access", "clients", "conf", "connections", "core.errors", "core.keys"),
+        *("core.snapshot", "core.view", "shown", "texts"),
     },
     "writer": {
         *(

@@ -35,6 +35,7 @@ def served(request: pytest.FixtureRequest, project: Project) -> Iterator[str]:
 
 
 @pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
 async def test_it_shows_a_live_bar(served: str, page: Page) -> None:
     await page.goto(f"{served}/import/")
     bar = page.locator("import-progress")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,9 @@ from django.utils.translation import override
 
 from django_import_progress import InvalidJobId, SyncProgressManager
 from django_import_progress.access import read_ticket
+from django_import_progress.widgets import MODULES
+
+from .kit.bars import STATIC
 
 
 def render(text: str, **context: Any) -> str:
@@ -127,6 +131,12 @@ def test_urls_that_are_not_included_are_named(jobs: SyncProgressManager, namespa
         render("{% import_progress 'a'" + namespace + " %}")
 
 
+def test_the_script_is_small_and_the_page_names_all_of_it() -> None:
+    files = sorted(STATIC.glob("*.js"))
+    assert {file.stem for file in files} == {*MODULES, "import-progress"}
+    assert sum(len(gzip.compress(file.read_bytes())) for file in files) < 8 * 1024
+
+
 def test_assets_are_a_style_sheet_and_a_module() -> None:
     html = render("{% import_progress_assets %}")
     assert (
@@ -142,4 +152,4 @@ def test_assets_are_a_style_sheet_and_a_module() -> None:
     "context", [{"csp_nonce": "n0"}, {"request": SimpleNamespace(csp_nonce="n0")}]
 )
 def test_a_nonce_is_honoured(context: dict[str, Any]) -> None:
-    assert render("{% import_progress_assets %}", **context).count('nonce="n0"') == 2
+    assert render("{% import_progress_assets %}", **context).count('nonce="n0"') == 2 + len(MODULES)

@@ -19,16 +19,30 @@ def import_progress_assets(context: Context) -> dict[str, Any]:
     return assets_context(context)
 
 
-@register.inclusion_tag("django_import_progress/bar.html")
-def import_progress(job_id: JobId, label: str = "", namespace: str | None = None) -> dict[str, Any]:
+@register.inclusion_tag("django_import_progress/bar.html", takes_context=True)
+def import_progress(
+    context: Context,
+    job_id: JobId,
+    label: str = "",
+    namespace: str | None = None,
+    *,
+    cancel: bool = False,
+    transport: str | None = None,
+) -> dict[str, Any]:
     """Draw a job's bar, which the script keeps live.
 
     Whoever sees the page may watch the job: the bar carries a ticket.
 
     Args:
+        context: the page's.
         job_id: the job, there or not yet.
         label: what is imported; the bar's name.
         namespace: the job's, where it is not the setting's; also the namespace under which the
             URLs were included for it.
+        cancel: whether who sees the page may cancel the job, too.
+        transport: the only way by which the bar is to be kept live: ``sse``, ``websocket`` or
+            ``polling``. Each that works, the best first, where none is given.
     """
-    return bar_context(job_id, label, namespace)
+    return bar_context(
+        context, job_id, label=label, namespace=namespace, cancel=cancel, transport=transport
+    )

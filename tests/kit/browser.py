@@ -6,7 +6,11 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from playwright.async_api import Browser, Page, async_playwright
+
+IN_A_BROWSER = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+"""The marks of a module whose tests have the fixture `page`."""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
@@ -29,7 +33,11 @@ def chromium_binary() -> str | None:
 async def launched(binary: str) -> AsyncIterator[Browser]:
     """Give a browser, and close it."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=binary, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=binary,
+            args=ARGUMENTS,
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
         yield browser
         await browser.close()
 

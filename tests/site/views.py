@@ -5,14 +5,30 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import get_language, override
+from django.views.decorators.csrf import ensure_csrf_cookie
+
+NONCE = "bm9uY2U"
+POLICIES = {
+    "self": "script-src 'self'; style-src 'self'",
+    "nonce": f"script-src 'nonce-{NONCE}'; style-src 'nonce-{NONCE}'",
+    "strict-dynamic": f"script-src 'nonce-{NONCE}' 'strict-dynamic'; style-src 'nonce-{NONCE}'",
+}
 
 
+@ensure_csrf_cookie
 def bars(request: HttpRequest) -> HttpResponse:
     """Draw a bar for each ``?job=``, in the language of ``?language=``."""
-    with override(request.GET.get("language", "en")):
-        context = {"job_ids": request.GET.getlist("job"), "language": get_language()}
+    asked, policy = request.GET, request.GET.get("policy", "self")
+    with override(asked.get("language", "en")):
+        context = {
+            "job_ids": asked.getlist("job"),
+            "language": get_language(),
+            "cancel": "cancel" in asked,
+            "transport": asked.get("transport"),
+            "csp_nonce": None if policy == "self" else NONCE,
+        }
         response = render(request, "bars.html", context)
     response["Content-Security-Policy"] = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+        f"default-src 'none'; connect-src 'self'; {POLICIES[policy]}"
     )
     return response

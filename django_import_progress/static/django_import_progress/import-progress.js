@@ -1,156 +1,114 @@
-// The custom element <import-progress>: keeps one job's bar live over Server-Sent Events.
-//
-// It listens on `data-stream` and shows each representation it is sent; every one is whole, so the
-// newest is all that counts. Text goes into the page as text, never as HTML.
+// The custom element <import-progress>: one job's bar.
 
-const TERMINAL = new Set(["done", "failed", "cancelled"]);
-const FIRST_RETRY_MS = 2000;
-const LONGEST_RETRY_MS = 30000;
-
-const PLAIN = {
-  statuses: {},
-  percent: "{percent}%",
-  rows: "{processed}",
-  rows_of: "{processed} / {total}",
-  rows_over: "{processed} / {total}",
-  expired: "expired",
-};
-
-/** Fill a pattern's `{name}`s with numbers in the reader's format. */
-function fill(pattern, numbers, format) {
-  return pattern.replace(/\{(\w+)\}/g, (_, name) => format.format(numbers[name]));
-}
+/** By the page's links: a storage that renames files does not look into scripts. */
+const load = (name) =>
+  import(
+    document.querySelector(`link[data-import-progress="${name}"]`)?.href ??
+      new URL(`./${name}.js`, import.meta.url)
+  );
+const names = ["reducer", "connection", "ladder", "transports"];
+const modules = Object.assign({}, ...(await Promise.all(names.map(load))));
+const { begin, reduce, connect } = modules;
+const join = connect(modules);
 
 class ImportProgress extends HTMLElement {
-  #source = null;
-  #isGone = false;
-  #timer = 0;
-  #failures = 0;
-  #pageEvents = null;
+  static observedAttributes = ["data-stream"];
+  #state;
+  #leave;
+
+  constructor() {
+    super();
+    const named = ({ target }) => target.closest("[data-do]")?.dataset.do;
+    this.addEventListener("click", (event) => this.#do(named(event)));
+    this.addEventListener("keydown", ({ key }) => key === "Escape" && this.#do("keep"));
+  }
 
   connectedCallback() {
-    this.#pageEvents = new AbortController();
-    const { signal } = this.#pageEvents;
-    // An open stream would keep the page out of the back/forward cache.
-    addEventListener("pagehide", () => this.#disconnect(), { signal });
-    addEventListener("pageshow", (event) => event.persisted && this.#connect(), { signal });
-    this.#connect();
+    this.#state = begin(this.dataset, this.#part("progress"));
+    this.#offer();
+    if (!this.#state.isOver) this.#leave = join(this, (...event) => this.#hear(...event));
   }
 
   disconnectedCallback() {
-    this.#pageEvents.abort();
-    this.#disconnect();
+    this.#leave?.();
+    this.#leave = null;
   }
 
-  get #ended() {
-    return this.#isGone || TERMINAL.has(this.dataset.status);
+  /** What morphs a page may make another job's bar of this one. */
+  attributeChangedCallback() {
+    if (!this.#state) return;
+    this.disconnectedCallback();
+    if (this.isConnected) this.connectedCallback();
   }
 
-  #connect() {
-    this.#disconnect();
-    if (this.#ended) return;
-    const source = new EventSource(this.dataset.stream);
-    source.onopen = () => (this.#failures = 0);
-    source.onmessage = (event) => this.#show(JSON.parse(event.data));
-    source.addEventListener("gone", (event) => this.#gone(JSON.parse(event.data)));
-    source.onerror = () => this.#retry(source);
-    this.#source = source;
+  #hear(type, value) {
+    const texts = this.#part('script[type="application/json"]')?.textContent ?? "{}";
+    const label = this.getAttribute("aria-label") ?? "";
+    this.#state = reduce(this.#state, type, value, JSON.parse(texts), label);
+    this.#show(this.#state);
+    if (type === "job") this.#tell("change", value);
+    if (!this.#state.isOver || !this.#leave) return;
+    this.disconnectedCallback();
+    this.#tell("end", value);
   }
 
-  #disconnect() {
-    clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#source = null;
-  }
-
-  /** A broken connection is mended by the browser; after a refusal (4xx, 5xx) it gives up. */
-  #retry(source) {
-    if (source.readyState !== EventSource.CLOSED) return;
-    const longest = Math.min(FIRST_RETRY_MS * 2 ** this.#failures++, LONGEST_RETRY_MS);
-    this.#disconnect();
-    this.#timer = setTimeout(() => this.#connect(), longest * (0.5 + Math.random() / 2));
-    this.#poll();
-  }
-
-  /** Where there is no room for a stream, the snapshot is asked for each time one is refused. */
-  async #poll() {
-    const url = new URL("..", new URL(this.dataset.stream, document.baseURI));
-    const answer = await fetch(url).catch(() => null); // null: there is no network.
-    const job = answer?.ok ? await answer.json().catch(() => null) : null;
-    if (this.#source || this.#ended || !this.isConnected) return; // Something newer came meanwhile.
-    if (job) this.#show(job);
-    // The page's right to watch has expired, as a ticket does; a new page brings a new one.
-    else if (answer?.status === 404) this.#text("status", this.#texts().expired);
-  }
-
-  #show(job) {
-    const texts = this.#texts();
-    const status = typeof job.status === "string" && job.status ? job.status : "waiting";
+  #show({ status, notice, percent, parts }) {
     this.dataset.status = status;
-    this.#bar(job.percent);
-    this.#text("status", Object.hasOwn(texts.statuses, status) ? texts.statuses[status] : status);
-    this.#text("stage", job.stage);
-    this.#text("error", job.error_message);
-    this.#text("percent", this.#percentText(job, texts));
-    this.#text("rows", this.#rowsText(job, texts));
-    this.#tell("change", job);
-    if (this.#ended) this.#end(job);
+    if (notice) this.dataset.notice = notice;
+    else delete this.dataset.notice;
+    const bar = this.#part("progress");
+    if (percent === null) bar?.removeAttribute("value");
+    else if (bar) bar.value = percent;
+    // A template may leave parts out.
+    if (!this.#part("[data-show=notice]")) parts.status = parts.notice || parts.status;
+    for (const name in parts) {
+      const part = this.#part(`[data-show=${name}]`);
+      if (part && part.textContent !== parts[name]) part.textContent = parts[name];
+    }
+    this.#offer();
   }
 
-  #gone(job) {
-    this.#isGone = true;
-    this.dataset.status = "gone";
-    this.#text("status", this.#texts().statuses.gone ?? "gone");
-    this.#end(job);
+  #offer() {
+    const [button, question] = this.#buttons;
+    if (!button) return;
+    const hadFocus = this.contains(document.activeElement);
+    if (!this.#state.canCancel) question.hidden = true;
+    button.hidden = !this.#state.canCancel || !question.hidden;
+    if (!hadFocus || document.activeElement.checkVisibility?.() !== false) return;
+    this.tabIndex = -1; // Else the focus would be lost.
+    this.focus();
   }
 
-  #end(job) {
-    this.#disconnect();
-    this.#tell("end", job);
+  #do(what) {
+    const [button, question] = this.#buttons;
+    if (what === "cancel") this.#cancel(question.dataset.csrf);
+    if (!what || !question || (what === "keep" && question.hidden)) return;
+    question.hidden = what !== "ask";
+    this.#offer();
+    if (what === "ask") this.#part("[data-do=keep]").focus();
+    if (what === "keep") button.focus();
+  }
+
+  async #cancel(token) {
+    this.#hear("asking", true);
+    const url = new URL("../cancel/", new URL(this.dataset.stream, document.baseURI));
+    const headers = { "X-CSRFToken": token };
+    const answer = await fetch(url, { method: "POST", headers }).catch(() => null);
+    if (answer?.ok) this.#hear("job", await answer.json());
+    else if (answer?.status !== 409) this.#hear("refused"); // 409: it has just ended.
+  }
+
+  get #buttons() {
+    return [this.#part("[data-do=ask]"), this.#part("[data-csrf]")];
+  }
+
+  #part(selector) {
+    return this.querySelector(selector);
   }
 
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(`import-progress:${type}`, { bubbles: true, detail }));
   }
-
-  /** The texts come with the page, in its language. An overridden template may leave them out. */
-  #texts() {
-    const script = this.querySelector('script[type="application/json"]');
-    return script ? JSON.parse(script.textContent) : PLAIN;
-  }
-
-  get #format() {
-    try {
-      return new Intl.NumberFormat(this.closest("[lang]")?.lang || undefined);
-    } catch {
-      return new Intl.NumberFormat(); // A `lang` that is no language tag.
-    }
-  }
-
-  #bar(percent) {
-    const bar = this.querySelector("progress");
-    if (!bar) return;
-    if (percent === null) bar.removeAttribute("value");
-    else bar.value = percent;
-  }
-
-  #percentText({ percent }, texts) {
-    if (percent === null) return "";
-    return fill(texts.percent, { percent: Math.floor(percent) }, this.#format);
-  }
-
-  #rowsText({ processed_rows: processed, total_rows: total }, texts) {
-    if (typeof processed !== "number") return "";
-    const known = processed > total ? texts.rows_over : texts.rows_of;
-    const pattern = typeof total === "number" ? known : texts.rows;
-    return fill(pattern, { processed, total }, this.#format);
-  }
-
-  /** An overridden template may leave a part out. */
-  #text(part, value) {
-    const element = this.querySelector(`[data-show="${part}"]`);
-    if (element) element.textContent = value ?? "";
-  }
 }
 
-if (!customElements.get("import-progress")) customElements.define("import-progress", ImportProgress);
+customElements.get("import-progress") ?? customElements.define("import-progress", ImportProgress);

@@ -1,0 +1,108 @@
+"""The widget's texts, in the language that is active: for the page, and as data for its script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.utils.formats import get_format
+from django.utils.translation import get_language, gettext, ngettext
+
+WAITING = "waiting"
+"""What is shown as the status of a job of which nothing is known yet."""
+
+PLURALS: dict[str, Callable[[int], str]] = {
+    "rows": lambda n: ngettext("{processed} row", "{processed} rows", n),
+    "rows_of": lambda n: ngettext("{processed} of {total} row", "{processed} of {total} rows", n),
+    "rows_over": lambda n: ngettext(
+        "{processed} row, more than the expected {total}",
+        "{processed} rows, more than the expected {total}",
+        n,
+    ),
+    "created": lambda n: ngettext("{count} created", "{count} created", n),
+    "updated": lambda n: ngettext("{count} updated", "{count} updated", n),
+    "deleted": lambda n: ngettext("{count} deleted", "{count} deleted", n),
+    "skipped": lambda n: ngettext("{count} skipped", "{count} skipped", n),
+    "refused": lambda n: ngettext("{count} refused", "{count} refused", n),
+    "rate": lambda n: ngettext("{count} row per second", "{count} rows per second", n),
+    "seconds": lambda n: ngettext("{count} second left", "{count} seconds left", n),
+    "minutes": lambda n: ngettext("{count} minute left", "{count} minutes left", n),
+    "hours": lambda n: ngettext("{count} hour left", "{count} hours left", n),
+}
+"""Patterns by the number that they agree with; a pattern's ``{name}`` is filled with a number."""
+
+COUNTERS = ("created", "updated", "deleted", "skipped", "refused")
+"""The counters of a job that are shown, in this order."""
+
+_SAMPLES = (0, 1, 2, 3, 5, 11, 100, 1_000_000)
+"""One number at least of each plural category that a language may have.
+
+Source: https://www.unicode.org/cldr/charts/latest/supplemental/language_plural_rules.html
+"""
+
+
+def texts() -> dict[str, Any]:
+    """Return what the script needs to say the same as the page.
+
+    A plural's patterns come each with the numbers for which it is right: the script takes the one
+    whose numbers are of the same category as its own, by `Intl.PluralRules`.
+    """
+    return {
+        "language": _language_tag(),
+        "decimal": get_format("DECIMAL_SEPARATOR"),
+        "separator": get_format("THOUSAND_SEPARATOR"),
+        "groups": _groups(),
+        "statuses": statuses(),
+        "notices": notices(),
+        "percent": gettext("{percent}%"),
+        "news": gettext("{label}: {news}"),
+        "plurals": {name: _forms(pattern) for name, pattern in PLURALS.items()},
+        "counters": COUNTERS,
+    }
+
+
+def statuses() -> dict[str, str]:
+    """Return the names of the statuses that have one; any other is shown as it is."""
+    return {
+        WAITING: gettext("Waiting"),
+        "queued": gettext("Queued"),
+        "parsing": gettext("Reading the file"),
+        "importing": gettext("Importing"),
+        "done": gettext("Done"),
+        "failed": gettext("Failed"),
+        "cancelled": gettext("Cancelled"),
+        "gone": gettext("No longer available"),
+    }
+
+
+def notices() -> dict[str, str]:
+    """Return what is said where the status alone would not be the whole truth."""
+    return {
+        "expired": gettext("Reload this page to see how it goes on"),
+        "offline": gettext("Reconnecting…"),
+        "refused": gettext("It could not be cancelled. Reload this page and try again."),
+        "stalled": gettext("No news from the worker"),
+        "cancelling": gettext("Cancelling…"),
+    }
+
+
+def _forms(pattern: Callable[[int], str]) -> list[tuple[str, list[int]]]:
+    forms: dict[str, list[int]] = {}
+    for number in _SAMPLES:
+        forms.setdefault(pattern(number), []).append(number)
+    return list(forms.items())
+
+
+def _language_tag() -> str:
+    """Return the language by a name that every browser takes: a site may have one of its own."""
+    language = get_language() or ""
+    return language if re.fullmatch(r"[a-z]{2,3}(-[a-zA-Z0-9]{2,8})*", language) else "en"
+
+
+def _groups() -> str:
+    """Return the regular expression of where a number's digits are separated."""
+    grouping = get_format("NUMBER_GROUPING")
+    sizes = [grouping] if isinstance(grouping, int) else [size for size in grouping if size > 0]
+    first, others = sizes[0], sizes[-1]
+    return rf"\B(?=(\d{{{others}}})*\d{{{first}}}$)" if first else "$^"

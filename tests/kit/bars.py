@@ -1,0 +1,91 @@
+"""The tests' page of bars in a browser, and what can be done to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, Route
+
+import django_import_progress
+from django_import_progress.limits import open_streams
+
+from .waiting import until
+
+STATIC = Path(django_import_progress.__file__).parent / "static" / "django_import_progress"
+LISTEN = """() => {
+    window.heard = [];
+    for (const type of ["change", "end"])
+        document.addEventListener(`import-progress:${type}`, (event) =>
+            window.heard.push([type, event.detail.status ?? "gone", event.target.localName]));
+}"""
+_TURN = """state => {
+    Object.defineProperty(document, "hidden", { value: state == "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+}"""
+_switched_off: list[tuple[str, str, str]] = []
+
+
+def script_without(monkeypatch: pytest.MonkeyPatch, module: str, line: str, instead: str) -> None:
+    """Have pages load a module of the script in which `line` reads otherwise."""
+    text = (STATIC / f"{module}.js").read_text(encoding="utf-8")
+    assert text.count(line) == 1, f"{module}.js has changed: {line}"
+    monkeypatch.setattr(f"{__name__}._switched_off", [*_switched_off, (module, line, instead)])
+
+
+async def _serve(page: Page) -> None:
+    for module, line, instead in _switched_off:
+        text = (STATIC / f"{module}.js").read_text(encoding="utf-8").replace(line, instead)
+        await page.route(f"**/{module}.js", _answering(text))
+
+
+def _answering(text: str) -> Callable[[Route], Awaitable[None]]:
+    async def answer(route: Route) -> None:
+        await route.fulfill(body=text, content_type="text/javascript")
+
+    return answer
+
+
+async def opened(page: Page, site: str, *job_ids: str, **options: str) -> Locator:
+    """Go to the page that has a bar for each job; the bars."""
+    await _serve(page)
+    query = "&".join(
+        [f"job={job_id}" for job_id in job_ids] + [f"{k}={v}" for k, v in options.items()]
+    )
+    await page.goto(f"{site}/bars/?{query}")
+    return page.locator("import-progress")
+
+
+def part(where: Page | Locator, name: str) -> Locator:
+    """Return the part of a bar that shows something."""
+    return where.locator(f"[data-show={name}]")
+
+
+async def turn(page: Page, state: str) -> None:
+    """Let the page be `hidden` or `visible`."""
+    await page.evaluate(_TURN, state)
+
+
+async def streams(count: int) -> None:
+    """Wait until the server has as many streams open."""
+    await until(
+        lambda: len(open_streams) == count, f"{count} open streams, not {len(open_streams)}"
+    )
+
+
+@contextmanager
+def requests(page: Page, pattern: str = "/progress/") -> Iterator[list[str]]:
+    """Give the addresses of what the page requests meanwhile, and match."""
+    found: list[str] = []
+
+    def note(request: object) -> None:
+        url = request.url  # type: ignore[attr-defined]
+        if re.search(pattern, url):
+            found.append(url)
+
+    page.on("request", note)
+    yield found
+    page.remove_listener("request", note)
