@@ -30,7 +30,11 @@ def the_browser_gives_up_and_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @without(the_browser_gives_up_and_we_do)
 async def test_a_bar_recovers_after_502(
-    server: RedisProcess, jobs: SyncProgressManager, page: Page, complaints: list[str]
+    server: RedisProcess,
+    jobs: SyncProgressManager,
+    page: Page,
+    complaints: list[str],
+    defence: bool,
 ) -> None:
     binary = nginx_binary()
     if binary is None:  # pragma: no cover - where the machine has everything
@@ -45,7 +49,8 @@ async def test_a_bar_recovers_after_502(
         await asyncio.to_thread(web.start)
         jobs.update(job_id, {"status": "done"})
         try:
-            await expect(bar).to_have_attribute("data-status", "done", timeout=15_000)
+            patience = 15_000 if defence else 5_000
+            await expect(bar).to_have_attribute("data-status", "done", timeout=patience)
         finally:
             complaints.clear()
 
