@@ -18,9 +18,10 @@ from django_import_progress import SyncProgressManager
 
 from .kit.admin import ADMIN, add_admin, bars_shown, confirm, upload
 from .kit.asgi import AsgiServer
+from .kit.browser import IN_A_BROWSER
 from .kit.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [*IN_A_BROWSER, pytest.mark.django_db(transaction=True)]
 ROWS = 40
 
 
@@ -75,7 +76,7 @@ async def moves(shown: list[Any], gate: Gate, stage: str) -> None:
 
 
 async def test_the_bar_moves_while_the_file_is_checked_and_while_it_is_imported(
-    page: Page, admin: str, session: str, gate: Gate
+    admin: str, page: Page, session: str, gate: Gate
 ) -> None:
     await page.context.add_cookies([{"name": "sessionid", "value": session, "url": admin}])
     shown = await bars_shown(page)

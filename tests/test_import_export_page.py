@@ -59,6 +59,7 @@ async def moves(shown: list[dict[str, Any]], stage: str) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_bar_moves_under_wsgi(served: str, page: Page) -> None:
     shown = await bars_shown(page)
     await page.goto(f"{served}/admin/products/product/import/")

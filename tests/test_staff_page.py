@@ -52,8 +52,9 @@ async def log_in(page: Page, url: str) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
 async def test_staff_follow_three_imports_at_once(
-    page: Page, staff: AsgiServer, site: RedisProcess, jobs: SyncProgressManager
+    staff: AsgiServer, page: Page, site: RedisProcess, jobs: SyncProgressManager
 ) -> None:
     jobs.create("j1", data={"total_rows": 4})
     async with relaying(site.url, "pubsub", site.url):
