@@ -59,8 +59,9 @@ class Flag:
                 return
 
     async def wait_a_moment_in_loop(self, turns: int) -> None:
-        """Do the same without a thread."""
+        """Do the same without a thread; looking, for a time-out each turn would be dear."""
         patience = Patience(time.monotonic(), turns, MOST_SECONDS)
-        while not await self.wait_in_loop(patience.TURN_SECONDS):
+        while not self.is_set():
+            await asyncio.sleep(patience.TURN_SECONDS)
             if patience.is_over(time.monotonic()):
                 return

@@ -67,7 +67,10 @@ async def test_a_refusal_is_told(
         await route.fulfill(status=status)
 
     await page.route("**/cancel/", refuse)
-    bar = await opened(page, live.url, jobs.create(), cancel="1")
+    job_id = jobs.create()
+    bar = await opened(page, live.url, job_id, cancel="1")
+    jobs.update(job_id, {"stage": "live"})
+    await expect(part(bar, "stage")).to_contain_text("live")
     await bar.get_by_role("button", name="Cancel", exact=True).click()
     async with page.expect_response("**/cancel/"):
         await bar.get_by_role("button", name="Yes, cancel it").click()

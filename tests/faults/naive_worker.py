@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -39,8 +40,11 @@ def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do so, and raise what Redis answers."""
     writes_in_the_loops_own_thread(monkeypatch)
+    try_to_write = Writer._try_to_write
 
     def write(self: Writer) -> bool:
+        if threading.current_thread() is self:
+            return try_to_write(self)
         self._write_changes()
         return True
 

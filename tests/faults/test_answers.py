@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 import redis
@@ -76,9 +77,14 @@ def test_an_import_that_began_refused_is_shown_whole_once_it_is_served(
     with ExitStack() as stack, refusing.refusing():
         job = stack.enter_context(track_import(JOB, owner=7, total=3, manager=worker))
         job.count("seen", 2)
-        assert refusing.refused()
-    [found] = worker.jobs(owner=7) or [{}]
-    assert (found.get("attempt"), found.get("status"), found.get("seen")) == (1, "done", 2)
+        refused: Any = job._writer
+        wait_for(lambda: refused._failing, "the refusal to be noticed")
+
+    def found() -> tuple[object, ...]:
+        [job] = worker.jobs(owner=7) or [{}]
+        return job.get("attempt"), job.get("status"), job.get("seen")
+
+    wait_for(lambda: found() == (1, "done", 2), "the end, which is told beside")
 
 
 @each_of_writes
