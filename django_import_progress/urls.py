@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import views
+from . import list_view, views
 
 app_name = "import_progress"
 
@@ -13,4 +13,5 @@ urlpatterns = [
     path("jobs/<str:job>/stream/", views.stream, name="stream"),
     path("jobs/<str:job>/cancel/", views.cancel, name="cancel"),
     path("stream/", views.streams, name="streams"),
+    path("list/<str:listing>/", list_view.jobs, name="list"),
 ]

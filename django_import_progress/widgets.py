@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -98,14 +99,20 @@ def _known(transport: str | None) -> str | None:
 
 
 def _stream_url(job_id: str, namespace: str | None, *, cancel: bool) -> str:
-    instance = namespace or APP_NAME
     ticket = make_ticket(job_id, cancel=cancel, namespace=namespace)
+    with checked_url(namespace):
+        return reverse(f"{namespace or APP_NAME}:stream", args=[ticket])
+
+
+@contextmanager
+def checked_url(namespace: str | None) -> Iterator[None]:
+    """Have a URL that is not there raise `ImproperlyConfigured`, which says what to include."""
     try:
-        return reverse(f"{instance}:stream", args=[ticket])
+        yield
     except NoReverseMatch as error:
         extra = "" if namespace is None else f", namespace={namespace!r}"
         raise ImproperlyConfigured(
-            f"No URL for the progress of {instance!r}: add"
+            f"No URL for the progress of {namespace or APP_NAME!r}: add"
             f' path("progress/", include("django_import_progress.urls"{extra})) to your urlpatterns'
         ) from error
 

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "visitors",
     },
     "addresses": {"clients"},
+    "admin": {"widgets"},
     "apps": {"checks"},
     "cancelling": {"access", "clients", "core.view", "manager", "visitors"},
     "checks": {"access", "addresses", "conf", "visitors"},
@@ -92,6 +93,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "management.subcommands.watch": {
         *("addresses", "conf", "connections", "core.errors", "core.keys", "core.view", "displays"),
     },
+    "list_view": {"core.answers", "lists"},
+    "lists": {"conf", "connections", "core.calls", "core.errors", "widgets"},
     "manager": {"clients", "core.calls", "core.keys", "hub", "verbs"},
     "origins": set(),
     "relay": {
@@ -115,13 +118,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "subscriptions": {"clients"},
     "templatetags.__init__": set(),
-    "templatetags.import_progress": {"core.keys", "widgets"},
+    "templatetags.import_progress": {"core.keys", "lists", "widgets"},
     "texts": set(),
     "tracker": {
         *("conf", "connections", "core.attempt", "core.calls", "core.errors", "core.keys"),
         *("core.snapshot", "counts", "endings", "signals", "sync", "verbs", "writer"),
     },
-    "urls": {"views"},
+    "urls": {"list_view", "views"},
     "verbs": {"core.calls", "core.keys", "core.snapshot"},
     "version": set(),
     "views": {

@@ -8,6 +8,7 @@ from django import template
 from django.template.context import Context
 
 from ..core.keys import JobId
+from ..lists import list_context
 from ..widgets import assets_context, bar_context
 
 register = template.Library()
@@ -46,3 +47,26 @@ def import_progress(
     return bar_context(
         context, job_id, label=label, namespace=namespace, cancel=cancel, transport=transport
     )
+
+
+@register.inclusion_tag("django_import_progress/list.html", takes_context=True)
+def import_progress_list(
+    context: Context,
+    owner: Any,
+    limit: int = 10,
+    namespace: str | None = None,
+    *,
+    cancel: bool = False,
+) -> dict[str, Any]:
+    """Draw the bars of somebody's newest imports, to which the script adds new ones.
+
+    Whoever sees the page may watch these jobs, and those that the owner begins while it is open.
+
+    Args:
+        context: the page's.
+        owner: a user, or a primary key: `request.user`, mostly.
+        limit: how many.
+        namespace: the jobs', where it is not the setting's.
+        cancel: whether who sees the page may cancel the jobs, too.
+    """
+    return list_context(context, owner=owner, limit=limit, cancel=cancel, namespace=namespace)

@@ -168,7 +168,7 @@ def test_a_begin_that_is_sent_again_since_its_answer_was_lost_is_no_new_attempt(
         before = proxy.connections
         with track_import(JOB, manager=manager) as job:
             job.advance()
-        assert proxy.connections > before
+        wait_for(lambda: proxy.connections > before, "another connection")
         assert (state(jobs)["status"], state(jobs)["attempt"]) == ("done", 1)
         client.close()
 

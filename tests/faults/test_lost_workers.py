@@ -13,7 +13,12 @@ import httpx
 import pytest
 from django.db import transaction
 
-from django_import_progress import SyncProgressManager, get_progress_manager, track_import
+from django_import_progress import (
+    SyncProgressManager,
+    get_progress_manager,
+    get_sync_progress_manager,
+    track_import,
+)
 from django_import_progress.access import make_ticket
 from django_import_progress.hub import Watcher
 from tests.kit import waiting
@@ -45,7 +50,9 @@ def of_the_site(site: RedisProcess, settings: Any) -> None:
 def worker(site: RedisProcess) -> Iterator[LoneWorker]:
     """A worker in a process of its own, that has begun."""
     with LoneWorker(site.url, STALLED_AFTER_SECONDS=STALLED_AFTER_SECONDS) as process:
-        yield process.has_entered()
+        process.has_entered()
+        wait_for(lambda: get_sync_progress_manager().get_progress(JOB), "the import to have begun")
+        yield process
 
 
 @asynccontextmanager

@@ -36,7 +36,8 @@ def script_without(monkeypatch: pytest.MonkeyPatch, module: str, line: str, inst
     monkeypatch.setattr(f"{__name__}._switched_off", [*_switched_off, (module, line, instead)])
 
 
-async def _serve(page: Page) -> None:
+async def serve(page: Page) -> None:
+    """Have the page load what was changed by `script_without`."""
     for module, line, instead in _switched_off:
         text = (STATIC / f"{module}.js").read_text(encoding="utf-8").replace(line, instead)
         await page.route(f"**/{module}.js", _answering(text))
@@ -51,7 +52,7 @@ def _answering(text: str) -> Callable[[Route], Awaitable[None]]:
 
 async def opened(page: Page, site: str, *job_ids: str, **options: str) -> Locator:
     """Go to the page that has a bar for each job; the bars."""
-    await _serve(page)
+    await serve(page)
     query = "&".join(
         [f"job={job_id}" for job_id in job_ids] + [f"{k}={v}" for k, v in options.items()]
     )

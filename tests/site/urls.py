@@ -2,11 +2,12 @@
 
 from django.urls import include, path
 
-from .views import bars
+from .views import bars, mine
 
 urlpatterns = [
     path("", include("airports.urls")),
     path("bars/", bars),
+    path("mine/", mine),
     path("progress/", include("django_import_progress.urls")),
     path(
         "orders/",

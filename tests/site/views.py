@@ -32,3 +32,12 @@ def bars(request: HttpRequest) -> HttpResponse:
         f"default-src 'none'; connect-src 'self'; {POLICIES[policy]}"
     )
     return response
+
+
+def mine(request: HttpRequest) -> HttpResponse:
+    """List the imports of who is logged in."""
+    response = render(request, "list.html", {"owner": request.user})
+    response["Content-Security-Policy"] = (
+        f"default-src 'none'; connect-src 'self'; {POLICIES['self']}"
+    )
+    return response
