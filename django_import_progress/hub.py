@@ -13,12 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from .cancellation import raise_if_cancelled
 from .clients import REDIS_ERRORS, AsyncClient, drop_idle_connections
 from .core.calls import Calls
 from .core.errors import ProgressUnavailable
 from .core.pacing import backoff_seconds
 from .core.view import State
-from .link import Link, raise_if_cancelled
+from .link import Link
 from .slot import Slot
 
 logger = logging.getLogger("django_import_progress")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
 from redis.asyncio.client import PubSub
 
+from .cancellation import run_together
 from .clients import AsyncClient, read_each
 from .core.snapshot import as_text
 from .slot import Slot
@@ -192,35 +193,6 @@ class Link:
         while True:
             await asyncio.sleep(SILENCE_SECONDS)
             await check_primary(self._redis, pubsub)
-
-
-async def run_together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all until the first is through or has failed, and end the others with it."""
-    tasks = [asyncio.create_task(job) for job in jobs]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await _end(tasks)
-
-
-def raise_if_cancelled(error: Exception) -> None:
-    """Raise the cancellation of the running task that was eaten on the way (redis-py)."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError from error
-
-
-async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    pending: Collection[asyncio.Task[None]] = tasks
-    while pending:  # Again and again: a cancellation can be eaten (asyncio on 3.11, redis-py).
-        for task in pending:
-            task.cancel()
-        done, pending = await asyncio.wait(pending, timeout=0.5)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # Looked at: a second task that failed is no news.
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

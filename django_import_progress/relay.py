@@ -9,6 +9,7 @@ import random
 from functools import partial
 from typing import Any, Protocol
 
+from .cancellation import raise_if_cancelled, run_together
 from .clients import CALL_SECONDS, read_all, read_each
 from .conf import settings
 from .core.errors import ProgressUnavailable
@@ -18,7 +19,7 @@ from .core.pacing import backoff_seconds
 from .core.view import State, gone_state, tells_deletion
 from .feed import Feed
 from .hub import Watcher
-from .link import AGAIN_SECONDS, chunks, raise_if_cancelled, run_together
+from .link import AGAIN_SECONDS, chunks
 from .manager import ProgressManager
 
 logger = logging.getLogger("django_import_progress")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from .access import Permission, admit, named_by
+from .cancellation import end_tasks
 from .cancelling import cancel
 from .conf import settings
 from .core.answers import HAS_ENDED, NO_SUCH_JOB, UNAVAILABLE, error_message
@@ -76,10 +77,8 @@ class Socket:
             done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:
             # Also where the server has cancelled us, to which nobody calls us back.
-            for side in sides:
-                side.cancel()
             self.close()
-            await asyncio.gather(*sides, return_exceptions=True)
+            await end_tasks(sides)
         # The client is gone: so servers say to who sends on. Or it has taken nothing for long.
         with suppress(OSError, TimeoutError):
             if code := max(side.result() for side in done):

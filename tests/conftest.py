@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import redis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser, Page
 
 from django_import_progress import (
@@ -27,6 +29,15 @@ from .kit.processes import RedisProcess, redis_binary, valkey_binary
 from .kit.project import Project
 from .kit.tracked import end_writers
 from .site.asgi import application
+
+hypothesis_settings.register_profile(
+    "some",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "50")),
+    deadline=None,  # The machine may be busy.
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+)
+hypothesis_settings.load_profile("some")
 
 NOTHING_MAY_BE_MISSING = bool(os.environ.get("CI"))
 """Then what a test needs and does not find is a failure, and no reason to skip."""

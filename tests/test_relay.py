@@ -12,6 +12,7 @@ import redis
 
 from django_import_progress import InvalidJobId, ProgressManager
 from django_import_progress import relay as relay_module
+from django_import_progress.cancellation import end_tasks
 from django_import_progress.relay import progress_group
 
 from .kit.groups import joined, relaying
@@ -274,8 +275,7 @@ async def test_it_waits_for_a_redis_that_is_away(
         running = asyncio.create_task(relay.run())
         await until(lambda: len(caplog.records) > 0, "the warning")
         await asyncio.sleep(3 * QUICK)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end_tasks([running])
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from django.contrib.auth.models import User
+from django.test import AsyncClient
 
 from django_import_progress import ImportCancelled, SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
@@ -67,6 +69,13 @@ def test_what_is_not_there_is_not_found(url: str, browser: httpx.Client) -> None
 def test_staff_may_not_learn_more_of_what_is_not_there(live: AsgiServer, staff: User) -> None:
     with login(staff) as browser:
         assert post(browser, f"{live.url}/progress/jobs/none/cancel/", **CSRF).status_code == 404
+
+
+async def test_a_site_needs_no_sessions(jobs: SyncProgressManager, settings: Any) -> None:
+    settings.MIDDLEWARE = []
+    jobs.create(JOB)
+    address = f"/progress/jobs/{make_ticket(JOB, cancel=True)}/cancel/"
+    assert (await AsyncClient().post(address)).status_code == 202
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])

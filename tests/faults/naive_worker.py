@@ -54,10 +54,10 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
 def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the writer as sync code does."""
 
-    async def wait(flag: Flag, seconds: float) -> bool:
-        return flag.wait(seconds)
+    async def wait(flag: Flag, turns: int) -> None:
+        flag.wait_a_moment(turns)
 
-    monkeypatch.setattr(Flag, "wait_in_loop", wait)
+    monkeypatch.setattr(Flag, "wait_a_moment_in_loop", wait)
 
 
 def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from django_import_progress import ProgressManager
+from django_import_progress.cancellation import end_tasks
 from django_import_progress.clients import REDIS_ERRORS, is_clustered
 from django_import_progress.relay import Relay, progress_group
 
@@ -82,8 +83,7 @@ async def joined(kind: str, url: str, *groups: str) -> AsyncIterator[Member]:
         try:
             yield member
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await end_tasks([listening])
 
 
 @asynccontextmanager
@@ -102,8 +102,7 @@ async def relaying(
             await until(lambda: _is_heard(manager, before), "the relay to be subscribed")
             yield relay
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await end_tasks([running])
 
 
 async def _listeners(manager: ProgressManager) -> int:

@@ -7,6 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from django_import_progress.cancellation import end_tasks
+
 from .facade import AsyncFacade
 from .waiting import until
 
@@ -67,8 +69,7 @@ class Watching:
             await until(self._is_over, "the watching to end")
             await self._task
         else:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
 
     async def _is_over(self) -> bool:
         if not self._task.done():

@@ -1,0 +1,37 @@
+"""Cancelling asyncio's tasks for good: a cancellation can be eaten on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Iterable
+from typing import Any
+
+
+async def run_together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all until the first is through or has failed, and end the others with it."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await end_tasks(tasks)
+
+
+def raise_if_cancelled(error: Exception) -> None:
+    """Raise the cancellation of the running task that was eaten on the way (redis-py)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all have ended."""
+    pending = tasks
+    while pending:  # Again and again: asyncio on 3.11 may eat it, and redis-py.
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=0.5)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # Looked at: a second task that failed is no news.
