@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import redis
+from django.contrib.contenttypes.management import create_contenttypes
+from django.db.models.signals import post_migrate
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser, Page
@@ -47,6 +49,13 @@ def missing(what: str) -> None:  # pragma: no cover - where the machine has ever
     """Skip the test for lack of `what`; in CI, fail."""
     outcome = pytest.fail if NOTHING_MAY_BE_MISSING else pytest.skip
     outcome(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """Make the database, and look no more for permissions: each test that writes would do so."""
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
 
 
 @pytest.fixture(scope="session")

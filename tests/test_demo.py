@@ -19,6 +19,7 @@ from django.urls import reverse
 
 from django_import_progress.access import make_ticket
 
+from .kit import http
 from .kit.processes import RedisProcess, free_port
 from .kit.waiting import wait_for
 
@@ -150,7 +151,7 @@ def test_a_signal_ends_all_in_spite_of_an_open_stream(
     stream_url = reverse("import_progress:stream", args=[make_ticket("never")])
     with demo(tmp_path, PORT=str(port), SECRET_KEY=settings.SECRET_KEY) as process:
         lines_until(process, "stays up")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with http.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             assert client.get("/static/airports/site.css").status_code == httpx.codes.OK
             with client.stream("GET", stream_url) as stream:
                 assert next(stream.iter_lines()).startswith("retry:")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
 
+from .kit import http
 from .kit.asgi import AsgiServer
 from .kit.ears import Ear
 from .kit.sse import open_stream
@@ -65,7 +65,7 @@ def test_a_connection_string_inside_an_exception_reaches_no_viewer_but_the_log(
             _fails(kind)
         told = [event.data for event in (*events, *events_of_several)]
         told += [text.decode() for text in ear.texts()]
-    told += [httpx.get(url).text, str(foreign.hgetall(f"import_progress:hash:{JOB}"))]
+    told += [http.get(url).text, str(foreign.hgetall(f"import_progress:hash:{JOB}"))]
     assert all(SECRET not in text and "db.internal" not in text for text in told)
     message = state(jobs)["error_message"]
     assert sum(message in text for text in told) >= 4
@@ -84,5 +84,5 @@ def test_only_with_debug_on_is_a_message_shown_that_is_not_for_the_end_user(
     settings.DEBUG = debug
     with pytest.raises(LookupError), track_import(JOB):
         raise LookupError("no column icao")
-    shown = httpx.get(f"{live.url}/progress/jobs/{make_ticket(JOB)}/").json()
+    shown = http.get(f"{live.url}/progress/jobs/{make_ticket(JOB)}/").json()
     assert ("no column icao" in shown["error_message"]) is debug

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -16,6 +15,7 @@ from django_import_progress import SyncProgressManager, get_progress_manager
 from django_import_progress.access import make_ticket
 from django_import_progress.sources import SeveralJobs
 
+from .kit import http
 from .kit.asgi import AsgiServer
 from .kit.processes import RedisProcess
 from .kit.sse import Event, open_stream, parse
@@ -56,7 +56,7 @@ def test_each_job_is_told_until_its_end_and_then_the_end_of_all(
         assert (end.type, end.data) == ("end", "")
         assert list(events) == []
     headers = {"Last-Event-ID": end.id}
-    assert httpx.get(url, headers=headers).status_code == 204
+    assert http.get(url, headers=headers).status_code == 204
     jobs.create("a", data={"status": "done"})
     with open_stream(url, last_event_id=end.id) as (response, events):
         assert _next(events, 3)["a"] == ("message", "done")
@@ -101,14 +101,14 @@ def test_where_none_may_be_watched_there_is_no_stream(
     live: AsgiServer, jobs: SyncProgressManager
 ) -> None:
     jobs.create("foreign")
-    answers = [httpx.get(live.url + _path(job_id)) for job_id in ("foreign", "unknown")]
+    answers = [http.get(live.url + _path(job_id)) for job_id in ("foreign", "unknown")]
     assert [answer.status_code for answer in answers] == [404, 404]
     assert answers[0].content == answers[1].content
 
 
 @pytest.mark.parametrize("count", [0, 101])
 def test_no_job_or_more_than_100_is_a_bad_request(live: AsgiServer, count: int) -> None:
-    answer = httpx.get(live.url + _path(*(f"j{number}" for number in range(count))))
+    answer = http.get(live.url + _path(*(f"j{number}" for number in range(count))))
     assert (answer.status_code, "1 to 100" in answer.json()["error"]) == (400, True)
 
 
@@ -143,7 +143,7 @@ def test_a_ticket_takes_nothing_away_where_the_bare_id_is_refused(
     with open_stream(url) as (_, events):
         found = list(events)
     assert [event.type for event in found] == ["message", "end"]
-    assert httpx.get(url, headers={"Last-Event-ID": found[-1].id}).status_code == 204
+    assert http.get(url, headers={"Last-Event-ID": found[-1].id}).status_code == 204
 
 
 def test_a_job_that_is_not_there_yet_is_waited_for(
@@ -162,7 +162,7 @@ def test_an_idle_stream_is_kept_alive_and_closed_in_the_end_without_an_end(
 ) -> None:
     settings.IMPORT_PROGRESS |= {"HEARTBEAT_SECONDS": 0.1, "STREAM_SECONDS": 0.5}
     jobs.create("a")
-    lines = httpx.get(live.url + _path(make_ticket("a"))).text.splitlines()
+    lines = http.get(live.url + _path(make_ticket("a"))).text.splitlines()
     assert lines.count(":") >= 2
     assert [event.type for event in parse(iter(lines))] == ["message"]
 
@@ -184,7 +184,7 @@ def test_without_redis_a_stream_by_tickets_opens_whatever_the_last_event_id(
     url = live.url + _path(make_ticket("a"))
     with open_stream(url, last_event_id=f"all-{'0' * 32}") as (response, _):
         assert response.status_code == 200
-    assert httpx.get(live.url + _path("bare")).status_code == 503
+    assert http.get(live.url + _path("bare")).status_code == 503
 
 
 def test_under_wsgi_a_stream_is_one_snapshot_of_each(jobs: SyncProgressManager) -> None:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from typing import Any
 
-import httpx
 import pytest
 
 from django_import_progress import (
@@ -22,6 +21,7 @@ from django_import_progress import (
 from django_import_progress.access import make_ticket
 from django_import_progress.hub import Watcher
 
+from .kit import http
 from .kit.asgi import AsgiServer
 from .kit.lone import LoneWorker
 from .kit.processes import RedisProcess
@@ -84,19 +84,19 @@ def test_json_and_streams_show_a_stopped_worker_as_stalled_until_it_goes_on(
     with open_stream(f"{one}/stream/") as (_, events), open_stream(both) as (_, several):
         seen = [_next(stream, stalled=False) for stream in (events, several)]
         assert seen[0] == seen[1] | {"updated_at": seen[0]["updated_at"]}  # It beats meanwhile.
-        assert httpx.get(f"{one}/").json()["stalled"] is False
+        assert http.get(f"{one}/").json()["stalled"] is False
         worker.pause()
         for stream in (events, several):
             shown = _next(stream, stalled=True)
             assert (shown["status"], shown["processed_rows"]) == ("importing", 0)
             assert seconds_late(jobs) < LATEST_SECONDS
-        answer = httpx.get(f"{one}/")
+        answer = http.get(f"{one}/")
         assert answer.json() == shown
         worker.resume()
         for stream in (events, several):
             _next(stream, stalled=False)
-        assert httpx.get(f"{one}/").json()["stalled"] is False
-        again = httpx.get(f"{one}/", headers={"If-None-Match": answer.headers["ETag"]})
+        assert http.get(f"{one}/").json()["stalled"] is False
+        again = http.get(f"{one}/", headers={"If-None-Match": answer.headers["ETag"]})
         assert again.status_code == 200
         assert worker.outcome() == "through"
         assert [event.json["stalled"] for event in events if event.data][-1] is False

@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from typing import Any
 
-import httpx
 import pytest
 
 from django_import_progress import SyncProgressManager
@@ -16,6 +15,7 @@ from django_import_progress.limits import open_streams
 from django_import_progress.release import release_request
 from django_import_progress.streams import EventStream
 
+from .kit import http
 from .kit.asgi import AsgiServer
 from .kit.sse import open_stream
 from .kit.visitors import subscribers
@@ -54,7 +54,7 @@ def test_after_the_end_a_reconnect_is_told_to_stop(
     url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"
     with open_stream(url) as (_, events):
         last_id = list(events)[-1].id
-    assert httpx.get(url, headers={"Last-Event-ID": last_id}).status_code == 204
+    assert http.get(url, headers={"Last-Event-ID": last_id}).status_code == 204
     jobs.set_progress(job_id, {"status": "failed"})
     with open_stream(url, last_event_id=last_id) as (response, events):
         assert (response.status_code, next(events).json["status"]) == (200, "failed")
@@ -74,7 +74,7 @@ def test_a_job_that_is_not_there_yet_is_waited_for(
 ) -> None:
     job_id = str(uuid.uuid4())
     ticket = make_ticket(job_id)
-    assert httpx.get(f"{live.url}/progress/jobs/{ticket}/").status_code == 404
+    assert http.get(f"{live.url}/progress/jobs/{ticket}/").status_code == 404
     with open_stream(f"{live.url}/progress/jobs/{ticket}/stream/") as (_, events):
         wait_for(lambda: subscribers(jobs, job_id) == 1, "the subscription")
         jobs.create(job_id)
@@ -90,7 +90,7 @@ def test_a_deleted_job_is_told_to_be_gone(live: AsgiServer, jobs: SyncProgressMa
         gone = next(events)
         assert (gone.type, gone.json) == ("gone", {"job_id": job_id})
         assert list(events) == []
-    assert httpx.get(url, headers={"Last-Event-ID": gone.id}).status_code == 204
+    assert http.get(url, headers={"Last-Event-ID": gone.id}).status_code == 204
 
 
 def test_an_idle_stream_is_kept_alive_and_closed_in_the_end(
@@ -102,7 +102,7 @@ def test_an_idle_stream_is_kept_alive_and_closed_in_the_end(
         "STREAM_SECONDS": 0.5,
     }
     url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/stream/"
-    lines = httpx.get(url).text.splitlines()
+    lines = http.get(url).text.splitlines()
     assert lines[0].startswith("retry: ")
     assert 1000 <= int(lines[0].removeprefix("retry: ")) <= 3000
     assert lines.count(":") >= 2
@@ -119,10 +119,10 @@ def test_there_are_at_most_max_streams_of_a_process(
     with open_stream(url) as (_, first), open_stream(several) as (_, second):
         next(first)
         next(second)
-        for refused in (httpx.get(url), httpx.get(several)):
+        for refused in (http.get(url), http.get(several)):
             assert refused.status_code == 503
             assert int(refused.headers["Retry-After"]) > 0
-        assert httpx.get(f"{live.url}/progress/jobs/{job_id}/stream/").status_code == 404
+        assert http.get(f"{live.url}/progress/jobs/{job_id}/stream/").status_code == 404
     wait_for(lambda: len(open_streams) == 0, "the streams to be closed")
     with open_stream(url) as (response, _):
         assert response.status_code == 200
@@ -197,7 +197,7 @@ def test_a_reconnect_after_gone_is_answered_once_the_job_is_back(
     with open_stream(url, last_event_id=gone_id) as (response, events):
         assert (response.status_code, next(events).json["status"]) == (200, "queued")
     jobs.delete(job_id)
-    assert httpx.get(url, headers={"Last-Event-ID": gone_id}).status_code == 204
+    assert http.get(url, headers={"Last-Event-ID": gone_id}).status_code == 204
 
 
 def test_a_stream_by_ticket_opens_without_redis_whatever_the_last_event_id(

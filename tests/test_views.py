@@ -6,7 +6,6 @@ import re
 import uuid
 from typing import Any
 
-import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -14,6 +13,7 @@ from django.test import Client
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 
+from .kit import http
 from .kit.asgi import AsgiServer
 from .kit.processes import RedisProcess
 from .kit.sse import open_stream
@@ -28,7 +28,7 @@ def owner(live: AsgiServer) -> User:
 
 def test_snapshot_is_the_representation(live: AsgiServer, jobs: SyncProgressManager) -> None:
     job_id = jobs.create(data={"total_rows": 3, "processed_rows": 1, "file_name": "ä.csv"})
-    response = httpx.get(f"{live.url}/progress/jobs/{make_ticket(job_id)}/")
+    response = http.get(f"{live.url}/progress/jobs/{make_ticket(job_id)}/")
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["Cache-Control"] == "no-store"
@@ -46,11 +46,11 @@ def test_snapshot_is_the_representation(live: AsgiServer, jobs: SyncProgressMana
 def test_snapshot_has_an_etag(live: AsgiServer, jobs: SyncProgressManager) -> None:
     job_id = jobs.create()
     url = f"{live.url}/progress/jobs/{make_ticket(job_id)}/"
-    etag = httpx.get(url).headers["ETag"]
-    again = httpx.get(url, headers={"If-None-Match": etag})
+    etag = http.get(url).headers["ETag"]
+    again = http.get(url, headers={"If-None-Match": etag})
     assert (again.status_code, again.content) == (304, b"")
     jobs.update(job_id, {"processed_rows": 1})
-    assert httpx.get(url, headers={"If-None-Match": etag}).status_code == 200
+    assert http.get(url, headers={"If-None-Match": etag}).status_code == 200
 
 
 def test_another_namespace_has_its_own_urls_and_tickets(
@@ -59,8 +59,8 @@ def test_another_namespace_has_its_own_urls_and_tickets(
     orders = SyncProgressManager(jobs.redis, "order_imports")
     job_id = orders.create(data={"stage": "orders"})
     ticket = make_ticket(job_id, namespace="order_imports")
-    assert httpx.get(f"{live.url}/orders/jobs/{ticket}/").json()["stage"] == "orders"
-    assert httpx.get(f"{live.url}/progress/jobs/{ticket}/").status_code == 404
+    assert http.get(f"{live.url}/orders/jobs/{ticket}/").json()["stage"] == "orders"
+    assert http.get(f"{live.url}/progress/jobs/{ticket}/").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["", "stream/"])
@@ -92,7 +92,7 @@ def test_everybody_else_gets_the_answer_of_an_unknown_job(
         make_ticket(job_id, namespace="order_imports"),
         "@",
     ]
-    with login(User.objects.create_user("other")) as other, httpx.Client() as anonymous:
+    with login(User.objects.create_user("other")) as other, http.Client() as anonymous:
         answers = [
             client.get(f"{live.url}/progress/jobs/{reference}/{path}")
             for client in (other, anonymous)
@@ -108,9 +108,9 @@ def test_everybody_else_gets_the_answer_of_an_unknown_job(
 
 def test_a_ticket_grows_old(live: AsgiServer, jobs: SyncProgressManager, settings: Any) -> None:
     url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/"
-    assert httpx.get(url).status_code == 200
+    assert http.get(url).status_code == 200
     settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "TICKET_SECONDS": 1}
-    wait_for(lambda: httpx.get(url).status_code == 404, "the ticket to grow old")
+    wait_for(lambda: http.get(url).status_code == 404, "the ticket to grow old")
 
 
 def test_redis_away(
@@ -119,7 +119,7 @@ def test_redis_away(
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     ticket, bare = make_ticket("a"), "a"
     for path in (f"{ticket}/", f"{bare}/", f"{bare}/stream/"):
-        response = httpx.get(f"{live.url}/progress/jobs/{path}")
+        response = http.get(f"{live.url}/progress/jobs/{path}")
         assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     with open_stream(f"{live.url}/progress/jobs/{ticket}/stream/") as (response, _):
         assert response.status_code == 200
@@ -128,7 +128,7 @@ def test_redis_away(
 @pytest.mark.parametrize("path", ["", "stream/"])
 def test_only_get_is_allowed(live: AsgiServer, jobs: SyncProgressManager, path: str) -> None:
     url = f"{live.url}/progress/jobs/{make_ticket(jobs.create())}/{path}"
-    assert httpx.post(url).status_code == 405
+    assert http.post(url).status_code == 405
 
 
 def test_under_wsgi_a_stream_is_one_snapshot(jobs: SyncProgressManager) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import pytest
 from django.contrib.auth.models import User
 from websockets.exceptions import InvalidStatus
@@ -19,6 +18,7 @@ from django_import_progress.limits import open_streams
 from django_import_progress.visitors import Visitor
 from tests.faults.conftest import defence
 
+from .kit import http
 from .kit.asgi import AsgiServer
 from .kit.controls import without
 from .kit.sockets import ask, close_code, hear, open_socket, say
@@ -49,7 +49,7 @@ def of_job(live: AsgiServer, reference: str, **how: Any) -> Iterator[ClientConne
 def test_one_job_is_told_until_its_end(live: AsgiServer, jobs: SyncProgressManager) -> None:
     ticket = make_ticket(jobs.create(JOB, data={"total_rows": 4}))
     with of_job(live, ticket) as connection:
-        assert hear(connection) == httpx.get(f"{live.url}/progress/jobs/{ticket}/").json()
+        assert hear(connection) == http.get(f"{live.url}/progress/jobs/{ticket}/").json()
         jobs.update(JOB, {"processed_rows": 1})
         assert hear(connection)["percent"] == 25.0
         jobs.update(JOB, {"status": "done"})

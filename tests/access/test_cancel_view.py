@@ -12,6 +12,7 @@ from django.test import AsyncClient
 
 from django_import_progress import ImportCancelled, SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
+from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.doors import CSRF, post
@@ -28,7 +29,7 @@ def url(live: AsgiServer) -> str:
 
 @pytest.fixture
 def browser() -> Iterator[httpx.Client]:
-    with httpx.Client() as browser:
+    with http.Client() as browser:
         yield browser
 
 

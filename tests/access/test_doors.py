@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
+from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import Switch, without
 from tests.kit.doors import DOORS, Answer
@@ -83,13 +84,13 @@ def job(jobs: SyncProgressManager, owner: User) -> str:
 def client_of(request: pytest.FixtureRequest, visitor: str) -> Iterator[httpx.Client]:
     with ExitStack() as stack:
         name = USERS.get(visitor)
-        client = httpx.Client() if name is None else login(request.getfixturevalue(name))
+        client = http.Client() if name is None else login(request.getfixturevalue(name))
         yield stack.enter_context(client)
 
 
 def unknown(client: httpx.Client, live: AsgiServer, door: str) -> Answer:
     """Return what this door answers of a job that is not there."""
-    with httpx.Client() as nobody:
+    with http.Client() as nobody:
         answer = DOORS[door].knock(nobody, live.url, NO_SUCH_JOB)
     assert answer.status == DOORS[door].no
     return answer
@@ -154,7 +155,7 @@ def test_a_rule_that_fails_does_not_tell_what_is_there(
 ) -> None:
     settings.IMPORT_PROGRESS |= {"AUTHORIZE": rule}
     jobs.create(JOB, data={"team": "theirs"})
-    with httpx.Client() as client:
+    with http.Client() as client:
         assert DOORS[door].knock(client, live.url, JOB) == unknown(client, live, door)
 
 
@@ -163,7 +164,7 @@ def test_a_rule_that_fails_does_not_tell_what_is_there(
 def test_who_may_watch_may_not_cancel(
     live: AsgiServer, job: str, jobs: SyncProgressManager, door: str
 ) -> None:
-    with httpx.Client() as client:
+    with http.Client() as client:
         answer = DOORS[door].knock(client, live.url, make_ticket(JOB))
     assert answer.status == DOORS[door].no
     assert jobs.request_cancel(JOB)  # It goes on.
@@ -178,5 +179,5 @@ def test_access_is_decided_before_limits(
         settings.IMPORT_PROGRESS |= {"MAX_STREAMS": 1, "MAX_STREAMS_PER_CLIENT": 1}
         url = f"{live.url}/progress/jobs/{make_ticket(JOB)}/stream/"
         stack.enter_context(open_stream(url))
-        client = stack.enter_context(httpx.Client())
+        client = stack.enter_context(http.Client())
         assert DOORS[door].knock(client, live.url, JOB).status == DOORS[door].no

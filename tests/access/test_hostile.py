@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.core import view
+from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.sockets import hear, open_socket
@@ -40,7 +40,7 @@ Look = Callable[[ExitStack, str], Any]
 
 
 def _json(stack: ExitStack, url: str) -> Any:
-    return httpx.get(f"{url}/progress/jobs/{make_ticket(JOB)}/").json()
+    return http.get(f"{url}/progress/jobs/{make_ticket(JOB)}/").json()
 
 
 def _event(stack: ExitStack, url: str) -> Any:

@@ -7,7 +7,6 @@ import threading
 from contextlib import ExitStack, suppress
 from typing import Any
 
-import httpx
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
@@ -20,6 +19,7 @@ from django_import_progress.limits import (
     open_streams,
 )
 from django_import_progress.visitors import Nobody, Visitor
+from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.doors import DOORS
@@ -44,7 +44,7 @@ def test_a_client_has_a_bound_of_its_own(
     ticket = make_ticket(jobs.create())
     url = f"{live.url}/progress/jobs/{ticket}/stream/"
     with ExitStack() as stack:
-        nobody, user = stack.enter_context(httpx.Client()), stack.enter_context(login(owner))
+        nobody, user = stack.enter_context(http.Client()), stack.enter_context(login(owner))
         opened = [stack.enter_context(open_stream(url, nobody)) for _ in range(2)]
         for _, events in opened:
             next(events)

@@ -21,6 +21,7 @@ from django_import_progress import (
 )
 from django_import_progress.access import Grant, Job, Permission, make_ticket
 from django_import_progress.visitors import Nobody, Visitor
+from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.processes import RedisProcess, valkey_binary
@@ -147,7 +148,7 @@ def test_a_rule_is_asked_again_about_who_is_not_logged_in(
     settings.IMPORT_PROGRESS |= {"AUTHORIZE": rule}
     jobs.create(JOB)
     allowed.add(JOB)
-    with httpx.Client() as client, watching(live, client, JOB) as events:
+    with http.Client() as client, watching(live, client, JOB) as events:
         allowed.clear()
         assert list(events) == []
 
@@ -158,7 +159,7 @@ def test_a_rule_that_fails_is_a_no(
     answers = [True]
     settings.IMPORT_PROGRESS |= {"AUTHORIZE": lambda *_: answers.pop()}
     jobs.create(JOB)
-    with httpx.Client() as client, watching(live, client, JOB) as events:
+    with http.Client() as client, watching(live, client, JOB) as events:
         assert list(events) == []
     assert "AUTHORIZE has failed, which is a no (watch, job the-job)" in caplog.text
 
@@ -204,7 +205,7 @@ def test_a_ticket_that_grows_old_closes_no_stream_and_opens_none(
     jobs.create(JOB)
     ticket = make_ticket(JOB)
     url = f"{live.url}/progress/jobs/{ticket}/"
-    with httpx.Client() as client, watching(live, client, ticket) as events:
+    with http.Client() as client, watching(live, client, ticket) as events:
         settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 1}
         wait_for(lambda: client.get(url).status_code == 404, "the ticket to grow old")
         _stays_open(events, jobs, settings)

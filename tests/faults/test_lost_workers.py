@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 from django.db import transaction
 
@@ -21,7 +20,7 @@ from django_import_progress import (
 )
 from django_import_progress.access import make_ticket
 from django_import_progress.hub import Watcher
-from tests.kit import waiting
+from tests.kit import http, waiting
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
@@ -87,7 +86,7 @@ def test_json_shows_at_the_deadline_that_a_worker_is_lost(
     url = f"{live.url}/progress/jobs/{make_ticket(JOB)}/"
     worker.signal(number)
     wait_for(lambda: seconds_late(jobs) > 0, "the deadline")
-    shown = httpx.get(url).json()
+    shown = http.get(url).json()
     assert (shown["status"], shown["stalled"]) == ("importing", True)
     with open_stream(f"{url}stream/") as (_, events):  # So does the first event of a stream.
         assert next(events).json == shown

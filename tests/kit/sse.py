@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from . import http
+
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")  # One that is last in a chunk may go on with the next.
 PATIENCE = httpx.Timeout(20)
 
@@ -63,7 +65,7 @@ def open_stream(
     headers = {"Accept": "text/event-stream"}
     if last_event_id:
         headers["Last-Event-ID"] = last_event_id
-    own = httpx.Client(timeout=PATIENCE) if client is None else client
+    own = http.Client(timeout=PATIENCE) if client is None else client
     try:
         with own.stream("GET", url, headers=headers, timeout=PATIENCE) as response:
             # Kept here: dropped, it would close the response.

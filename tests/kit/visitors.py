@@ -10,12 +10,14 @@ from django.test import Client
 
 from django_import_progress import SyncProgressManager
 
+from . import http
+
 
 def login(user: User) -> httpx.Client:
     """Return a client with the cookies of a browser in which `user` is logged in."""
     browser = Client()
     browser.force_login(user)
-    return httpx.Client(
+    return http.Client(
         cookies={"sessionid": browser.cookies["sessionid"].value},
         limits=httpx.Limits(max_connections=None),
     )

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 SECRET_KEY = "of the tests' site only"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
 ROOT_URLCONF = "tests.site.urls"
 INSTALLED_APPS = [

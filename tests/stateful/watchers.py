@@ -6,11 +6,11 @@ import asyncio
 import threading
 from typing import Any
 
-import httpx
 from redis import Redis
 
 from django_import_progress import SyncProgressManager, create_sync_redis_client
 from django_import_progress.access import make_ticket
+from tests.kit import http
 from tests.kit.wires import SocketWire
 
 from .model import END_ID, JobModel, has_ended
@@ -134,7 +134,7 @@ class SseWatcher(_InTheLoop):
         headers = {b"Last-Event-ID": self._asked_with.encode("latin-1")}
         url = f"{self.world.site.url}/progress/jobs/{make_ticket(self.job.job_id)}/stream/"
         async with (
-            httpx.AsyncClient(timeout=30) as client,
+            http.AsyncClient(timeout=30) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
             self.refused = response.status_code == 204

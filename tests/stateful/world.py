@@ -23,6 +23,7 @@ from django_import_progress import (
     create_redis_client,
     create_sync_redis_client,
 )
+from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
 from tests.kit.waiting import wait_for
@@ -86,7 +87,7 @@ class World:
         self.manager = self.watching.run(self._make_manager())
         undo(lambda: self.watching.run(self.manager.redis.aclose()))
         self.site = enter(AsgiServer(self._application()))
-        self.browser = enter(httpx.Client(base_url=self.site.url, timeout=20))
+        self.browser = enter(http.Client(base_url=self.site.url, timeout=20))
         self.browser.get("/progress/jobs/@/")  # The server's loop is known now.
         return self
 
