@@ -23,7 +23,7 @@ def test_whatever_is_shown_is_printable(text: str) -> None:
     assert printable(text) == text or not text.isprintable()
 
 
-@given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+@given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(), inner), max_leaves=9))
 def test_json_is_plain_ascii_and_says_the_same(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False)
     assert printable_json(text).isprintable()

@@ -27,7 +27,7 @@ from tests.kit.observed import Observed
 from tests.kit.processes import RedisProcess
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until, wait_for
-from tests.kit.wires import Wire
+from tests.kit.wires import SseWire, Wire
 from tests.site.asgi import application
 
 LARGE = {"text": "x" * 50_000}
@@ -153,7 +153,7 @@ def read_all(client: socket.socket) -> None:
 
 
 @without(nobody_closes_a_stream)
-async def test_after_two_thousand_abrupt_disconnects_nothing_is_left(
+async def test_after_hundreds_of_abrupt_disconnects_nothing_is_left(
     web: AsgiServer,
     jobs: SyncProgressManager,
     observed: Observed,
@@ -181,7 +181,8 @@ async def test_after_two_thousand_abrupt_disconnects_nothing_is_left(
         await until(lambda: not raw.pubsub_channels(), "the first few to be let go")
         await until(lambda: observed.tasks() <= 3, "the hub to end")
         before = held()
-        for _ in range(8 if defence else 1):
+        # The wires differ in who opens and closes them; a few hundred show that for the second.
+        for _ in range((8 if wire is SseWire else 2) if defence else 1):
             await come_and_go(wire, web.port, tickets, 250)
         await until(lambda: is_back(held(), before), f"{before} to be held again")
 

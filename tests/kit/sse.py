@@ -33,10 +33,13 @@ class Event:
 
 def lines_of(chunks: Iterator[str]) -> Iterator[str]:
     """Yield a stream's lines, which end as the specification has it and not as Python does."""
-    rest = ""
+    rest = [""]
     for chunk in chunks:
-        *lines, rest = _LINE_END.split(rest + chunk)
-        yield from lines
+        rest.append(chunk)
+        if rest[-2].endswith("\r") or "\n" in chunk or "\r" in chunk:
+            *lines, last = _LINE_END.split("".join(rest))
+            yield from lines
+            rest = [last]
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event]:
