@@ -25,6 +25,7 @@ from django_import_progress.addresses import create_redis_client, create_sync_re
 
 from .kit.asgi import AsgiServer
 from .kit.browser import chromium_binary, launched, note_complaints
+from .kit.controls import repeated
 from .kit.facade import AsyncFacade
 from .kit.managers import manager_on
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
@@ -49,6 +50,13 @@ def missing(what: str) -> None:  # pragma: no cover - where the machine has ever
     """Skip the test for lack of `what`; in CI, fail."""
     outcome = pytest.fail if NOTHING_MAY_BE_MISSING else pytest.skip
     outcome(f"{what} is missing")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make soak` whatever runs a control once more."""
+    for item in repeated(items):
+        item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture(scope="session")

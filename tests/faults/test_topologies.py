@@ -234,7 +234,7 @@ async def test_what_is_on_a_server_that_is_down_is_answered_by_an_exception(
         await progress.create(kept, data={"n": 1})
         cluster.nodes[lost].kill()
         gets = [progress.calls.get(job_id) for job_id in ("j1", kept)]
-        missing, found = await read_each(progress.redis, gets, seconds=2)
+        missing, found = await read_each(progress.redis, gets, seconds=10)
         assert isinstance(missing, ProgressUnavailable)
         assert found.fields["n"] == 1
 

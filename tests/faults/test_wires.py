@@ -22,7 +22,7 @@ from tests.kit.wires import SocketWire, Wire
 from . import naive
 from .cutting import cut_off_and_update, subscriptions
 
-each_server = pytest.mark.parametrize("kind", ["uvicorn", "daphne"])
+each_server = pytest.mark.parametrize("program", ["uvicorn", "daphne"])
 NEVER = 3600
 """A heartbeat that nothing is mended by."""
 
@@ -39,12 +39,12 @@ async def shows(watching: Wire, **fields: Any) -> None:
 @each_server
 @without(in_the_server(naive.bears_silence))
 async def test_a_link_that_goes_silent_is_mended(
-    server: RedisProcess, jobs: SyncProgressManager, kind: str, wire: type[Wire]
+    server: RedisProcess, jobs: SyncProgressManager, program: str, wire: type[Wire]
 ) -> None:
     jobs.create(JOB)
     with (
         Proxy(server.port) as proxy,
-        ServerProcess(proxy.url, documented(kind), HEARTBEAT_SECONDS=NEVER) as site,
+        ServerProcess(proxy.url, documented(program), HEARTBEAT_SECONDS=NEVER) as site,
     ):
         async with await wire.of(site.port, make_ticket(JOB)) as watching:
             await shows(watching, status="queued")
@@ -59,12 +59,12 @@ async def test_a_link_that_goes_silent_is_mended(
 @each_server
 @without(in_the_server(naive.reads_a_job_only_once))
 async def test_after_a_kill_and_a_restart_the_current_state_is_shown_and_then_the_end(
-    jobs: SyncProgressManager, kind: str, wire: type[Wire]
+    jobs: SyncProgressManager, program: str, wire: type[Wire]
 ) -> None:
     with (
         RedisProcess(valkey_binary()) as process,
         Proxy(process.port) as proxy,
-        ServerProcess(proxy.url, documented(kind), HEARTBEAT_SECONDS=NEVER) as site,
+        ServerProcess(proxy.url, documented(program), HEARTBEAT_SECONDS=NEVER) as site,
         redis.Redis(port=process.port) as client,
     ):
         own = SyncProgressManager(client)
@@ -88,10 +88,10 @@ async def test_an_end_that_is_told_while_the_subscription_is_killed_arrives(
     server: RedisProcess,
     jobs: SyncProgressManager,
     foreign: redis.Redis,
-    kind: str,
+    program: str,
     wire: type[Wire],
 ) -> None:
-    with ServerProcess(server.url, documented(kind), HEARTBEAT_SECONDS=NEVER) as site:
+    with ServerProcess(server.url, documented(program), HEARTBEAT_SECONDS=NEVER) as site:
         async with AsyncExitStack() as stack:
             watchings = [
                 await stack.enter_async_context(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -30,3 +31,21 @@ def without(
     return pytest.mark.parametrize(
         "defence", [pytest.param(None, id="survives"), control], indirect=True
     )
+
+
+def repeated(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield the controls that show what another one has shown.
+
+    A test may run on several servers, with several outages, and so on; that it goes red without its
+    defence needs to be seen with one of them. But a defence may be another one at each `wire` or
+    `door`, and of each manager.
+    """
+    seen: set[tuple[Any, ...]] = set()
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if switch := params.get("defence"):
+            where = [params.get(name) for name in ("wire", "door", "kind", "quick", "progress")]
+            shows = (item.nodeid.partition("[")[0], switch, *where)
+            if shows in seen:
+                yield item
+            seen.add(shows)

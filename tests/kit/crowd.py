@@ -133,7 +133,7 @@ class Visitor:
         self._last_id = ""
         self._retry_seconds = 3.0
         self.attempts: list[float] = []
-        """When it tried to connect."""
+        """For when it meant to connect; on a busy machine it comes later."""
         self.statuses: list[int] = []
         self.events: list[Event] = []
 
@@ -144,12 +144,14 @@ class Visitor:
 
     async def run(self) -> None:
         """Stay until the server says that there is nothing more to come."""
+        due = time.monotonic()
         while True:
-            self.attempts.append(time.monotonic())
+            self.attempts.append(due)
             with suppress(*_CUT):
                 await self._stay()
             if 204 in self.statuses:
                 return
+            due = time.monotonic() + self._retry_seconds
             await asyncio.sleep(self._retry_seconds)
 
     async def _stay(self) -> None:
