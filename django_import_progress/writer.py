@@ -257,5 +257,5 @@ def _wait_for_those_who_leave() -> None:
     deadline = time.monotonic() + LAST_SECONDS
     for thread, writer in list(_leaving.items()):
         thread.join(max(deadline - time.monotonic(), 0))
-        if thread.is_alive():
+        if thread.is_alive():  # pragma: no branch - whether it is depends on the moment
             writer.give_up()

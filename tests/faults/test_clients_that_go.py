@@ -182,7 +182,7 @@ async def test_after_hundreds_of_abrupt_disconnects_nothing_is_left(
         await until(lambda: observed.tasks() <= 3, "the hub to end")
         before = held()
         # The wires differ in who opens and closes them; a few hundred show that for the second.
-        for _ in range((8 if wire is SseWire else 2) if defence else 1):
+        for _ in range((4 if wire is SseWire else 2) if defence else 1):
             await come_and_go(wire, web.port, tickets, 250)
         await until(lambda: is_back(held(), before), f"{before} to be held again")
 
