@@ -30,7 +30,7 @@ types: .venv/lint.stamp ## Check types
 	.venv/bin/python -m mypy
 
 docs: .venv/docs.stamp ## Build the documentation's site into build/docs; a warning is an error
-	.venv/bin/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
 
 build: .venv/test.stamp ## Build the wheel and the source distribution into dist/
 	.venv/bin/python -m build
