@@ -29,7 +29,7 @@ from .kit.controls import repeated
 from .kit.facade import AsyncFacade
 from .kit.managers import manager_on
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
-from .kit.project import Project
+from .kit.project import Project, begun
 from .kit.tracked import end_writers
 from .site.asgi import application
 
@@ -169,10 +169,17 @@ def foreign(server: RedisProcess) -> Iterator[redis.Redis]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def begun_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `startproject` makes; the same for all workers of a run."""
+    own = tmp_path_factory.getbasetemp()
+    return begun(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
 @pytest.fixture
-def project(tmp_path: Path, server: RedisProcess) -> Project:
+def project(tmp_path: Path, begun_project: Path, server: RedisProcess) -> Project:
     """A new project, made as the README's quick start says."""
-    project = Project(tmp_path, server.url)
+    project = Project(tmp_path, begun_project, server.url)
     project.quick_start()
     return project
 

@@ -7,24 +7,24 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import Page, expect
 
-from .kit.project import RUNSERVER, Project, blocks
+from .kit.documented import blocks
+from .kit.project import RUNSERVER, Project
 
 
 def test_it_is_short() -> None:
     quick_start = blocks("README.md", "Quick start")
-    assert [name for name, _ in quick_start] == [
+    assert [block.file for block in quick_start] == [
         "mysite/settings.py",
         "mysite/urls.py",
         "products/views.py",
         "products/templates/products/import.html",
     ]
-    assert sum(len(code.splitlines()) for _, code in quick_start) < 30
+    assert sum(len(block.code.splitlines()) for block in quick_start) < 30
 
 
 @pytest.fixture(params=["wsgi", "asgi"])
 def served(request: pytest.FixtureRequest, project: Project) -> Iterator[str]:
     """The project's address: served by `runserver`, and by uvicorn as the README starts it."""
-    project.migrate()
     command = RUNSERVER
     if request.param == "asgi":
         project.follow("README.md", "Pushed instead of polled")

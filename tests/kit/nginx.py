@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import socket
 import subprocess
@@ -54,6 +55,20 @@ http {{
 def nginx_binary() -> str | None:
     """Return the system's nginx, if it has one."""
     return shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
+def refusal(binary: str, block: str, folder: Path) -> str:
+    """Return what nginx says against a block of its configuration: of a `server`, or of `http`."""
+    if block.startswith("location"):
+        block = f"server {{ listen 127.0.0.1:{free_port()}; {block} }}"
+    block = re.sub(
+        r"http://[a-z]+:", "http://127.0.0.1:", block
+    )  # It looks for a host by its name.
+    file = folder / "nginx.conf"
+    file.write_text(f"pid {folder}/pid; events {{}} http {{ access_log off; {block} }}")
+    command = [binary, "-t", "-p", str(folder), "-c", str(file), "-e", str(folder / "error.log")]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
+    return tried.stderr if tried.returncode else ""
 
 
 class Nginx:

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .documented import blocks
 from .processes import free_port
-from .servers import ROOT
+from .servers import kill_group
 from .waiting import wait_for
 
 RUNSERVER = ("manage.py", "runserver", "--noreload")
+DOCUMENTED_REDIS = "redis://localhost:6379/0"
 
-BLOCK = re.compile(r"```(?:python|django)\n(?:# |\{# )(\S+\.\w+)(?: #\})?\n(.*?)```", re.DOTALL)
 
+def begun(folder: Path) -> Path:
+    """Make a project with an app and a database: once, for that takes Django three starts.
 
-def blocks(page: str, section: str = "") -> list[tuple[str, str]]:
-    """Return each code block that names its file: of a section of a page, or of the whole page."""
-    text = (ROOT / page).read_text()
-    if section:
-        text = text.partition(f"## {section}\n")[2].partition("\n## ")[0]
-    return BLOCK.findall(text)
+    Args:
+        folder: the test run's; of several processes one makes it, and the others wait.
+    """
+    with (folder / "project.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder / "project"
+        if not made.exists():
+            made.mkdir()
+            project = Project(made, made, DOCUMENTED_REDIS)
+            project.run("-m", "django", "startproject", "mysite", ".")
+            project.run("manage.py", "startapp", "products")
+            project.migrate()
+    return made
 
 
 class Project:
     """A Django project in a folder of its own."""
 
-    def __init__(self, folder: Path, redis_url: str) -> None:
+    def __init__(self, folder: Path, begun: Path, redis_url: str) -> None:
         self.folder = folder
+        self._begun = begun
         self.environment = {**os.environ, "REDIS_URL": redis_url}
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)
 
@@ -40,39 +53,64 @@ class Project:
         command = [sys.executable, *arguments]
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True)
 
-    def follow(self, page: str, section: str = "") -> None:
-        """Add the blocks of a page, or of a section of it, to the files they name."""
-        for name, code in blocks(page, section):
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as file:
-                file.write("\n" + code)
+    def script(self, code: str) -> None:
+        """Run code in it, where warnings are errors."""
+        self.run("-W", "error", "manage.py", "shell", "--no-imports", "-c", code)
+
+    def follow(self, page: str, section: str = "", **others: str) -> None:
+        """Add the blocks of a page, or of a section of it, to the files they name.
+
+        Args:
+            page: its path.
+            section: its heading.
+            others: what the page says to write in place of what (`django_tasks="django.tasks"`).
+        """
+        changes = {DOCUMENTED_REDIS: self.environment["REDIS_URL"]}
+        changes |= {old: new for new, old in others.items()}
+        for block in blocks(page, section):
+            if block.file:
+                path, code = self.folder / block.file, block.code
+                for old, new in changes.items():
+                    code = code.replace(old, new)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("w" if block.is_anew else "a") as file:
+                    file.write("\n" + code)
 
     def migrate(self) -> None:
-        """Make the database."""
+        """Bring the database to what the installed apps need."""
         self.run("manage.py", "migrate", "--verbosity", "0")
 
     @contextmanager
     def served(self, *command: str) -> Iterator[str]:
         """Give the address at which a command serves it; the command is told the port."""
-        port, log = free_port(), self.folder / "log"
+        port = free_port()
+        with self.started([*command, str(port)], lambda log: "http://127.0.0.1" in log):
+            yield f"http://127.0.0.1:{port}"
+
+    @contextmanager
+    def started(self, arguments: list[str], is_ready: Callable[[str], bool]) -> Iterator[Path]:
+        """Run Python in it meanwhile, once what it writes says that it is ready; give its log."""
+        log = self.folder / f"{free_port()}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, *command, str(port)],
+                [sys.executable, *arguments],
                 cwd=self.folder,
                 env={**self.environment, "PYTHONUNBUFFERED": "1"},
                 stdout=output,
                 stderr=output,
+                process_group=0,
             )
         try:
-            wait_for(lambda: b"http://127.0.0.1" in log.read_bytes(), "the server to start")
-            yield f"http://127.0.0.1:{port}"
+            wait_for(lambda: is_ready(log.read_text()), f"the start of {shlex.join(arguments)}")
+            yield log
         finally:
             process.terminate()
-            process.wait(10)
+            try:
+                process.wait(10)
+            finally:
+                kill_group(process)
 
     def quick_start(self) -> None:
         """Make it as the README says."""
-        self.run("-m", "django", "startproject", "mysite", ".")
-        self.run("manage.py", "startapp", "products")
+        shutil.copytree(self._begun, self.folder, dirs_exist_ok=True)
         self.follow("README.md", "Quick start")

@@ -1,0 +1,191 @@
+"""The how-to guides, each followed to the letter in a new project."""
+
+from __future__ import annotations
+
+import shlex
+
+import django
+import pytest
+
+from .kit.commandlines import commands
+from .kit.documented import blocks
+from .kit.project import Project
+
+STARTED = """
+from django.test import Client
+from django.test.utils import setup_test_environment
+from django_import_progress import get_sync_progress_manager
+
+setup_test_environment()
+jobs = get_sync_progress_manager()
+
+def begun():
+    page = Client().get("/import/").content.decode()
+    [job] = jobs.jobs(limit=1)
+    assert f'data-job="{job["job_id"]}"' in page, page
+    return job["job_id"]
+
+def moves_and_is_cancelled(job_id):
+    for snapshot in jobs.watch(job_id):
+        if snapshot.get("processed_rows"):
+            jobs.request_cancel(job_id)
+    assert snapshot["status"] == "cancelled", snapshot
+    assert snapshot["total_rows"] == 300, snapshot
+"""
+
+
+def module(line: str) -> list[str]:
+    """Return how Python is asked to do what a documented line has a program do."""
+    program, *arguments = shlex.split(line)
+    return arguments if program == "python" else ["-m", program, *arguments]
+
+
+def documented_line(page: str, program: str) -> str:
+    """Return the only line of a page that starts with `program`."""
+    lines = (
+        shlex.join(words)
+        for block in blocks(page)
+        if block.language == "sh"
+        for words in commands(block.code)
+    )
+    [line] = (line for line in lines if line.startswith(program))
+    return line
+
+
+@pytest.mark.parametrize("section", ["Celery, with `ImportTask`", "Celery, without it"])
+def test_celery(project: Project, section: str) -> None:
+    project.follow("docs/task-queues.md", "Celery, with `ImportTask`")
+    if section != "Celery, with `ImportTask`":
+        project.follow("docs/task-queues.md", section)
+    worker = module(documented_line("docs/task-queues.md", "celery"))
+    with project.started([*worker, "--pool", "solo"], lambda log: " ready." in log):
+        project.script(STARTED + "moves_and_is_cancelled(begun())")
+
+
+def test_djangos_own_tasks(project: Project) -> None:
+    before = {} if django.VERSION >= (6, 0) else {"django_tasks": "django.tasks"}
+    project.follow("docs/task-queues.md", "Django's own tasks", **before)
+    worker = documented_line("docs/task-queues.md", "python manage.py db_worker")
+    project.migrate()
+    with project.started(module(worker), lambda log: "Starting worker" in log):
+        project.script(STARTED + "moves_and_is_cancelled(begun())")
+
+
+THREE_AT_ONCE = """
+three = [begun() for _ in range(3)]
+from products.imports import pool
+for snapshot in jobs.watch(three[1]):
+    if snapshot.get("processed_rows"):
+        break
+assert jobs.get_progress(three[2])["status"] == "queued"
+for job_id in three:
+    moves_and_is_cancelled(job_id)
+"""
+
+
+def test_plain_threads(project: Project) -> None:
+    project.follow("docs/threads.md")
+    project.script(STARTED + THREE_AT_ONCE)
+
+
+SWAPPED = """
+job_id = jobs.create("prices", data={"processed_rows": 3})
+page = Client().get("/").content.decode()
+assert "htmx" in page and 'hx-get="/products/"' in page, page
+bar = Client().get("/products/").content.decode()
+assert 'hx-trigger="import-progress:end"' in bar and "<import-progress" in bar, bar
+jobs.update(job_id, {"status": "done"})
+assert Client().get("/results/prices/").content == b"3 rows: done"
+[running] = [job["job_id"] for job in jobs.jobs() if job["job_id"] != job_id]
+moves_and_is_cancelled(running)
+"""
+
+
+def test_htmx(project: Project) -> None:
+    project.follow("docs/htmx.md")
+    project.script(STARTED + SWAPPED)
+
+
+IN_THE_ADMIN = """
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from products.models import Upload
+
+call_command("makemigrations", "products", verbosity=0)
+call_command("migrate", verbosity=0)
+client = Client()
+client.force_login(User.objects.create_superuser("admin"))
+upload = Upload.objects.create(file="prices.csv", job_id=jobs.create())
+Upload.objects.create(file="none.csv")
+for place in ("", f"{upload.pk}/change/"):
+    page = client.get(f"/admin/products/upload/{place}").content.decode()
+    assert page.count("<import-progress ") == 1, page
+"""
+
+
+def test_the_admin(project: Project) -> None:
+    project.follow("docs/admin.md")
+    project.script(STARTED + IN_THE_ADMIN)
+
+
+TOLD = """
+import asyncio
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
+from mysite.asgi import application
+
+client = Client()
+client.force_login(User.objects.create_superuser("admin"))
+cookie = client.cookies["sessionid"].value
+
+async def follow():
+    headers = [(b"cookie", f"sessionid={cookie}".encode()), (b"host", b"testserver"),
+               (b"origin", b"http://testserver")]
+    socket = WebsocketCommunicator(application, "/ws/imports/", headers)
+    assert (await socket.connect(timeout=10))[0]
+    job_id = await sync_to_async(begun)()
+    told = {}
+    while not told.get("processed_rows"):
+        told = await socket.receive_json_from(timeout=20)
+    assert told["job_id"] == job_id and told["total_rows"] == 300, told
+    await sync_to_async(jobs.request_cancel)(job_id)
+    while told["status"] != "cancelled":
+        told = await socket.receive_json_from(timeout=20)
+    await socket.disconnect()
+
+asyncio.run(follow())
+"""
+
+
+def test_channels(project: Project) -> None:
+    project.follow("docs/channels.md")
+    relay = module(documented_line("docs/channels.md", "python manage.py import_progress relay"))
+    with project.started(relay, bool):
+        project.script(STARTED + TOLD)
+
+
+WATCHED = """
+import asyncio
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django_import_progress.access import make_ticket
+from mysite.asgi import application
+
+async def follow(job_id):
+    path = f"/ws/progress/jobs/{make_ticket(job_id)}/"
+    socket = WebsocketCommunicator(application, path, [(b"host", b"localhost")])
+    assert (await socket.connect(timeout=10))[0]
+    assert (await socket.receive_json_from(timeout=10))["job_id"] == job_id
+    await sync_to_async(jobs.request_cancel)(job_id)
+    while (await socket.receive_json_from(timeout=20))["status"] != "cancelled":
+        pass
+    await socket.wait()
+
+asyncio.run(follow(begun()))
+"""
+
+
+def test_the_websocket_routes_of_the_reference(project: Project) -> None:
+    project.follow("docs/reference.md")
+    project.script(STARTED + WATCHED)
