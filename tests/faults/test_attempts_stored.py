@@ -169,7 +169,9 @@ def test_a_begin_that_is_sent_again_since_its_answer_was_lost_is_no_new_attempt(
         with track_import(JOB, manager=manager) as job:
             job.advance()
         wait_for(lambda: proxy.connections > before, "another connection")
-        assert (state(jobs)["status"], state(jobs)["attempt"]) == ("done", 1)
+        # On a busy machine the last chance may have been let go: what is tried beside it says it.
+        wait_for(lambda: state(jobs)["status"] == "done", "the end")
+        assert state(jobs)["attempt"] == 1
         client.close()
 
 

@@ -27,7 +27,7 @@ from tests.kit.observed import Observed
 from tests.kit.processes import RedisProcess
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until, wait_for
-from tests.kit.wires import SseWire, Wire
+from tests.kit.wires import Wire
 from tests.site.asgi import application
 
 LARGE = {"text": "x" * 50_000}
@@ -164,6 +164,35 @@ async def test_after_hundreds_of_abrupt_disconnects_nothing_is_left(
     wire: type[Wire],
 ) -> None:
     heartbeat(15)
+    times = 2 if defence else 1
+    await all_are_let_go(wire, web, jobs, observed, server, settings, times=times)
+
+
+@pytest.mark.soak
+async def test_nor_is_anything_after_thousands(
+    web: AsgiServer,
+    jobs: SyncProgressManager,
+    observed: Observed,
+    server: RedisProcess,
+    heartbeat: Callable[[float], None],
+    settings: Any,
+    wire: type[Wire],
+) -> None:
+    heartbeat(15)
+    await all_are_let_go(wire, web, jobs, observed, server, settings, times=8)
+
+
+async def all_are_let_go(
+    wire: type[Wire],
+    web: AsgiServer,
+    jobs: SyncProgressManager,
+    observed: Observed,
+    server: RedisProcess,
+    settings: Any,
+    *,
+    times: int,
+) -> None:
+    """See that 250 clients come and go that often, and what is held is what was held before."""
     settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": 1000}
     tickets = [make_ticket(jobs.create()) for _ in range(50)]
     with redis.Redis(port=server.port) as raw:
@@ -181,8 +210,7 @@ async def test_after_hundreds_of_abrupt_disconnects_nothing_is_left(
         await until(lambda: not raw.pubsub_channels(), "the first few to be let go")
         await until(lambda: observed.tasks() <= 3, "the hub to end")
         before = held()
-        # The wires differ in who opens and closes them; a few hundred show that for the second.
-        for _ in range((4 if wire is SseWire else 2) if defence else 1):
+        for _ in range(times):
             await come_and_go(wire, web.port, tickets, 250)
         await until(lambda: is_back(held(), before), f"{before} to be held again")
 

@@ -20,9 +20,9 @@ from tests.kit.wires import Wire, ticket_path
 
 LARGE = {"text": "x" * 50_000}
 WARM_UP = 200
-UPDATES = 2000
+UPDATES = 1000
 MAX_GROWTH_MIB = 16
-"""The updates are 95 MiB."""
+"""The updates are 48 MiB."""
 
 
 def every_watcher_has_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
