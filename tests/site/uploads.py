@@ -26,6 +26,11 @@ def with_htmx(request: HttpRequest) -> HttpResponse:
     return render(request, "htmx.html", {"job": request.GET["job"], "script": script})
 
 
+def with_turbo(request: HttpRequest, place: str, job_id: str) -> HttpResponse:
+    """Show a job's bar in the `page`, in a `frame`, or `nowhere`."""
+    return render(request, "turbo.html", {"place": place, "job": job_id})
+
+
 def fragment(request: HttpRequest, job_id: str) -> HttpResponse:
     """Give a bar alone."""
     return render(request, "htmx_bar.html", {"job_id": job_id})
@@ -41,5 +46,6 @@ urlpatterns = [
     path("admin/", site.urls),
     path("htmx/", with_htmx),
     path("htmx/bar/<str:job_id>/", fragment),
+    path("turbo/<str:place>/<str:job_id>/", with_turbo),
     path("htmx/after/", after, name="after"),
 ]
