@@ -37,6 +37,7 @@ from .core.ends import (
     names_the_end_of_all,
 )
 from .core.errors import ProgressUnavailable
+from .core.polls import GONE, SEEN, event_id_of, known_now
 from .core.snapshot import Stored, to_json
 from .core.view import gone_event, state_of
 from .limits import MAX_JOBS, open_streams
@@ -165,7 +166,8 @@ async def streams(
         if stored is not None and last_event_id == _end_now(stored, refused):
             return _stop()
     if not hasattr(request, "scope"):
-        return _single_answer(_frames(await _stored(manager, grants.values()), refused))
+        found = await _stored(manager, grants.values())
+        return _single_answer(_frames(found, refused, last_event_id))
     permission = Permission(visitor, manager, filter(None, admitted))
     return _open_stream(
         lambda: SeveralJobs([*map(_watcher(manager), grants)], refused), permission, visitor.client
@@ -221,12 +223,16 @@ def _end_now(stored: dict[str, Stored | None], refused: Iterable[str]) -> str:
     return end_of_all(ends | dict.fromkeys(refused, NO_JOB))
 
 
-def _frames(stored: dict[str, Stored | None], refused: Iterable[str]) -> bytes:
-    """Return what a stream of several jobs would begin with, and its end if there is no more."""
+def _frames(stored: dict[str, Stored | None], refused: Iterable[str], last_event_id: str) -> bytes:
+    """Return all that is to be told of several jobs to a client that polls them."""
+    known = known_now(last_event_id, stored)
+    gone = [*refused, *(job_id for job_id in stored if known[job_id] == GONE)]
     found = [state_of(job_id, job) for job_id, job in stored.items() if job is not None]
-    events = [*map(gone_event, refused), *(state.event for state in found)]
-    if len(found) == len(stored) and all(state.ended for state in found):
+    events = [*map(gone_event, gone), *(state.event for state in found)]
+    if all(known[job_id] in {SEEN, GONE} for job_id in stored) and all(s.ended for s in found):
         events.append(sse.frame(b"", event="end", event_id=_end_now(stored, refused)))
+    else:
+        events.append(sse.mark(event_id_of(known)))
     return b"".join(events)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -204,6 +205,37 @@ def test_under_wsgi_a_stream_is_one_snapshot_of_each(jobs: SyncProgressManager) 
     assert [event.type for event in last] == ["gone", "message", "message", "end"]
     assert json.loads(last[2].data)["status"] == "failed"
     assert Client().get(path, headers={"Last-Event-ID": last[-1].id}).status_code == 204
+
+
+def test_under_wsgi_who_polls_several_is_told_of_a_deleted_one(jobs: SyncProgressManager) -> None:
+    for job_id in "abc":
+        jobs.create(job_id)
+    jobs.delete("c")  # Never seen: it may come yet.
+    path = _path(*map(make_ticket, "abc"))
+    known = ""
+
+    def poll() -> list[tuple[str, str]]:
+        nonlocal known
+        text = Client().get(path, headers={"Last-Event-ID": known}).content.decode()
+        known = re.findall("^id: (.*)$", text, re.MULTILINE)[-1]
+        events = parse(iter(text.splitlines()))
+        return [(event.type, json.loads(event.data or "{}").get("job_id", "")) for event in events]
+
+    assert poll() == [("message", "a"), ("message", "b")]
+    jobs.delete("b")
+    assert poll() == [("message", "a")]  # Redis may have been emptied, and be written again.
+    assert poll() == poll() == [("gone", "b"), ("message", "a")]
+    jobs.create("b")
+    jobs.create("c", data={"status": "done"})
+    assert poll() == [("message", job_id) for job_id in "abc"]
+    for job_id in "ab":
+        jobs.delete(job_id)
+    assert poll() == [("message", "c")]
+    assert poll() == [("gone", "a"), ("gone", "b"), ("message", "c"), ("end", "")]
+    assert Client().get(path, headers={"Last-Event-ID": known}).status_code == 204
+    # What was said of other jobs, or is made up, says nothing of these.
+    known = f"polled-{'0' * 16}-mmm"
+    assert poll() == [("message", "c")]
 
 
 async def test_a_hub_that_is_closed_ends_a_stream_without_an_end(site: RedisProcess) -> None:

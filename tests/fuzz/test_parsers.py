@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from django_import_progress import InvalidJobId
 from django_import_progress.access import make_ticket, named_by, read_ticket
-from django_import_progress.core import ends
+from django_import_progress.core import ends, polls
 from django_import_progress.core.commands import BadCommand, Command, parse_command
 from django_import_progress.core.keys import clean_job_id
 from django_import_progress.core.snapshot import decode
@@ -77,6 +77,12 @@ def test_a_last_event_id_names_an_end_or_nothing(event_id: str, fields: dict[str
     assert ends.ended_with(event_id, None) is is_end
     assert not (is_end and ends.names_the_end_of_all(event_id))
     assert ends.absence("job", event_id).endswith(b"\n\n")
+
+
+@given(EVENT_IDS | st.from_regex(r"\Apolled-[0-9a-f]{16}-[nsmgx]{0,4}\Z"))
+def test_of_what_a_client_says_it_knows_only_what_we_told_it_counts(event_id: str) -> None:
+    known = polls.known_now(event_id, {"a": None, "b": None})
+    assert known == {"a": polls.NEVER_SEEN, "b": polls.NEVER_SEEN}
 
 
 @given(st.text() | JSON.map(json.dumps))
