@@ -155,8 +155,8 @@ def test_an_outage_that_was_there_before_is_not_waited_for_and_the_end_is_told_a
                 before = client.failures
             assert rows == ["a", "b", "c"]
             assert client.failures <= before + 2  # One may have been under way.
-        wait_for(lambda: manager.get_progress(JOB), "the end to be told")
-        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 3)
+        wait_for(lambda: manager.get_progress(JOB), "the beginning to be told")
+        shows(manager, status="done", processed_rows=3)
         assert job._writer is not None
         job._writer.join()
 
