@@ -24,9 +24,9 @@ logger = logging.getLogger("django_import_progress")
 INTERVAL_SECONDS = 0.5
 """How often something that changes is told."""
 LAST_SECONDS = 5.0
-"""How long the last state is tried to be told, before the `with` ends without it."""
+"""How long the `with`, or a process that ends, waits for the last state to be told."""
 BESIDE_SECONDS = 30.0
-"""How long it is tried where Redis was away before: beside, for the `with` waits for one try."""
+"""How long it is tried in all, beside what comes after the `with`: a fail-over takes its time."""
 
 END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
 """How long leaving waits at most, for the end to stand in Redis."""
@@ -82,6 +82,8 @@ class Writer(threading.Thread):
         self.attempt: Attempt | None = None
         """What Redis has said of it; None until then."""
         self._writes = 0
+        self.left_at = 0.0
+        """Since when there is nothing more to be told than the end."""
         self._gave_up = False
         self._written: Fields = {}
         self._failing = False
@@ -90,8 +92,13 @@ class Writer(threading.Thread):
 
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
-        _leaving[self] = self
+        self._leave(self)
         self._stopping.set()
+
+    def _leave(self, thread: threading.Thread) -> None:
+        """Have this thread tell the end, which may be waited for from now on."""
+        self.left_at = time.monotonic()
+        _leaving[thread] = self
 
     def give_up(self) -> None:
         """Say that the end is not told: nobody waits for it any longer."""
@@ -139,7 +146,7 @@ class Writer(threading.Thread):
         """Write once more after `ended`, in a thread of its own: wait for `ended` again."""
         self.ended.clear()
         thread = threading.Thread(target=self._run_to_the_end, name=self.name, daemon=True)
-        _leaving[thread] = self
+        self._leave(thread)
         thread.start()
 
     def _run_to_the_end(self) -> None:
@@ -150,16 +157,17 @@ class Writer(threading.Thread):
             _leaving.pop(threading.current_thread(), None)
 
     def _write_the_last(self) -> None:
-        was_away, failures = self._failing, 0
-        deadline = time.monotonic() + (BESIDE_SECONDS if was_away else LAST_SECONDS)
+        was_away, failures, begun = self._failing, 0, time.monotonic()
+        tried_seconds = BESIDE_SECONDS if was_away else max(LAST_SECONDS, BESIDE_SECONDS)
         while not self._try_to_write():
             failures += 1
-            if was_away:
-                self.ended.set()
             pause = backoff_seconds(failures, random.random())
-            if time.monotonic() + pause > deadline:
+            passed = time.monotonic() + pause - begun
+            if passed > tried_seconds:
                 self.give_up()
                 return
+            if was_away or passed > LAST_SECONDS:
+                self.ended.set()
             time.sleep(pause)
 
     def _try_to_write(self) -> bool:
@@ -254,8 +262,7 @@ def _steady(fields: Fields) -> Fields:
 @atexit.register
 def _wait_for_those_who_leave() -> None:
     """Give what is tried beside a last chance: with the process, its threads will be gone."""
-    deadline = time.monotonic() + LAST_SECONDS
     for thread, writer in list(_leaving.items()):
-        thread.join(max(deadline - time.monotonic(), 0))
+        thread.join(max(writer.left_at + LAST_SECONDS - time.monotonic(), 0))
         if thread.is_alive():  # pragma: no branch - whether it is depends on the moment
             writer.give_up()

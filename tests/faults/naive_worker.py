@@ -71,6 +71,11 @@ def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(writer, "END_SECONDS", 3600)
 
 
+def gives_up_when_nobody_waits_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try to tell the end for as long as the `with` lasts."""
+    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+
+
 def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take each end for the first try."""
     last = Writer._write_the_last

@@ -190,10 +190,29 @@ def test_a_process_that_ends_in_an_outage_gives_the_end_a_last_chance(
         assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 1)
 
 
+@without(naive_worker.gives_up_when_nobody_waits_any_longer)
+def test_an_end_that_nobody_waits_for_any_longer_is_told_when_redis_is_back(
+    process: RedisProcess, only_the_ends: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LAST_SECONDS", 0.2)
+    with impatient(process.url) as manager:
+        with track_import(JOB, manager=manager) as job:
+            list(job.rows("abc"))
+            process.kill()
+        process.start()
+        assert job._writer is not None
+        job._writer.join(BUSY_SECONDS)
+        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 3)
+
+
 @each_outage
 @without(naive_worker.tries_to_tell_the_end_for_as_long_as_it_takes)
 def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_in_the_log(
-    process: RedisProcess, only_the_ends: None, outage: Outage, caplog: pytest.LogCaptureFixture
+    process: RedisProcess,
+    only_the_ends: None,
+    nothing_beside: None,
+    outage: Outage,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     entered, away = threading.Barrier(3), threading.Event()
     error = OwnError("No header.")
@@ -256,7 +275,7 @@ async def test_the_end_of_an_asynchronous_import_is_told_when_redis_is_back(
                 rows = [row async for row in job.rows("abc")]
                 stack.enter_context(away_until(hung(process), lambda: client.failures))
         assert rows == ["a", "b", "c"]
-        assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 3)
+        shows(manager, status="done", processed_rows=3)
 
 
 @without(naive_worker.leaves_the_log_to_the_writer)

@@ -32,9 +32,11 @@ class Stream:
         """What is between two empty lines: an event, a comment, a `retry:`."""
 
     @classmethod
-    async def open(cls, port: int, path: str, headers: dict[str, str] | None = None) -> Stream:
+    async def open(
+        cls, port: int, path: str, headers: dict[str, str] | None = None, host: str = "127.0.0.1"
+    ) -> Stream:
         """Send the request, and read the head of the answer."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(host, port)
         stream = cls(reader, writer)
         try:
             writer.write(request(path, headers).encode())
@@ -127,7 +129,8 @@ class Visitor:
     It comes back after a 502 as well, which an `EventSource` does not, and the widget does.
     """
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, host: str = "127.0.0.1") -> None:
+        self._host = host
         self._port = port
         self._path = path
         self._last_id = ""
@@ -156,7 +159,7 @@ class Visitor:
 
     async def _stay(self) -> None:
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
-        async with await Stream.open(self._port, self._path, headers) as stream:
+        async with await Stream.open(self._port, self._path, headers, self._host) as stream:
             self.statuses.append(stream.status)
             while stream.status == 200 and (event := await stream.next_event()):
                 self.events.append(event)

@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[2]
 APPLICATION = "tests.site.asgi:application"
 DOCUMENTED_APPLICATION = "mysite.asgi:application"
 AT: dict[str, str] = {
-    "uvicorn": "--host 127.0.0.1 --port {port}",
-    "daphne": "-b 127.0.0.1 -p {port}",
-    "hypercorn": "--bind 127.0.0.1:{port}",
-    "granian": "--host 127.0.0.1 --port {port}",
+    "uvicorn": "--host {host} --port {port}",
+    "daphne": "-b {host} -p {port}",
+    "hypercorn": "--bind {host}:{port}",
+    "granian": "--host {host} --port {port}",
 }
 """How each server is told where to listen."""
 
@@ -65,12 +65,16 @@ class ServerProcess:
     Args:
         redis_url: what the site's `REDIS_URL` is set to.
         command: a documented command line; of uvicorn where none is given.
+        host: the loopback address at which it listens: each is a host of its own.
         options: other keys of the site's `IMPORT_PROGRESS`.
     """
 
-    def __init__(self, redis_url: str, command: str = "", **options: float) -> None:
+    def __init__(
+        self, redis_url: str, command: str = "", *, host: str = "127.0.0.1", **options: float
+    ) -> None:
+        self.host = host
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self._command = command or documented("uvicorn")
         self._environment = {
             **os.environ,
@@ -96,7 +100,7 @@ class ServerProcess:
         place = words.index(DOCUMENTED_APPLICATION)
         kind = words[place - 1]
         words[place - 1 : place + 1] = [sys.executable, "-m", kind, APPLICATION]
-        return words + shlex.split(AT[kind].format(port=self.port))
+        return words + shlex.split(AT[kind].format(host=self.host, port=self.port))
 
     @property
     def pid(self) -> int:
@@ -126,9 +130,10 @@ class ServerProcess:
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, "the server has ended"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        headers = {"Host": "127.0.0.1", "Connection": "close"}
         try:
-            connection.request("GET", "/progress/jobs/@/", headers={"Connection": "close"})
+            connection.request("GET", "/progress/jobs/@/", headers=headers)
             return connection.getresponse().status == http.HTTPStatus.NOT_FOUND
         except OSError:
             return False

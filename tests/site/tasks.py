@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from celery import Celery
@@ -44,6 +44,14 @@ def import_rows(self: ImportTask, rows: int = 3, owner: int | None = None) -> No
     """Import so many rows; the stage tells which process does it."""
     with self.track(total=rows, owner=owner, stage=str(os.getpid())) as job:
         for _ in job.rows(range(rows)):
+            job.count("created")
+
+
+@app.task(bind=True, base=ImportTask)
+def import_slowly(self: ImportTask, rows: int) -> None:  # pragma: no cover - of a soak
+    """Import so many rows, some hundred a second."""
+    with self.track(total=rows) as job:
+        for _ in job.rows(islice(without_end(), rows)):
             job.count("created")
 
 
