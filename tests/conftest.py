@@ -177,9 +177,15 @@ def begun_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path, begun_project: Path, server: RedisProcess) -> Project:
+def blank_project(tmp_path: Path, begun_project: Path, server: RedisProcess) -> Project:
+    """A new project with an empty app."""
+    return Project(tmp_path, server.url, begun_project)
+
+
+@pytest.fixture
+def project(blank_project: Project) -> Project:
     """A new project, made as the README's quick start says."""
-    project = Project(tmp_path, begun_project, server.url)
+    project = blank_project
     project.quick_start()
     return project
 

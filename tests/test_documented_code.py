@@ -141,6 +141,7 @@ FOLLOWED = {
     "docs/signals.md": "test_signals_recipe.py",
     "docs/task-queues.md": "test_howtos.py",
     "docs/threads.md": "test_howtos.py",
+    "docs/tutorial.md": "test_tutorial.py",
 }
 """The pages that a new project follows to the letter, and the test in which it does."""
 

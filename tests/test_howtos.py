@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
 import django
 import pytest
 
-from .kit.commandlines import commands
-from .kit.documented import blocks
+from .kit.commandlines import module, only_line
 from .kit.project import Project
 
 STARTED = """
@@ -34,30 +31,12 @@ def moves_and_is_cancelled(job_id):
 """
 
 
-def module(line: str) -> list[str]:
-    """Return how Python is asked to do what a documented line has a program do."""
-    program, *arguments = shlex.split(line)
-    return arguments if program == "python" else ["-m", program, *arguments]
-
-
-def documented_line(page: str, program: str) -> str:
-    """Return the only line of a page that starts with `program`."""
-    lines = (
-        shlex.join(words)
-        for block in blocks(page)
-        if block.language == "sh"
-        for words in commands(block.code)
-    )
-    [line] = (line for line in lines if line.startswith(program))
-    return line
-
-
 @pytest.mark.parametrize("section", ["Celery, with `ImportTask`", "Celery, without it"])
 def test_celery(project: Project, section: str) -> None:
     project.follow("docs/task-queues.md", "Celery, with `ImportTask`")
     if section != "Celery, with `ImportTask`":
         project.follow("docs/task-queues.md", section)
-    worker = module(documented_line("docs/task-queues.md", "celery"))
+    worker = module(only_line("docs/task-queues.md", "celery"))
     with project.started([*worker, "--pool", "solo"], lambda log: " ready." in log):
         project.script(STARTED + "moves_and_is_cancelled(begun())")
 
@@ -65,7 +44,7 @@ def test_celery(project: Project, section: str) -> None:
 def test_djangos_own_tasks(project: Project) -> None:
     before = {} if django.VERSION >= (6, 0) else {"django_tasks": "django.tasks"}
     project.follow("docs/task-queues.md", "Django's own tasks", **before)
-    worker = documented_line("docs/task-queues.md", "python manage.py db_worker")
+    worker = only_line("docs/task-queues.md", "python manage.py db_worker")
     project.migrate()
     with project.started(module(worker), lambda log: "Starting worker" in log):
         project.script(STARTED + "moves_and_is_cancelled(begun())")
@@ -160,7 +139,7 @@ asyncio.run(follow())
 
 def test_channels(project: Project) -> None:
     project.follow("docs/channels.md")
-    relay = module(documented_line("docs/channels.md", "python manage.py import_progress relay"))
+    relay = module(only_line("docs/channels.md", "python manage.py import_progress relay"))
     with project.started(relay, bool):
         project.script(STARTED + TOLD)
 

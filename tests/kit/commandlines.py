@@ -18,6 +18,7 @@ from celery.bin.celery import celery
 from django.core.management import get_commands, load_command_class
 from packaging.requirements import Requirement
 
+from .documented import blocks, pages
 from .servers import ROOT, documented
 
 
@@ -33,6 +34,20 @@ def commands(text: str) -> Iterator[list[str]]:
             words = shlex.split(line.removeprefix("$ "), comments=True)
             if words:
                 yield words
+
+
+def module(line: str) -> list[str]:
+    """Return how Python is asked to do what a documented line has a program do."""
+    program, *arguments = shlex.split(line)
+    return arguments if program == "python" else ["-m", program, *arguments]
+
+
+def only_line(page: str, program: str) -> str:
+    """Return the only command of a page that starts with `program`."""
+    shells = (block for block in blocks(page) if block.language == "sh")
+    lines = (shlex.join(words) for block in shells for words in commands(block.code))
+    [line] = (line for line in lines if line.startswith(program))
+    return line
 
 
 def parsed(words: list[str]) -> None:
@@ -69,7 +84,8 @@ def _python(arguments: list[str]) -> None:
     elif what == "-m":
         assert find_spec(rest[0]), f"there is no {rest[0]}"
     else:
-        assert (ROOT / what).exists(), f"there is no {what}"
+        files = {block.file for page in pages() for block in blocks(page)}
+        assert what in files or (ROOT / what).exists(), f"there is no {what}"
 
 
 def _manage(arguments: list[str]) -> None:
@@ -118,14 +134,18 @@ def _timeout(arguments: list[str]) -> None:
 
 
 PROGRAMS: dict[str, Callable[[list[str]], None]] = {
+    ".": lambda _: None,
+    "cd": lambda _: None,
     "celery": _celery,
     "daphne": _daphne,
     "django-admin": _manage,
     "granian": _click(granian.cli.cli),
     "hypercorn": _hypercorn,
     "make": _make,
+    "mkdir": lambda _: None,
     "pip": _pip,
     "python": _python,
+    "python3": _python,
     "timeout": _timeout,
     "useradd": lambda _: None,
     "uvicorn": _click(uvicorn.main),

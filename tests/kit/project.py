@@ -32,7 +32,7 @@ def begun(folder: Path) -> Path:
         made = folder / "project"
         if not made.exists():
             made.mkdir()
-            project = Project(made, made, DOCUMENTED_REDIS)
+            project = Project(made, DOCUMENTED_REDIS)
             project.run("-m", "django", "startproject", "mysite", ".")
             project.run("manage.py", "startapp", "products")
             project.migrate()
@@ -42,9 +42,10 @@ def begun(folder: Path) -> Path:
 class Project:
     """A Django project in a folder of its own."""
 
-    def __init__(self, folder: Path, begun: Path, redis_url: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, begun: Path | None = None) -> None:
         self.folder = folder
-        self._begun = begun
+        if begun:
+            shutil.copytree(begun, folder, dirs_exist_ok=True)
         self.environment = {**os.environ, "REDIS_URL": redis_url}
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)
 
@@ -112,5 +113,4 @@ class Project:
 
     def quick_start(self) -> None:
         """Make it as the README says."""
-        shutil.copytree(self._begun, self.folder, dirs_exist_ok=True)
         self.follow("README.md", "Quick start")
