@@ -59,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.call", "core.errors", "core.keys", "core.scripts", "core.snapshot"),
     },
     "core.pacing": set(),
+    "core.polls": {"core.snapshot"},
     "core.prelude": set(),
     "core.scripts": {"core.prelude"},
     "core.snapshot": {"core.errors"},
@@ -133,8 +134,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "views": {
         *("access", "cancelling", "clients", "conf", "connections", "core.answers", "core.ends"),
-        *("core.errors", "core.snapshot", "core.sse", "core.view", "limits", "manager", "sources"),
-        *("streams", "visitors"),
+        *("core.errors", "core.polls", "core.snapshot", "core.sse", "core.view", "limits"),
+        *("manager", "sources", "streams", "visitors"),
     },
     "visitors": set(),
     "widgets": {
