@@ -6,7 +6,7 @@ GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
 # Where it is set, every worker of pytest and every server of the tests compiles all files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test soak bench lint types docs build clean help
+.PHONY: demo test newest soak bench lint types docs build release clean help
 # A virtual environment that was interrupted half-way is made anew.
 .DELETE_ON_ERROR:
 
@@ -16,6 +16,20 @@ demo: .venv/demo.stamp ## Import 28,298 airports and watch (PORT=8000, ONCE=1, R
 test: .venv/tests-compiled.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
 	.venv/bin/python -m pytest -n 8 --dist worksteal \
 	    --cov --cov-report=term $(if $(CI),--cov-fail-under=100) $(ARGS)
+
+# What a newer Python or Django may break: its handlers, templates, checks, tasks and transactions, its
+# asyncio, threads and forks. The rest hangs on Redis, servers and browsers, which are the same ones.
+# Controls show what tests are worth, and that they have shown already.
+NEWEST_PYTHON ?= python3.13
+NEWEST_DJANGO ?= 6.1
+NEWEST_TESTS = tests/core tests/access/test_checks.py tests/access/test_doors.py \
+    tests/faults/test_middleware.py tests/faults/test_wsgi.py $(addprefix tests/test_, $(addsuffix .py, \
+    conf connections contract django_tasks import_export layout lists signals streams \
+    tracker transactions views websocket widgets)) tests/test_howtos.py::test_djangos_own_tasks
+
+newest: .venv-newest/stamp ## Run the tests that a new release may break, on NEWEST_PYTHON and NEWEST_DJANGO
+	.venv-newest/bin/python -m pytest -n 8 --dist worksteal \
+	    -m "not browser and not soak and not xfail" $(NEWEST_TESTS) $(ARGS)
 
 soak: .venv/test.stamp ## Run what takes long: random faults for SOAK_SECONDS=600, FUZZ_EXAMPLES=20000, and more
 	.venv/bin/python -m pytest -m soak --timeout 0 --capture no $(ARGS)
@@ -37,8 +51,11 @@ docs: .venv/docs.stamp ## Build the documentation's site into build/docs; a warn
 build: .venv/test.stamp ## Build the wheel and the source distribution into dist/
 	.venv/bin/python -m build
 
+release: .venv/release.stamp ## Build, check, install and tag the version that is in the tree (ARGS=--dry-run)
+	.venv/bin/python .ci/release.py $(ARGS)
+
 clean: ## Remove .venv, the demo's files, and whatever was built or cached
-	rm -rf .venv build dist htmlcov example_project/var .coverage .coverage.* *.egg-info
+	rm -rf .venv .venv-newest build dist htmlcov example_project/var .coverage .coverage.* *.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -62,6 +79,12 @@ endif
 # tables of Unicode, which hypothesis keeps: one test that needs them does it for all.
 .venv/tests-compiled.stamp: .venv/test.stamp
 	@.venv/bin/python -m pytest -k test_whatever_is_shown_is_printable > /dev/null || true
+	@touch $@
+
+.venv-newest/stamp: pyproject.toml
+	'$(NEWEST_PYTHON)' -m venv --clear .venv-newest
+	@.venv-newest/bin/python -m pip --quiet --disable-pip-version-check install \
+	    --editable '.[test]' 'django~=$(NEWEST_DJANGO).0'
 	@touch $@
 
 .venv/bin/python:

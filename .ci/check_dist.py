@@ -1,6 +1,8 @@
-"""Check that the built artefacts have all that users need, and that the wheel works when installed.
+"""Check that the built artefacts have all that they should, and work when installed.
 
-Usage: check_dist.py FOLDER
+Usage: check_dist.py FOLDER [--both]
+
+The wheel is installed and used; with --both the source distribution, too.
 """
 
 from __future__ import annotations
@@ -22,17 +24,10 @@ PROMISED = (
     "templates/django_import_progress/assets.html",
     "templates/django_import_progress/bar.html",
 )
-SDIST = (
-    *(str(PACKAGE / name) for name in PROMISED),
-    "CHANGELOG.md",
-    "LICENSE",
-    "Makefile",
-    "README.md",
-    "docs/reference.md",
-    "example_project/manage.py",
-    "example_project/airports/importer.py",
-    "tests/conftest.py",
-)
+NOT_IN_THE_SDIST = (".ci/", ".editorconfig", ".gitignore", ".pre-commit-config.yaml")
+"""What only those who work on the tree need."""
+OF_THE_BUILD = ("PKG-INFO", "setup.cfg", "django_import_progress.egg-info/")
+"""What comes with any source distribution."""
 SMOKE = """
 import django
 from django.conf import settings
@@ -76,23 +71,52 @@ def check_names(what: Path, present: set[str], promised: tuple[str, ...]) -> Non
         fail(f"{what.name} has {', '.join(stray)}")
 
 
-def main(folder: Path) -> None:
-    """Check the wheel's and the sdist's content, then install the wheel and use it."""
+def differences(tracked: set[str], packed: set[str]) -> list[str]:
+    """Return what is under version control and not in the source distribution, or the other way."""
+    wanted = {name for name in tracked if not name.startswith(NOT_IN_THE_SDIST)}
+    found = {name for name in packed if not name.startswith(OF_THE_BUILD)}
+    return [
+        *(f"lacks {name}" for name in sorted(wanted - found)),
+        *(f"has {name}" for name in sorted(found - wanted)),
+    ]
+
+
+def files_of(sdist: Path) -> set[str]:
+    """Return the files of a source distribution, as their paths in the tree."""
+    with tarfile.open(sdist) as tar:
+        return {member.name.partition("/")[2] for member in tar.getmembers() if member.isfile()}
+
+
+def tracked_files() -> set[str]:
+    """Return what is under version control."""
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return set(listed.strip("\0").split("\0"))
+
+
+def try_out(artefact: Path) -> None:
+    """Install an artefact where nothing else is, and use it."""
+    with tempfile.TemporaryDirectory() as place:
+        venv.create(place, with_pip=True)
+        python = Path(place) / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "-q", artefact.resolve()], check=True)
+        subprocess.run([python, "-c", SMOKE], check=True, cwd=place)
+
+
+def main(folder: Path, *, both: bool = False) -> None:
+    """Check the wheel's and the sdist's content, then install and use them."""
     wheel, sdist = only(folder, "*.whl"), only(folder, "*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     check_names(wheel, names, tuple(str(PACKAGE / name) for name in PROMISED))
     if strangers := {name.split("/")[0] for name in names if not name.startswith(str(PACKAGE))}:
         fail(f"{wheel.name} would install {', '.join(strangers)}")
-    with tarfile.open(sdist) as tar:
-        check_names(sdist, {name.partition("/")[2] for name in tar.getnames()}, SDIST)
-    with tempfile.TemporaryDirectory() as place:
-        venv.create(place, with_pip=True)
-        python = Path(place) / "bin" / "python"
-        subprocess.run([python, "-m", "pip", "install", "-q", wheel.resolve()], check=True)
-        subprocess.run([python, "-c", SMOKE], check=True, cwd=place)
-    print(f"{wheel.name} and {sdist.name} are complete, and the wheel works when installed")
+    if found := differences(tracked_files(), files_of(sdist)):
+        fail(f"{sdist.name} {', '.join(found)}: see MANIFEST.in")
+    for artefact in [wheel, sdist] if both else [wheel]:
+        try_out(artefact)
+    print(f"{wheel.name} and {sdist.name} are complete, and work when installed")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), both="--both" in sys.argv)
