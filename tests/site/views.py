@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import get_language, override
+from django.utils.translation import get_language, get_language_bidi, override
 from django.views.decorators.csrf import ensure_csrf_cookie
 
 NONCE = "bm9uY2U"
@@ -23,6 +23,7 @@ def bars(request: HttpRequest) -> HttpResponse:
         context = {
             "job_ids": asked.getlist("job"),
             "language": get_language(),
+            "is_bidi": get_language_bidi(),
             "cancel": "cancel" in asked,
             "transport": asked.get("transport"),
             "csp_nonce": None if policy == "self" else NONCE,

@@ -1,0 +1,74 @@
+"""The widget in each language that it comes in: plurals, numbers, and which way it reads."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils.translation import override
+from playwright.async_api import Page, expect
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.shown import parts
+
+from .kit.asgi import AsgiServer
+from .kit.bars import opened, part
+from .kit.browser import IN_A_BROWSER
+
+pytestmark = IN_A_BROWSER
+RUNNING = {"status": "importing", "total_rows": 1234567, "processed_rows": 1000}
+
+ROWS: dict[str, dict[float, str]] = {
+    "de": {0: "0 Zeilen", 1: "1 Zeile", 2: "2 Zeilen", 1234567: "1.234.567 Zeilen"},
+    "en": {0: "0 rows", 1: "1 row", 2: "2 rows", 1234567: "1,234,567 rows"},
+    "he": {0: "0 rows", 1: "1 row", 2: "2 rows"},  # Which has no catalogue, and is English.
+}
+"""One number at least of each plural form of a language, and what is said of as many rows."""
+
+BY_THE_SCRIPT = """async (numbers) => {
+    const { reduce } = await import("/static/django_import_progress/reducer.js");
+    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    return numbers.map((rows) => reduce({}, "job", { processed_rows: rows }, texts, "").parts.rows);
+}"""
+READS_TO_THE = """(part) => {
+    const range = document.createRange();
+    const at = (place) => {
+        range.setStart(part.firstChild, place);
+        range.setEnd(part.firstChild, place + 1);
+        return range.getBoundingClientRect().left;
+    };
+    return at(0) < at(part.textContent.length - 1) ? "right" : "left";
+}"""
+
+
+def by_the_page(language: str, rows: float) -> str:
+    with override(language):
+        unknown = {"percent": None, "stalled": False, "cancelling": False}
+        return parts({**unknown, "processed_rows": rows})["rows"]
+
+
+async def test_page_and_script_have_the_right_plural_and_number_in_each_language(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data=RUNNING)
+    for language, rows in ROWS.items():
+        await opened(page, live.url, job_id, language=language)
+        assert await page.evaluate(BY_THE_SCRIPT, list(rows)) == list(rows.values())
+        assert [by_the_page(language, number) for number in rows] == list(rows.values())
+
+
+@pytest.mark.parametrize(
+    ("language", "direction", "reads_to_the"),
+    [("he", "rtl", "right"), ("de", "ltr", "right")],
+)
+async def test_a_bar_fills_as_the_page_reads_and_a_text_reads_as_its_language(
+    live: AsgiServer,
+    page: Page,
+    jobs: SyncProgressManager,
+    language: str,
+    direction: str,
+    reads_to_the: str,
+) -> None:
+    job_id = jobs.create(data={**RUNNING, "created": 3, "rows_per_second": 2.5})
+    bar = await opened(page, live.url, job_id, language=language)
+    await expect(bar.locator("progress")).to_have_css("direction", direction)
+    for name in ("rows", "counts", "pace"):
+        assert await part(bar, name).evaluate(READS_TO_THE) == reads_to_the, name
