@@ -137,6 +137,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     ".": lambda _: None,
     "cd": lambda _: None,
     "celery": _celery,
+    "curl": lambda _: None,  # A test runs it.
     "daphne": _daphne,
     "django-admin": _manage,
     "granian": _click(granian.cli.cli),
