@@ -25,7 +25,7 @@ from django_import_progress.access import make_ticket
 from tests.kit.crowd import request
 from tests.kit.nginx import nginx_binary
 from tests.kit.processes import RedisProcess, free_port
-from tests.kit.servers import ROOT
+from tests.kit.started import ROOT
 from tests.kit.waiting import wait_for
 
 OPTIONS = {"MAX_UPDATES_PER_SECOND": 1000, "MAX_STREAMS_PER_CLIENT": 20_000}

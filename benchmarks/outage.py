@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from tests.kit.processes import RedisProcess, free_port, valkey_binary
-from tests.kit.servers import ROOT
+from tests.kit.started import ROOT
 
 from .report import Report, Target
 from .rounds import measure, medians

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tests.kit.servers import ROOT
+from tests.kit.started import ROOT
 
 PATIENCE_SECONDS = 60.0
 

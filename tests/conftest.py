@@ -27,10 +27,13 @@ from .kit.asgi import AsgiServer
 from .kit.browser import chromium_binary, launched, note_complaints
 from .kit.controls import repeated
 from .kit.facade import AsyncFacade
+from .kit.lone import LoneWorker
 from .kit.managers import manager_on
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
 from .kit.project import Project, begun
-from .kit.tracked import end_writers
+from .kit.stalling import NEVER, STALLED_AFTER_SECONDS
+from .kit.tracked import JOB, end_writers
+from .kit.waiting import wait_for
 from .site.asgi import application
 
 hypothesis_settings.register_profile(
@@ -140,6 +143,25 @@ def site(server: RedisProcess, settings: Any) -> RedisProcess:
     """Have the site's settings point to `server`."""
     settings.IMPORT_PROGRESS = {"REDIS_URL": server.url}
     return server
+
+
+@pytest.fixture
+def soon_stalled(site: RedisProcess, settings: Any) -> None:
+    """Have workers believed alive for a second, and no heartbeat of the watchers to help."""
+    settings.IMPORT_PROGRESS = {
+        "REDIS_URL": site.url,
+        "STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS,
+        "HEARTBEAT_SECONDS": NEVER,
+    }
+
+
+@pytest.fixture
+def lone_worker(site: RedisProcess) -> Iterator[LoneWorker]:
+    """A worker in a process of its own, that has begun."""
+    with LoneWorker(site.url, STALLED_AFTER_SECONDS=STALLED_AFTER_SECONDS) as process:
+        process.has_entered()
+        wait_for(lambda: get_sync_progress_manager().get_progress(JOB), "the import to have begun")
+        yield process
 
 
 @pytest.fixture

@@ -26,35 +26,23 @@ from .kit.asgi import AsgiServer
 from .kit.lone import LoneWorker
 from .kit.processes import RedisProcess
 from .kit.sse import Event, open_stream
-from .kit.stalling import LATEST_SECONDS, NEVER, becomes, now, seconds_late, stored
+from .kit.stalling import (
+    LATEST_SECONDS,
+    STALLED_AFTER_SECONDS,
+    becomes,
+    now,
+    seconds_late,
+    stored,
+)
 from .kit.tracked import JOB, shows, state
 from .kit.waiting import until, wait_for
 
-STALLED_AFTER_SECONDS = 1.0
+pytestmark = pytest.mark.usefixtures("soon_stalled")
 HASH = f"import_progress:hash:{JOB}"
 
 
-@pytest.fixture(autouse=True)
-def of_the_site(site: RedisProcess, settings: Any) -> None:
-    """Have workers of this process believed alive for a second, and no heartbeat to help."""
-    settings.IMPORT_PROGRESS = {
-        "REDIS_URL": site.url,
-        "STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS,
-        "HEARTBEAT_SECONDS": NEVER,
-    }
-
-
 @pytest.fixture
-def worker(site: RedisProcess) -> Iterator[LoneWorker]:
-    """A worker in a process of its own, that has begun."""
-    with LoneWorker(site.url, STALLED_AFTER_SECONDS=STALLED_AFTER_SECONDS) as process:
-        process.has_entered()
-        wait_for(lambda: get_sync_progress_manager().get_progress(JOB), "the import to have begun")
-        yield process
-
-
-@pytest.fixture
-async def watcher(worker: LoneWorker) -> AsyncIterator[Watcher]:
+async def watcher(lone_worker: LoneWorker) -> AsyncIterator[Watcher]:
     """One who watches that worker's job in the hub."""
     watching = get_progress_manager().watcher(JOB)
     yield watching
@@ -75,7 +63,7 @@ def _next(events: Iterator[Event], *, stalled: bool) -> dict[str, Any]:
 
 
 def test_json_and_streams_show_a_stopped_worker_as_stalled_until_it_goes_on(
-    live: AsgiServer, jobs: SyncProgressManager, worker: LoneWorker
+    live: AsgiServer, jobs: SyncProgressManager, lone_worker: LoneWorker
 ) -> None:
     other = jobs.create()
     ticket = make_ticket(JOB)
@@ -85,29 +73,29 @@ def test_json_and_streams_show_a_stopped_worker_as_stalled_until_it_goes_on(
         seen = [_next(stream, stalled=False) for stream in (events, several)]
         assert seen[0] == seen[1] | {"updated_at": seen[0]["updated_at"]}  # It beats meanwhile.
         assert http.get(f"{one}/").json()["stalled"] is False
-        worker.pause()
+        lone_worker.pause()
         for stream in (events, several):
             shown = _next(stream, stalled=True)
             assert (shown["status"], shown["processed_rows"]) == ("importing", 0)
             assert seconds_late(jobs) < LATEST_SECONDS
         answer = http.get(f"{one}/")
         assert answer.json() == shown
-        worker.resume()
+        lone_worker.resume()
         for stream in (events, several):
             _next(stream, stalled=False)
         assert http.get(f"{one}/").json()["stalled"] is False
         again = http.get(f"{one}/", headers={"If-None-Match": answer.headers["ETag"]})
         assert again.status_code == 200
-        assert worker.outcome() == "through"
+        assert lone_worker.outcome() == "through"
         assert [event.json["stalled"] for event in events if event.data][-1] is False
         jobs.delete(other)
 
 
 async def test_the_hub_shows_a_worker_as_stalled_that_was_killed(
-    jobs: SyncProgressManager, worker: LoneWorker, watcher: Watcher
+    jobs: SyncProgressManager, lone_worker: LoneWorker, watcher: Watcher
 ) -> None:
     await becomes(watcher, stalled=False)
-    await asyncio.to_thread(worker.kill)
+    await asyncio.to_thread(lone_worker.kill)
     await becomes(watcher, stalled=True)
     assert seconds_late(jobs) < LATEST_SECONDS
     with pytest.raises(TimeoutError):  # And once.
@@ -118,9 +106,9 @@ async def test_the_hub_shows_a_worker_as_stalled_that_was_killed(
 
 
 async def test_what_others_write_about_a_stalled_job_does_not_make_it_run(
-    jobs: SyncProgressManager, worker: LoneWorker, watcher: Watcher
+    jobs: SyncProgressManager, lone_worker: LoneWorker, watcher: Watcher
 ) -> None:
-    await asyncio.to_thread(worker.kill)
+    await asyncio.to_thread(lone_worker.kill)
     await becomes(watcher, stalled=True)
     jobs.update(JOB, {"note": "where is it?"})
     noted = await watcher.next(10)
@@ -141,7 +129,7 @@ async def test_what_others_write_about_a_stalled_job_does_not_make_it_run(
 
 
 async def test_watch_does_not_yield_a_snapshot_again_because_its_worker_has_stalled(
-    jobs: SyncProgressManager, worker: LoneWorker, watcher: Watcher
+    jobs: SyncProgressManager, lone_worker: LoneWorker, watcher: Watcher
 ) -> None:
     seen: dict[str, list[dict[str, Any]]] = {"async": [], "sync": []}
     watching = jobs.watch(JOB)
@@ -155,7 +143,7 @@ async def test_watch_does_not_yield_a_snapshot_again_because_its_worker_has_stal
     thread.start()
     try:
         await until(lambda: seen["async"], "the first snapshot")
-        worker.pause()
+        lone_worker.pause()
         await becomes(watcher, stalled=True)
 
         def is_seen_by_the_sync_one() -> bool:
@@ -163,12 +151,12 @@ async def test_watch_does_not_yield_a_snapshot_again_because_its_worker_has_stal
             return bool(frame.f_locals["slot"].view.state.stalled)
 
         await until(is_seen_by_the_sync_one, "the thread to know that it has stalled")
-        worker.resume()
-        worker.row()
+        lone_worker.resume()
+        lone_worker.row()
         await until(lambda: seen["async"][-1]["processed_rows"] == 1, "the row")
     finally:
-        worker.resume()
-        assert await asyncio.to_thread(worker.outcome) == "through"
+        lone_worker.resume()
+        assert await asyncio.to_thread(lone_worker.outcome) == "through"
         await asyncio.wait_for(task, 10)
         await asyncio.to_thread(thread.join)
     for snapshots in seen.values():
@@ -256,8 +244,8 @@ async def test_the_clocks_of_worker_and_reader_play_no_part(
         watcher.close()
 
 
-def test_it_is_no_field_of_the_snapshot(jobs: SyncProgressManager, worker: LoneWorker) -> None:
-    worker.signal(signal.SIGKILL)
+def test_it_is_no_field_of_the_snapshot(jobs: SyncProgressManager, lone_worker: LoneWorker) -> None:
+    lone_worker.signal(signal.SIGKILL)
     wait_for(lambda: stored(jobs).stalled, "the worker to be missed")
     shows(jobs, status="importing")
     assert "stalled" not in state(jobs)

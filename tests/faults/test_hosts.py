@@ -43,7 +43,8 @@ class Site:
 
     def __enter__(self) -> Site:
         enter = self._stack.enter_context
-        self.redis = enter(SentinelGroup(self._program))
+        # With little patience, and much to do, it would take servers for dead that are only late.
+        self.redis = enter(SentinelGroup(self._program, silence_milliseconds=30_000))
         broker = enter(RedisProcess(valkey_binary()))
         self.broker = enter(Connection(broker.url))
         # A heartbeat that is seldom: what is seen in time was told, or read again for a reason.
@@ -72,7 +73,7 @@ class Site:
         ask(group.primary, "CLIENT", "PAUSE", 60_000, "WRITE")
         wait_for(lambda: _offset(group.primary) <= _offset(group.replica), "the copy")
         group.primary.kill()
-        group.fails_over()
+        group.replace_the_primary()
         group.primary, group.replica = group.replica, group.primary
         group.replica.start().replicate(group.primary.port)
         self.tally["fail-overs"] += 1

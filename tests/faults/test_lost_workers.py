@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from django.db import transaction
@@ -15,7 +14,6 @@ from django.db import transaction
 from django_import_progress import (
     SyncProgressManager,
     get_progress_manager,
-    get_sync_progress_manager,
     track_import,
 )
 from django_import_progress.access import make_ticket
@@ -24,34 +22,21 @@ from tests.kit import http, waiting
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
-from tests.kit.processes import RedisProcess
 from tests.kit.sse import open_stream
-from tests.kit.stalling import LATEST_SECONDS, NEVER, becomes, now, seconds_late, stored
+from tests.kit.stalling import (
+    LATEST_SECONDS,
+    STALLED_AFTER_SECONDS,
+    becomes,
+    now,
+    seconds_late,
+    stored,
+)
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for
 
 from . import naive
 
-STALLED_AFTER_SECONDS = 1.0
-
-
-@pytest.fixture(autouse=True)
-def of_the_site(site: RedisProcess, settings: Any) -> None:
-    """Have workers believed alive for a second, and no heartbeat of the watchers to help."""
-    settings.IMPORT_PROGRESS = {
-        "REDIS_URL": site.url,
-        "STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS,
-        "HEARTBEAT_SECONDS": NEVER,
-    }
-
-
-@pytest.fixture
-def worker(site: RedisProcess) -> Iterator[LoneWorker]:
-    """A worker in a process of its own, that has begun."""
-    with LoneWorker(site.url, STALLED_AFTER_SECONDS=STALLED_AFTER_SECONDS) as process:
-        process.has_entered()
-        wait_for(lambda: get_sync_progress_manager().get_progress(JOB), "the import to have begun")
-        yield process
+pytestmark = pytest.mark.usefixtures("soon_stalled")
 
 
 @asynccontextmanager
@@ -69,11 +54,11 @@ both_signals = pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP
 @both_signals
 @without(naive.looks_for_lost_workers_at_heartbeats_only)
 async def test_watchers_see_within_the_deadline_that_a_worker_is_lost(
-    jobs: SyncProgressManager, worker: LoneWorker, number: signal.Signals
+    jobs: SyncProgressManager, lone_worker: LoneWorker, number: signal.Signals
 ) -> None:
     async with _watching() as watcher:
         await becomes(watcher, stalled=False)
-        worker.signal(number)
+        lone_worker.signal(number)
         await becomes(watcher, stalled=True)
         assert seconds_late(jobs) < LATEST_SECONDS
 
@@ -81,10 +66,10 @@ async def test_watchers_see_within_the_deadline_that_a_worker_is_lost(
 @both_signals
 @without(naive.believes_in_every_worker)
 def test_json_shows_at_the_deadline_that_a_worker_is_lost(
-    live: AsgiServer, jobs: SyncProgressManager, worker: LoneWorker, number: signal.Signals
+    live: AsgiServer, jobs: SyncProgressManager, lone_worker: LoneWorker, number: signal.Signals
 ) -> None:
     url = f"{live.url}/progress/jobs/{make_ticket(JOB)}/"
-    worker.signal(number)
+    lone_worker.signal(number)
     wait_for(lambda: seconds_late(jobs) > 0, "the deadline")
     shown = http.get(url).json()
     assert (shown["status"], shown["stalled"]) == ("importing", True)
@@ -110,10 +95,10 @@ def test_a_worker_whose_row_takes_longer_than_the_deadline_is_not_lost(
 
 @without(naive.tells_no_time)
 async def test_what_others_tell_of_a_lost_workers_job_is_no_sign_of_life(
-    jobs: SyncProgressManager, worker: LoneWorker
+    jobs: SyncProgressManager, lone_worker: LoneWorker
 ) -> None:
     async with _watching() as watcher:
-        await asyncio.to_thread(worker.kill)
+        await asyncio.to_thread(lone_worker.kill)
         await becomes(watcher, stalled=True)
         jobs.update(JOB, {"note": "where is it?"})
         jobs.request_cancel(JOB)

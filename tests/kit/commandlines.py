@@ -19,7 +19,8 @@ from django.core.management import get_commands, load_command_class
 from packaging.requirements import Requirement
 
 from .documented import blocks, pages
-from .servers import ROOT, documented
+from .servers import documented
+from .started import ROOT
 
 
 class NoSuchCommandError(AssertionError):

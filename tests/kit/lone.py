@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import json
-import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 
-from .servers import ROOT
+from .started import ROOT, environment_of_the_site
 from .tracked import JOB
 
 _PROGRAM = """
@@ -46,13 +44,7 @@ class LoneWorker:
     """
 
     def __init__(self, redis_url: str, name: str = "worker", **options: float) -> None:
-        environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.site.settings",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "example_project")]),
-            "TEST_SITE_REDIS": redis_url,
-            "TEST_SITE_OPTIONS": json.dumps(options),
-        }
+        environment = environment_of_the_site(redis_url, options)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, JOB, name],
             cwd=ROOT,

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .processes import free_port
-from .servers import kill_group
+from .started import kill_group
 from .waiting import wait_for
 
 CONFIGURATION = """

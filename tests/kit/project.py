@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .documented import blocks
 from .processes import free_port
-from .servers import kill_group
+from .started import kill_group
 from .waiting import wait_for
 
 RUNSERVER = ("manage.py", "runserver", "--noreload")

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import http.client
-import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from .controls import Switch
 from .processes import free_port
-from .waiting import wait_for
+from .started import ROOT, SiteProcess, environment_of_the_site
 
-ROOT = Path(__file__).parents[2]
 APPLICATION = "tests.site.asgi:application"
 DOCUMENTED_APPLICATION = "mysite.asgi:application"
 AT: dict[str, str] = {
@@ -52,14 +45,7 @@ def in_the_server(switch: Switch) -> Switch:
     return everywhere
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a group, and all who are in it, as `kill -9` does."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-class ServerProcess:
+class ServerProcess(SiteProcess):
     """One server, with all its workers in one process group; to be used as a context manager.
 
     Args:
@@ -76,22 +62,10 @@ class ServerProcess:
         self.port = free_port()
         self.url = f"http://{host}:{self.port}"
         self._command = command or documented("uvicorn")
-        self._environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.site.settings",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "example_project")]),
-            "TEST_SITE_REDIS": redis_url,
-            "TEST_SITE_OPTIONS": json.dumps(options),
-        }
-        self._directory = Path(tempfile.mkdtemp(prefix="server-of-a-test-"))
-        self._log = self._directory / "log"
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__("server", environment_of_the_site(redis_url, options))
 
     def __enter__(self) -> ServerProcess:
         return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def arguments(self) -> list[str]:
@@ -110,21 +84,8 @@ class ServerProcess:
 
     def start(self) -> ServerProcess:
         """Start the server, and wait until the site answers; once more after it was killed, too."""
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.arguments,
-                cwd=ROOT,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-            )
-        atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
-        try:
-            wait_for(self._answers, "the server to answer", seconds=20)
-        except AssertionError as error:  # pragma: no cover - no negative control may fail with it
-            raise RuntimeError(self.output()) from error
+        self._launch(self.arguments)
+        self._expect(self._answers, "the server to answer", seconds=20)
         return self
 
     def _answers(self) -> bool:
@@ -140,18 +101,9 @@ class ServerProcess:
         finally:
             connection.close()
 
-    def output(self) -> str:
-        """Return what the server has written so far."""
-        return self._log.read_text(errors="replace")
-
     def terminate(self) -> None:
         """Send SIGTERM to the process that was started, as a supervisor does."""
         os.kill(self.pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the whole group as `kill -9` does."""
-        assert self.process is not None
-        kill_group(self.process)
 
     def exit_code(self, seconds: float) -> int:
         """Wait until the process ends, and return its exit code.
@@ -164,9 +116,3 @@ class ServerProcess:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"runs on after {seconds} s: {self.output()}") from None
-
-    def close(self) -> None:
-        """End the whole group, and remove its files; more than once, if need be."""
-        atexit.unregister(self.close)
-        self.kill()
-        shutil.rmtree(self._directory, ignore_errors=True)

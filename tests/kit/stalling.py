@@ -14,6 +14,8 @@ from django_import_progress.hub import Watcher
 from . import waiting
 from .tracked import JOB
 
+STALLED_AFTER_SECONDS = 1.0
+"""How long a worker is believed alive."""
 NEVER = 3600
 """A heartbeat by which nothing is noticed."""
 LATEST_SECONDS = 2.5

@@ -46,7 +46,7 @@ def ask(process: RedisProcess, *command: Any) -> Any:
 class _Sentinel(RedisProcess):
     """A sentinel. It keeps what it knows in its configuration file."""
 
-    def __init__(self, binary: str, primary: RedisProcess) -> None:
+    def __init__(self, binary: str, primary: RedisProcess, silence_milliseconds: int) -> None:
         super().__init__(binary)
         self._file = self.directory / "sentinel.conf"
         self._file.write_text(
@@ -54,7 +54,7 @@ class _Sentinel(RedisProcess):
             "bind 127.0.0.1\n"
             f"dir {self.directory}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\n"
+            f"sentinel down-after-milliseconds {SERVICE} {silence_milliseconds}\n"
             f"sentinel failover-timeout {SERVICE} 3000\n"
         )
 
@@ -63,15 +63,18 @@ class _Sentinel(RedisProcess):
 
 
 class SentinelGroup(_Group):
-    """A primary, a replica, and one sentinel that decides alone, after half a second of silence.
+    """A primary, a replica, and one sentinel that decides alone.
 
     Args:
         binary: the server's program.
+        silence_milliseconds: after so much of it the sentinel makes the replica the primary.
         stubborn: the primary does not let itself be demoted, as one that the sentinel's word does
             not reach.
     """
 
-    def __init__(self, binary: str, *, stubborn: bool = False) -> None:
+    def __init__(
+        self, binary: str, *, silence_milliseconds: int = 500, stubborn: bool = False
+    ) -> None:
         super().__init__()
         self._stubborn = stubborn
         renamed = [("--rename-command", name, "") for name in ("REPLICAOF", "SLAVEOF")]
@@ -79,7 +82,7 @@ class SentinelGroup(_Group):
         self.primary = self._started(RedisProcess(binary, *options))
         self.replica = self._started(RedisProcess(binary))
         self.replica.replicate(self.primary.port)
-        self.sentinel = self._started(_Sentinel(binary, self.primary))
+        self.sentinel = self._started(_Sentinel(binary, self.primary, silence_milliseconds))
         wait_for(lambda: self._replicas() == 1, "the sentinel to know the replica")
 
     @property
@@ -101,6 +104,11 @@ class SentinelGroup(_Group):
 
     def fail_over(self) -> None:
         """Have the sentinel make the replica the primary, though nothing is wrong."""
+        self.replace_the_primary()
+        wait_for(lambda: self._stubborn or ask(self.primary, "ROLE")[0] == "slave", "the demotion")
+
+    def replace_the_primary(self) -> None:
+        """Have the sentinel make the replica the primary, whatever has become of the old one."""
 
         def is_accepted() -> bool:
             with suppress(redis.ResponseError):  # It does not know the replica well enough yet.
@@ -109,7 +117,6 @@ class SentinelGroup(_Group):
 
         wait_for(is_accepted, "the sentinel to begin")
         self.fails_over()
-        wait_for(lambda: self._stubborn or ask(self.primary, "ROLE")[0] == "slave", "the demotion")
 
     def fails_over(self) -> None:
         """Wait until the sentinel has made the replica the primary."""
