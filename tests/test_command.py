@@ -28,7 +28,7 @@ from tests.faults.conftest import defence
 
 from .kit.controls import without
 from .kit.processes import DURABLE, RedisProcess, valkey_binary
-from .kit.servers import ROOT
+from .kit.started import ROOT
 from .kit.tracked import JOB
 from .kit.visitors import subscribers
 from .kit.waiting import wait_for

@@ -26,7 +26,7 @@ from .kit.commandlines import commands, parsed
 from .kit.documented import Block, blocks, blocks_of, pages
 from .kit.nginx import nginx_binary, refusal
 from .kit.processes import RedisProcess
-from .kit.servers import ROOT
+from .kit.started import ROOT
 from .kit.waiting import until
 
 BLOCKS = [block for page in pages() for block in blocks(page)]

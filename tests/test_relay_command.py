@@ -21,7 +21,7 @@ from django_import_progress import SyncProgressManager
 
 from .kit.groups import configuration, joined
 from .kit.processes import RedisProcess
-from .kit.servers import ROOT
+from .kit.started import ROOT
 from .kit.waiting import wait_for
 
 ENDS_SECONDS = 5.0

@@ -14,7 +14,7 @@ import yaml
 
 import django_import_progress
 
-from .kit.servers import ROOT
+from .kit.started import ROOT
 
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-11-26\n\n### Added\n\n- This.\n"
 
