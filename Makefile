@@ -6,7 +6,7 @@ GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
 # Where it is set, every worker of pytest and every server of the tests compiles all files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test newest soak bench lint types docs build release clean help
+.PHONY: demo test newest soak bench lint types messages docs build release clean help
 # A virtual environment that was interrupted half-way is made anew.
 .DELETE_ON_ERROR:
 
@@ -44,6 +44,9 @@ lint: .venv/lint.stamp ## Check style and format
 
 types: .venv/lint.stamp ## Check types
 	.venv/bin/python -m mypy
+
+messages: .venv/demo.stamp ## Bring the translations up to the sources, compile them, say what is missing
+	.venv/bin/python .ci/messages.py
 
 docs: .venv/docs.stamp ## Build the documentation's site into build/docs; a warning is an error
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build

@@ -16,9 +16,11 @@ import zipfile
 from pathlib import Path
 
 PACKAGE = Path("django_import_progress")
+LOCALES = Path(__file__).resolve().parents[1] / PACKAGE / "locale"
+LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir())
 PROMISED = (
     "py.typed",
-    "locale/de/LC_MESSAGES/django.mo",
+    *(f"locale/{language}/LC_MESSAGES/django.mo" for language in LANGUAGES),
     "static/django_import_progress/import-progress.css",
     "static/django_import_progress/import-progress.js",
     "templates/django_import_progress/assets.html",
@@ -29,6 +31,7 @@ NOT_IN_THE_SDIST = (".ci/", ".editorconfig", ".gitignore", ".pre-commit-config.y
 OF_THE_BUILD = ("PKG-INFO", "setup.cfg", "django_import_progress.egg-info/")
 """What comes with any source distribution."""
 SMOKE = """
+import sys
 import django
 from django.conf import settings
 settings.configure(
@@ -45,8 +48,9 @@ call_command("check")
 assert finders.find("django_import_progress/import-progress.js")
 tags = engines["django"].from_string("{% load import_progress %}{% import_progress_assets %}")
 assert "import-progress.js" in tags.render()
-with override("de"):
-    assert gettext("Done") == "Fertig"
+for language in sys.argv[1:]:
+    with override(language):
+        assert gettext("Queued") != "Queued", language
 """
 
 
@@ -100,7 +104,7 @@ def try_out(artefact: Path) -> None:
         venv.create(place, with_pip=True)
         python = Path(place) / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "-q", artefact.resolve()], check=True)
-        subprocess.run([python, "-c", SMOKE], check=True, cwd=place)
+        subprocess.run([python, "-c", SMOKE, *LANGUAGES], check=True, cwd=place)
 
 
 def main(folder: Path, *, both: bool = False) -> None:

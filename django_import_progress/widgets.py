@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.template import TemplateSyntaxError
 from django.template.context import Context
 from django.urls import NoReverseMatch, reverse
-from django.utils.translation import gettext
+from django.utils.translation import pgettext
 
 from .access import make_ticket
 from .clients import perform_sync
@@ -71,7 +71,7 @@ def bar_context(
         "job_id": job_id,
         "status": status_of(shown),
         "notice": notice_of(shown),
-        "label": label or gettext("Import"),
+        "label": label or pgettext("noun", "Import"),
         "parts": (texts_of_parts := parts(shown)),
         # For templates that were overridden before there were more parts.
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
