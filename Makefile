@@ -6,7 +6,7 @@ GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
 # Where it is set, every worker of pytest and every server of the tests compiles all files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test newest soak bench lint types messages docs build release clean help
+.PHONY: demo test newest soak bench lint types messages docs pictures build release clean help
 # A virtual environment that was interrupted half-way is made anew.
 .DELETE_ON_ERROR:
 
@@ -50,6 +50,9 @@ messages: .venv/demo.stamp ## Bring the translations up to the sources, compile 
 
 docs: .venv/docs.stamp ## Build the documentation's site into build/docs; a warning is an error
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
+
+pictures: .venv/test.stamp ## Draw docs/images anew: every state of a bar, as Chromium shows it
+	.venv/bin/python .ci/pictures.py docs/images
 
 build: .venv/test.stamp ## Build the wheel and the source distribution into dist/
 	.venv/bin/python -m build

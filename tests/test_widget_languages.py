@@ -17,8 +17,41 @@ pytestmark = IN_A_BROWSER
 RUNNING = {"status": "importing", "total_rows": 1234567, "processed_rows": 1000}
 
 ROWS: dict[str, dict[float, str]] = {
+    "ar": {
+        0: "0 صف",
+        1: "1 صف",
+        2: "2 صفان",
+        10: "10 صفوف",
+        11: "11 صفًا",
+        102: "102 صف",
+        103: "103 صفوف",
+        1234567: "1234567 صفًا",
+    },
     "de": {0: "0 Zeilen", 1: "1 Zeile", 2: "2 Zeilen", 1234567: "1.234.567 Zeilen"},
     "en": {0: "0 rows", 1: "1 row", 2: "2 rows", 1234567: "1,234,567 rows"},
+    "es": {
+        0: "0 filas",
+        1: "1 fila",
+        1234567: "1\xa0234\xa0567 filas",
+        3000000: "3\xa0000\xa0000 de filas",
+    },
+    "fr": {
+        0: "0 ligne",
+        1: "1 ligne",
+        1234567: "1\xa0234\xa0567 lignes",
+        3000000: "3\xa0000\xa0000 de lignes",
+    },
+    "ja": {0: "0 行", 1: "1 行", 1234567: "1,234,567 行"},
+    "pl": {
+        0: "0 wierszy",
+        1: "1 wiersz",
+        2: "2 wiersze",
+        5: "5 wierszy",
+        12: "12 wierszy",
+        22: "22 wiersze",
+        101: "101 wierszy",
+        1234567: "1\xa0234\xa0567 wierszy",
+    },
     "he": {0: "0 rows", 1: "1 row", 2: "2 rows"},  # Which has no catalogue, and is English.
 }
 """One number at least of each plural form of a language, and what is said of as many rows."""
@@ -57,7 +90,7 @@ async def test_page_and_script_have_the_right_plural_and_number_in_each_language
 
 @pytest.mark.parametrize(
     ("language", "direction", "reads_to_the"),
-    [("he", "rtl", "right"), ("de", "ltr", "right")],
+    [("ar", "rtl", "left"), ("he", "rtl", "right"), ("de", "ltr", "right")],
 )
 async def test_a_bar_fills_as_the_page_reads_and_a_text_reads_as_its_language(
     live: AsgiServer,
