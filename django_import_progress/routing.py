@@ -39,3 +39,4 @@ def _as_view(application: Application) -> Any:
 
 
 websocket_urlpatterns = get_websocket_urlpatterns()
+"""The routes of the setting's namespace."""
