@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .access import Grant, Permission, admit
-from .conf import settings
 from .connections import get_progress_manager
 from .core.errors import ProgressUnavailable
 from .limits import open_streams
 from .manager import ProgressManager
+from .opening import too_many
 from .origins import is_foreign
 from .release import borrowed_thread
 from .sockets import TRY_AGAIN, Receive, Send, Socket
@@ -90,11 +90,7 @@ async def _serve(
     visitor: Visitor,
     only: Grant | None = None,
 ) -> None:
-    client = visitor.client
-    if (
-        len(open_streams) >= settings.max_streams
-        or open_streams.of(client) >= settings.max_streams_per_client
-    ):
+    if too_many(visitor.client):
         await _turn_away(send)
         return
     socket = Socket(
@@ -105,10 +101,10 @@ async def _serve(
         permission=Permission(visitor, manager, [] if only is None else [only]),
         only=None if only is None else only.job_id,
     )
-    open_streams.add(socket, client)
+    open_streams.add(socket, visitor.client)
     try:
         await send({"type": "websocket.accept"})
         await socket.run()
     finally:
-        open_streams.discard(socket, client)
+        open_streams.discard(socket, visitor.client)
         socket.close()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from .core import sse
@@ -13,14 +12,16 @@ from .hub import Watcher
 
 
 class Source(Protocol):
-    """Gives chunks of an event stream; must be closed."""
+    """Gives events as soon as they are due; must be closed."""
 
-    async def chunk(self, timeout_seconds: float) -> bytes | None:
-        """Return the next events, None after the last.
+    is_over: bool
+    """Whether nothing more will come."""
 
-        Raises:
-            TimeoutError: there were none within `timeout_seconds`.
-        """
+    def listen(self, on_news: Callable[[], None]) -> None:
+        """Have `on_news` called whenever `poll` has something, or it is over."""
+
+    def poll(self) -> bytes:
+        """Return the events that are due; none where there is nothing new."""
 
     def close(self) -> None:
         """Let go of what is watched; from any thread, and more than once."""
@@ -29,15 +30,26 @@ class Source(Protocol):
 class OneJob:
     """One job: its states until the last."""
 
-    __slots__ = ("_watcher",)
+    __slots__ = ("_watcher", "is_over")
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
+        self.is_over = False
 
-    async def chunk(self, timeout_seconds: float) -> bytes | None:
+    def listen(self, on_news: Callable[[], None]) -> None:
         """See `Source`."""
-        state = await self._watcher.next(timeout_seconds)
-        return None if state is None else state.frame
+        self._watcher.on_news = on_news
+
+    def poll(self) -> bytes:
+        """See `Source`."""
+        if self._watcher.closed:  # With the hub, or by `close`.
+            self.is_over = True
+            return b""
+        state = self._watcher.poll()
+        if state is None:
+            return b""
+        self.is_over = state.ended
+        return state.frame
 
     def close(self) -> None:
         """See `Source`."""
@@ -52,33 +64,26 @@ class SeveralJobs:
         refused: what was asked for and is not to be watched: said to be gone at once.
     """
 
+    __slots__ = ("_ends", "_open", "_refused", "is_over")
+
     def __init__(self, watchers: Sequence[Watcher], refused: Iterable[str]) -> None:
         self._refused = list(refused)
         self._ends = dict.fromkeys(self._refused, NO_JOB)
         self._open = set(watchers)
-        self._has_news = asyncio.Event()
-        self._has_news.set()  # Those who are refused; and what is known already.
-        self._is_over = False
-        for watcher in watchers:
-            watcher.on_news = self._has_news.set
+        self.is_over = False
 
-    async def chunk(self, timeout_seconds: float) -> bytes | None:
+    def listen(self, on_news: Callable[[], None]) -> None:
         """See `Source`."""
-        async with asyncio.timeout(timeout_seconds):
-            while not self._is_over:
-                await self._has_news.wait()
-                if events := self._events():
-                    return events
-        return None
+        for watcher in self._open:
+            watcher.on_news = on_news
 
-    def _events(self) -> bytes:
-        """Return all that is news, the end of all included."""
-        self._has_news.clear()
+    def poll(self) -> bytes:
+        """See `Source`; the end of all included."""
         events = [gone_event(reference) for reference in self._refused]
         self._refused = []
         for watcher in tuple(self._open):
             if watcher.closed:  # With the hub, or by `close`.
-                self._is_over = True
+                self.is_over = True
                 return b""
             state = watcher.poll()
             if state is not None:
@@ -88,7 +93,7 @@ class SeveralJobs:
                     self._open.discard(watcher)
                     watcher.close()
         if not self._open:
-            self._is_over = True
+            self.is_over = True
             events.append(sse.frame(b"", event="end", event_id=end_of_all(self._ends)))
         return b"".join(events)
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from typing import Any
 
 from .core import sse
 from .limits import open_streams
@@ -25,24 +26,26 @@ def retry(between: tuple[int, int] = RETRY_MILLISECONDS) -> bytes:
     return sse.retry(random.randint(*between))
 
 
-class EventStream:
-    """The body of a streaming response.
+class OpenStream:
+    """One open stream, asked for its next chunk by who sends it. It waits for nothing itself.
 
-    An object with `close()`, which may be called from any thread, and not a generator with
-    `finally`: a server that is blocked in `send` when the client goes lets the garbage collector
-    find the generator, some time.
+    An object with `close()`, which may be called from any thread.
 
     Args:
-        open_source: called when the first chunk is asked for, so that a response which is never
-            sent leaves no watcher behind.
+        open_source: called by `open`, so that a stream which is never sent leaves no watcher
+            behind.
         heartbeat_seconds: after so much silence a comment is sent. For a client that takes
             nothing for as long, all buffers to it being full, nothing is watched any more: once
             it reads on, its stream ends, and it comes back.
         stream_seconds: the longest that the stream lives.
-        lost: asked each heartbeat which jobs may not be watched any more; if there is one, the
-            stream is closed.
         client: whose stream it is, see `Visitor.client`.
     """
+
+    __slots__ = (
+        *("__weakref__", "_client", "_deadline", "_greeting", "_has_beaten", "_heartbeat_seconds"),
+        *("_loop", "_on_news", "_open_source", "_sent_since", "_source", "_stream_seconds"),
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -50,86 +53,87 @@ class EventStream:
         *,
         heartbeat_seconds: float,
         stream_seconds: float,
-        lost: Callable[[], Awaitable[Collection[str]]],
         client: str,
     ) -> None:
         self._open_source = open_source
-        self._lost = lost
         self._client = client
         self._source: Source | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._stream_seconds = stream_seconds
         self._deadline = 0.0
-        self._ask_at = 0.0
+        self._greeting = retry()
+        """Sent with the first chunk: it says at once that the stream is open."""
+        self._has_beaten = False
+        """Whether a heartbeat has passed since it was told."""
         self._sent_since: float | None = None
         """Since when the last chunk is on its way, None while the next is waited for."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._check: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         open_streams.add(self, client)
 
-    def __aiter__(self) -> EventStream:
-        return self
+    def open(self, on_news: Callable[[], None]) -> None:
+        """Begin to watch.
 
-    async def __anext__(self) -> bytes:
-        if self._source is None:
-            return await self._begin()
+        Args:
+            on_news: called whenever `poll` may have something.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._source = self._open_source()
+        self._source.listen(on_news)
+        self._on_news = on_news
+        self._sent_since = self._loop.time()
+        self._deadline = self._sent_since + self._stream_seconds
+        self._look_again_at(self._sent_since + self._heartbeat_seconds)
+
+    def poll(self) -> bytes | None:
+        """Return what is to be sent now: None where that is nothing yet, b"" after the last."""
+        assert self._source is not None
+        assert self._loop is not None
         self._sent_since = None
-        chunk = await self._next_chunk(self._source)
-        if chunk is None:
-            self.close()
-            raise StopAsyncIteration
-        self._sent_since = self._now()
+        now = self._loop.time()
+        if now >= self._deadline or self._source.is_over:
+            return b""
+        has_beaten, self._has_beaten = self._has_beaten, False
+        chunk, self._greeting = self._greeting + self._source.poll(), b""
+        if not chunk and not self._source.is_over:
+            if not has_beaten:
+                return None
+            chunk = sse.KEEP_ALIVE
+        self._sent_since = now
         return chunk
 
-    async def _begin(self) -> bytes:
-        """Open the source, and say at once that the stream is open."""
-        # Here all middleware is through: none of it will ask for the thread again.
-        await release_request()
-        self._loop = asyncio.get_running_loop()
-        # Last, and not waited after: a request that is cancelled on the way opens nothing.
-        self._source = self._open_source()
-        self._sent_since = self._now()
-        self._deadline = self._sent_since + self._stream_seconds
-        self._ask_at = self._sent_since + self._heartbeat_seconds
-        self._check = self._loop.call_later(self._heartbeat_seconds, self._leave_who_takes_nothing)
-        return retry()
+    def taken(self) -> bool:
+        """Note that the last chunk has been sent; whether there is something to send at once."""
+        assert self._source is not None
+        self._sent_since = None
+        return self._source.is_over
 
-    async def _next_chunk(self, source: Source) -> bytes | None:
-        # Before each chunk, for one to whom there is always something to tell, too.
-        if self._now() >= self._ask_at:
-            if await self._lost():
-                return None
-            self._ask_at = self._now() + self._heartbeat_seconds
-        remaining = min(self._ask_at, self._deadline) - self._now()
-        if remaining <= 0:
-            return None
-        try:
-            return await source.chunk(remaining)
-        except TimeoutError:
-            return sse.KEEP_ALIVE if self._now() < self._deadline else None
-
-    def _now(self) -> float:
+    def _look_again_at(self, due: float) -> None:
         assert self._loop is not None
-        return self._loop.time()
+        self._timer = self._loop.call_at(due, self._look)
 
-    def _leave_who_takes_nothing(self) -> None:
-        """Watch no more for a client that has been sent to for a heartbeat; or look again then.
+    def _look(self) -> None:
+        """Once a heartbeat: see to who is told nothing; watch no more for who takes nothing.
 
-        The server's task is stuck in `send`, which it alone could end: what is ended is all that
-        is ours, and with the next chunk the stream.
+        While the server's task is stuck in `send`, it alone could end that: what is ended is all
+        that is ours, and with the next chunk the stream.
         """
         assert self._loop is not None
         assert self._source is not None
-        wait = self._heartbeat_seconds
-        if self._sent_since is not None:
-            wait -= self._now() - self._sent_since
-        if wait > 0:
-            self._check = self._loop.call_later(wait, self._leave_who_takes_nothing)
-        else:
+        assert self._timer is not None
+        # A timer may come a little early, by the clock's resolution.
+        now = max(self._loop.time(), self._timer.when())
+        since = now if self._sent_since is None else self._sent_since
+        if since + self._heartbeat_seconds <= now:
             self._source.close()
+            return
+        self._has_beaten = True
+        self._on_news()
+        due = since + self._heartbeat_seconds
+        self._look_again_at(min(due, self._deadline) if now < self._deadline else due)
 
     def close(self) -> None:
-        """Let go of what is watched."""
+        """Let go of what is watched; more than once, if need be."""
         open_streams.discard(self, self._client)
         if self._source is not None:
             self._source.close()
@@ -138,5 +142,62 @@ class EventStream:
                 self._loop.call_soon_threadsafe(self._look_no_more)
 
     def _look_no_more(self) -> None:
-        assert self._check is not None
-        self._check.cancel()
+        assert self._timer is not None
+        self._timer.cancel()
+
+
+class EventStream(OpenStream):
+    """The body of a streaming response: an asynchronous iterator.
+
+    Not a generator with `finally`: a server that is blocked in `send` when the client goes lets the
+    garbage collector find the generator, some time.
+
+    Args:
+        open_source: see `OpenStream`, as for the others.
+        lost: asked each heartbeat which jobs may not be watched any more; if there is one, the
+            stream is closed.
+    """
+
+    __slots__ = ("_lost", "_news")
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        *,
+        lost: Callable[[], Awaitable[Collection[str]]],
+        **how: Any,
+    ) -> None:
+        super().__init__(open_source, **how)
+        self._lost = lost
+        self._news: asyncio.Future[None] | None = None
+        """What is waited for while there is nothing to send."""
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._source is None:
+            # Here all middleware is through: none of it will ask for the thread again.
+            await release_request()
+            # Last, and not waited after: a request that is cancelled on the way opens nothing.
+            self.open(self._wake)
+        while not self._has_beaten or not await self._is_lost():
+            if (chunk := self.poll()) is None:
+                assert self._loop is not None
+                self._news = self._loop.create_future()
+                await self._news
+            elif chunk:
+                return chunk
+            else:
+                break
+        self.close()
+        raise StopAsyncIteration
+
+    async def _is_lost(self) -> bool:
+        """Ask before the next chunk, for one to whom there is always something to tell, too."""
+        self._sent_since = None  # It may take its time.
+        return bool(await self._lost())
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)

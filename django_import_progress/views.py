@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, cast
 
 from django.contrib.auth.decorators import login_not_required
@@ -17,14 +17,12 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from .access import Grant, Permission, admit, admit_all
 from .cancelling import cancel as ask_to_stop
 from .clients import read_all
-from .conf import settings
 from .connections import get_progress_manager
 from .core import sse
 from .core.answers import (
     HAS_ENDED,
     NO_SUCH_JOB,
     TOO_MANY_OF_YOURS,
-    TOO_MANY_STREAMS,
     UNAVAILABLE,
 )
 from .core.ends import (
@@ -40,9 +38,10 @@ from .core.errors import ProgressUnavailable
 from .core.polls import GONE, SEEN, event_id_of, known_now
 from .core.snapshot import Stored, to_json
 from .core.view import gone_event, state_of
-from .limits import MAX_JOBS, open_streams
+from .limits import MAX_JOBS
 from .manager import ProgressManager
-from .sources import OneJob, SeveralJobs, Source
+from .opening import HEADERS, limits, one_job, several_jobs, too_many
+from .sources import Source
 from .streams import POLL_MILLISECONDS, EventStream, retry
 from .visitors import Visitor, visitor_of
 
@@ -137,8 +136,7 @@ async def stream(
         if stored_now is None:
             return _single_answer(absence(job_id, last_event_id))
         return _single_answer(state_of(job_id, stored_now).frame)
-    permission = Permission(visitor, manager, [grant])
-    return _open_stream(lambda: OneJob(_watcher(manager)(job_id)), permission, visitor.client)
+    return _open_stream(one_job(manager, grant), Permission(visitor, manager, [grant]), visitor)
 
 
 @require_GET
@@ -169,9 +167,7 @@ async def streams(
         found = await _stored(manager, grants.values())
         return _single_answer(_frames(found, refused, last_event_id))
     permission = Permission(visitor, manager, filter(None, admitted))
-    return _open_stream(
-        lambda: SeveralJobs([*map(_watcher(manager), grants)], refused), permission, visitor.client
-    )
+    return _open_stream(several_jobs(manager, grants, refused), permission, visitor)
 
 
 def _session_at_hand(view: View) -> View:
@@ -203,10 +199,6 @@ async def cancel(
     if not is_asked:
         return _json({"error": HAS_ENDED}, status=409)
     return _json(state.representation, status=202)
-
-
-def _watcher(manager: ProgressManager) -> Callable[[str], Any]:
-    return partial(manager.watcher, max_per_second=settings.max_updates_per_second)
 
 
 async def _stored_if_known(
@@ -250,28 +242,15 @@ def _single_answer(frames: bytes) -> HttpResponseBase:
 
 
 def _open_stream(
-    open_source: Callable[[], Source], permission: Permission, client: str
+    open_source: Callable[[], Source], permission: Permission, visitor: Visitor
 ) -> HttpResponseBase:
-    if len(open_streams) >= settings.max_streams:
-        return _come_back(TOO_MANY_STREAMS)
-    if open_streams.of(client) >= settings.max_streams_per_client:
-        return _come_back(TOO_MANY_OF_YOURS, status=429)
-    return _stream_headers(
-        StreamingHttpResponse(
-            EventStream(
-                open_source,
-                heartbeat_seconds=settings.heartbeat_seconds,
-                stream_seconds=settings.stream_seconds,
-                lost=permission.lost,
-                client=client,
-            )
-        )
-    )
+    if error := too_many(visitor.client):
+        return _come_back(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
+    stream = EventStream(open_source, lost=permission.lost, client=visitor.client, **limits())
+    return _stream_headers(StreamingHttpResponse(stream))
 
 
 def _stream_headers(response: HttpResponseBase) -> HttpResponseBase:
-    response["Content-Type"] = sse.MEDIA_TYPE
-    response["Cache-Control"] = "no-store, no-transform"
-    response["Content-Encoding"] = "identity"  # GZipMiddleware would hold events back.
-    response["X-Accel-Buffering"] = "no"  # nginx would, too.
+    for name, value in HEADERS.items():
+        response[name] = value
     return response

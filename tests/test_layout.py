@@ -26,6 +26,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "addresses": {"clients"},
     "admin": {"widgets"},
     "apps": {"checks"},
+    "asgi": {
+        *("access", "connections", "core.ends", "limits", "opening", "pushing", "sources", "views"),
+        "visitors",
+    },
     "cancellation": set(),
     "cancelling": {"access", "clients", "core.view", "manager", "visitors"},
     "checks": {"access", "addresses", "conf", "visitors"},
@@ -33,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conf": {"addresses", "core.calls", "core.keys"},
     "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},
     "consumers": {
-        *("access", "conf", "connections", "core.errors", "limits", "manager", "origins"),
+        *("access", "connections", "core.errors", "limits", "manager", "opening", "origins"),
         *("release", "sockets", "visitors"),
     },
     "contrib.__init__": set(),
@@ -101,7 +105,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "list_view": {"core.answers", "lists"},
     "lists": {"conf", "connections", "core.calls", "core.errors", "widgets"},
     "manager": {"clients", "core.calls", "core.keys", "hub", "verbs"},
+    "opening": {
+        *("access", "conf", "core.answers", "core.sse", "limits", "manager", "sources"),
+    },
     "origins": set(),
+    "pushing": {"cancellation", "opening", "sources", "streams"},
     "relay": {
         *("cancellation", "clients", "conf", "core.errors", "core.keys", "core.listing"),
         *("core.pacing", "core.view", "feed", "hub", "link", "manager"),
@@ -133,9 +141,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verbs": {"core.calls", "core.keys", "core.snapshot"},
     "version": set(),
     "views": {
-        *("access", "cancelling", "clients", "conf", "connections", "core.answers", "core.ends"),
+        *("access", "cancelling", "clients", "connections", "core.answers", "core.ends"),
         *("core.errors", "core.polls", "core.snapshot", "core.sse", "core.view", "limits"),
-        *("manager", "sources", "streams", "visitors"),
+        *("manager", "opening", "sources", "streams", "visitors"),
     },
     "visitors": set(),
     "widgets": {

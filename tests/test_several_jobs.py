@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -242,7 +243,10 @@ async def test_a_hub_that_is_closed_ends_a_stream_without_an_end(site: RedisProc
     manager = get_progress_manager()
     await manager.create("a")
     source = SeveralJobs([manager.watcher("a"), manager.watcher("b")], [])
-    assert await source.chunk(10)
+    has_news = asyncio.Event()
+    source.listen(has_news.set)
+    await has_news.wait()
+    assert source.poll()
     assert manager._hub is not None
     await manager._hub.aclose()
-    assert await source.chunk(10) is None
+    assert (source.poll(), source.is_over) == (b"", True)

@@ -52,7 +52,7 @@ class State:
     cancelling: bool = False
     """Whether the job was asked to stop, and has not ended yet."""
 
-    @property
+    @functools.cached_property
     def ended(self) -> bool:
         """Whether nothing comes after this."""
         return self.gone or is_terminal(self.fields)
@@ -75,7 +75,7 @@ class State:
             return gone_event(self.job_id, self.event_id)
         return sse.frame(self.json, event_id=self.event_id)
 
-    @property
+    @functools.cached_property
     def frame(self) -> bytes:
         """The same, and what follows where this job is the stream's only one, and has ended."""
         return self.event + sse.END if self.ended and not self.gone else self.event

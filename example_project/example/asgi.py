@@ -17,6 +17,7 @@ http = get_asgi_application()
 # These need the apps, which are loaded by now.
 from airports.consumers import ImportsNow  # noqa: E402
 
+from django_import_progress.asgi import ProgressStreams  # noqa: E402
 from django_import_progress.routing import websocket_urlpatterns  # noqa: E402
 
 if settings.DEBUG:
@@ -35,4 +36,5 @@ websocket = AuthMiddlewareStack(
     )
 )
 
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+# Streams by ticket, which are those of all bars, need nothing of Django's.
+application = ProtocolTypeRouter({"http": ProgressStreams(http), "websocket": websocket})

@@ -18,7 +18,7 @@ import redis
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.sockets import Socket
-from django_import_progress.streams import EventStream
+from django_import_progress.streams import OpenStream
 from tests.kit import waiting
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -27,7 +27,7 @@ from tests.kit.observed import Observed
 from tests.kit.processes import RedisProcess
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until, wait_for
-from tests.kit.wires import Wire
+from tests.kit.wires import Wire, on_each_wire
 from tests.site.asgi import application
 
 LARGE = {"text": "x" * 50_000}
@@ -70,7 +70,7 @@ def server_log(web: AsgiServer) -> Iterator[SimpleQueue[logging.LogRecord]]:
 
 
 def nobody_closes_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (EventStream, Socket):
+    for kind in (OpenStream, Socket):
         monkeypatch.setattr(kind, "close", lambda _: None)
 
 
@@ -89,6 +89,7 @@ def fill(jobs: SyncProgressManager, job_id: str, observed: Observed) -> None:
     wait_for(is_full, "the buffers to be full", seconds=20)
 
 
+@on_each_wire
 @without(nobody_closes_a_stream)
 async def test_a_client_that_goes_is_let_go_at_once(
     web: AsgiServer,
@@ -116,7 +117,7 @@ async def test_a_client_that_goes_is_let_go_at_once(
 
 
 def nobody_looks_whether_it_takes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EventStream, "_leave_who_takes_nothing", lambda stream: None)
+    monkeypatch.setattr(OpenStream, "_look", lambda stream: None)
 
     async def say(self: Socket, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
@@ -124,6 +125,7 @@ def nobody_looks_whether_it_takes_anything(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Socket, "_say", say)
 
 
+@on_each_wire
 @without(nobody_looks_whether_it_takes_anything)
 def test_a_client_that_takes_nothing_for_a_heartbeat_is_let_go(
     web: AsgiServer,
@@ -152,6 +154,7 @@ def read_all(client: socket.socket) -> None:
         tail = (tail + data)[-len(LAST_CHUNK) :]
 
 
+@on_each_wire
 @without(nobody_closes_a_stream)
 async def test_after_hundreds_of_abrupt_disconnects_nothing_is_left(
     web: AsgiServer,

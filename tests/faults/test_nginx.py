@@ -10,9 +10,9 @@ from django.http import HttpResponseBase
 
 from django_import_progress import SyncProgressManager, views
 from django_import_progress.conf import Settings
-from django_import_progress.core import sse
 from django_import_progress.link import Link
 from django_import_progress.slot import Slot
+from django_import_progress.streams import OpenStream
 from tests.conftest import missing
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -91,7 +91,7 @@ async def test_a_client_that_tries_again_after_a_502_sees_the_current_state(
 
 
 def nothing_is_sent_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "KEEP_ALIVE", b"")
+    monkeypatch.setattr(OpenStream, "_look", lambda _: None)
 
 
 @without(nothing_is_sent_that_says_nothing, fails_with=CUT)

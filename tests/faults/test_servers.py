@@ -16,9 +16,10 @@ from tests.kit.processes import RedisProcess
 from tests.kit.servers import AT, ServerProcess, documented
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until
-from tests.kit.wires import Wire
+from tests.kit.wires import Wire, on_each_wire
 
 
+@on_each_wire
 @pytest.mark.parametrize("kind", AT)
 async def test_a_stream_goes_from_the_first_snapshot_to_the_end(
     server: RedisProcess, jobs: SyncProgressManager, kind: str, wire: type[Wire]

@@ -10,7 +10,7 @@ from tests.kit import servers
 from tests.kit.controls import without
 from tests.kit.processes import RedisProcess
 from tests.kit.servers import AT, ServerProcess
-from tests.kit.wires import SocketWire, SseWire, Wire
+from tests.kit.wires import LaneWire, SocketWire, SseWire, Wire
 
 BARE = {
     "uvicorn": "uvicorn mysite.asgi:application",
@@ -34,12 +34,17 @@ async def test_a_server_that_is_started_as_documented_ends_within_five_seconds(
 
 
 @pytest.mark.parametrize(
-    ("kind", "page"), [("daphne", "docs/servers.md"), ("uvicorn", "README.md")]
+    ("kind", "page", "wire"),
+    [
+        ("daphne", "docs/servers.md", SseWire),
+        ("uvicorn", "README.md", SseWire),
+        ("uvicorn", "docs/servers.md", LaneWire),
+    ],
 )
-async def test_so_does_daphne_and_so_it_is_in_the_readme(
-    server: RedisProcess, jobs: SyncProgressManager, kind: str, page: str
+async def test_so_does_daphne_and_so_it_is_in_the_readme_and_with_the_fast_lane(
+    server: RedisProcess, jobs: SyncProgressManager, kind: str, page: str, wire: type[Wire]
 ) -> None:
-    await ends(server, jobs, kind, page, SseWire, within_seconds=5)
+    await ends(server, jobs, kind, page, wire, within_seconds=5)
 
 
 @pytest.mark.parametrize("kind", AT)

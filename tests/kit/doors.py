@@ -11,6 +11,8 @@ from urllib.parse import quote
 import httpx
 from websockets.exceptions import InvalidStatus
 
+from tests.site.asgi import LANE
+
 from .sockets import ask, open_socket, told
 
 TOKEN = "t" * 32
@@ -67,6 +69,14 @@ def _streams(client: httpx.Client, base: str, reference: str) -> Answer:
     return _get(client, f"{base}/progress/stream/?job={quote(reference, safe='')}")
 
 
+def _lane(client: httpx.Client, base: str, reference: str) -> Answer:
+    return _stream(client, base + LANE, reference)
+
+
+def _lane_streams(client: httpx.Client, base: str, reference: str) -> Answer:
+    return _streams(client, base + LANE, reference)
+
+
 def _cancel(client: httpx.Client, base: str, reference: str) -> Answer:
     response = post(client, f"{base}/progress/jobs/{reference}/cancel/", **CSRF)
     return _answer(response, response.content)
@@ -109,6 +119,8 @@ DOORS: dict[str, Door] = {
     "json": Door(_json, "watch", 200, 404),
     "stream": Door(_stream, "watch", 200, 404),
     "streams": Door(_streams, "watch", 200, 404),
+    "lane": Door(_lane, "watch", 200, 404),
+    "lane streams": Door(_lane_streams, "watch", 200, 404),
     "cancel": Door(_cancel, "cancel", 202, 404),
     "websocket": Door(_socket, "watch", 101, 403),
     "websocket watch": Door(_command("watch"), "watch", 200, 404, decides_first=False),

@@ -8,10 +8,12 @@ import socket
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from django_import_progress.access import make_ticket
+from tests.site.asgi import LANE
 
 from . import waiting
 from .crowd import LINGER_FOR_NOTHING, Stream
@@ -90,6 +92,15 @@ class SseWire(Stream):
         return (await self.event()).type == "end" and await self.is_over()
 
 
+class LaneWire(SseWire):
+    """An event stream of the fast lane."""
+
+    @staticmethod
+    def path(reference: str) -> str:
+        """See `Wire`."""
+        return LANE + SseWire.path(reference)
+
+
 class SocketWire:
     """A WebSocket."""
 
@@ -152,3 +163,10 @@ class SocketWire:
 def ticket_path(wire: type[Wire], job_id: str) -> str:
     """Return where whoever holds a ticket finds this job."""
     return wire.path(make_ticket(job_id))
+
+
+on_each_wire = pytest.mark.parametrize(
+    "wire", [SseWire, LaneWire, SocketWire], ids=["sse", "lane", "websocket"]
+)
+"""For tests of what the fast lane has code of its own for: how a stream is sent, and left. All else
+is the same code as behind Django, and is not run a third time."""

@@ -1,6 +1,7 @@
 """The tests' site as an ASGI application."""
 
 import os
+from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -11,9 +12,23 @@ from django.utils.module_loading import import_string
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.site.settings")
 
-http = ASGIStaticFilesHandler(get_asgi_application())
+django = ASGIStaticFilesHandler(get_asgi_application())
 
 from django_import_progress import routing  # noqa: E402 - needs the apps, which are loaded by now
+from django_import_progress.asgi import ProgressStreams  # noqa: E402
+
+LANE = "/lane"
+"""Under this prefix is the same site, with the fast lane in front of Django."""
+lane = ProgressStreams(django)
+
+
+async def http(scope: Any, receive: Any, send: Any) -> None:
+    """Serve both."""
+    if scope["path"].startswith(f"{LANE}/"):
+        await lane({**scope, "root_path": LANE}, receive, send)
+    else:
+        await django(scope, receive, send)
+
 
 websocket = AuthMiddlewareStack(
     URLRouter(
