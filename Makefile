@@ -67,7 +67,7 @@ clean: ## Remove .venv, the demo's files, and whatever was built or cached
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
-	while IFS='|' read -r name text; do printf '%-14s%s\n' "$$name" "$$text"; done
+	while IFS='|' read -r name text; do printf '%-16s%s\n' "$$name" "$$text"; done
 
 ifeq ($(origin PYTHON), command line)
 ifneq ($(wildcard .venv/bin/python),)

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import django_import_progress
@@ -63,6 +64,7 @@ def _parsed(block: str) -> Message:
     return message
 
 
+@cache
 def texts_of_sources() -> set[str]:
     """Return every text that the sources have translated, by its key."""
     found = set(_texts_of_modules())
