@@ -25,7 +25,7 @@ NEWEST_DJANGO ?= 6.1
 NEWEST_TESTS = tests/core tests/access/test_checks.py tests/access/test_doors.py \
     tests/faults/test_middleware.py tests/faults/test_wsgi.py $(addprefix tests/test_, $(addsuffix .py, \
     conf connections contract django_tasks import_export layout lists signals streams \
-    tracker transactions views websocket widgets)) tests/test_howtos.py::test_djangos_own_tasks
+    tracker transactions views websocket widgets))
 
 newest: .venv-newest/stamp ## Run the tests that a new release may break, on NEWEST_PYTHON and NEWEST_DJANGO
 	.venv-newest/bin/python -m pytest -n 8 --dist worksteal \

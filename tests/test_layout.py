@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,15 @@ def test_files_stay_small_and_say_what_they_are() -> None:
         text = path.read_text()
         assert len(text.splitlines()) <= 300, name
         assert ast.get_docstring(ast.parse(text)), name
+
+
+def test_the_documentation_has_each_module_and_names_no_file_that_is_not_there() -> None:
+    root = PACKAGE.parent
+    text = (root / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([\w/-]+\.(?:py|js|md))`", text))
+    places = (PACKAGE, root, PACKAGE / "static" / PACKAGE.name)
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+    paths = {str(path.relative_to(PACKAGE)) for path in MODULES.values()}
+    rooms = ("management/", "templatetags/")
+    lacking = {path for path in paths - named if not path.startswith(rooms)}
+    assert lacking <= {path for path in paths if path.endswith("__init__.py")} | {"version.py"}
