@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import django
-import pytest
 
 from .kit.commandlines import module, only_line
 from .kit.project import Project
@@ -31,13 +30,15 @@ def moves_and_is_cancelled(job_id):
 """
 
 
-@pytest.mark.parametrize("section", ["Celery, with `ImportTask`", "Celery, without it"])
-def test_celery(project: Project, section: str) -> None:
-    project.follow("docs/task-queues.md", "Celery, with `ImportTask`")
-    if section != "Celery, with `ImportTask`":
-        project.follow("docs/task-queues.md", section)
-    worker = module(only_line("docs/task-queues.md", "celery"))
-    with project.started([*worker, "--pool", "solo"], lambda log: " ready." in log):
+def test_celery(project: Project) -> None:
+    page, views = "docs/task-queues.md", project.folder / "products/views.py"
+    project.follow(page, "Celery, with `ImportTask`")
+    with_import_task = views.read_text()
+    project.follow(page, "Celery, without it")
+    worker = [*module(only_line(page, "celery")), "--pool", "solo"]
+    with project.started(worker, lambda log: " ready." in log):  # It serves both.
+        project.script(STARTED + "moves_and_is_cancelled(begun())")
+        views.write_text(with_import_task)
         project.script(STARTED + "moves_and_is_cancelled(begun())")
 
 

@@ -62,7 +62,7 @@ def test_it_follows_a_job_to_its_end(
 def test_it_comes_back_when_a_stream_closes_and_stops_when_the_job_goes(
     jobs: SyncProgressManager, follow: Follow, settings: Any
 ) -> None:
-    lasting = dict(settings.IMPORT_PROGRESS)
+    lasting = {**settings.IMPORT_PROGRESS, "HEARTBEAT_SECONDS": 0.5}
     settings.IMPORT_PROGRESS = {**lasting, "STREAM_SECONDS": 0.1}
     job_id = jobs.create()
     client = follow(make_ticket(job_id))
