@@ -17,8 +17,12 @@ from django.conf import settings
 from django.core.management import call_command
 
 PACKAGE = Path(__file__).resolve().parents[1] / "django_import_progress"
-NOISE = ('"POT-Creation-Date:', '"Report-Msgid-Bugs-To: \\n"')
-"""Lines that would differ each time, or say nothing."""
+NOISE = (
+    *("# SOME DESCRIPTIVE", "# Copyright (C) YEAR", "# This file is dist", "# FIRST AUTHOR", "#\n"),
+    *('"POT-Creation-Date:', '"PO-Revision-Date:', '"Last-Translator:', '"Language-Team:'),
+    '"Report-Msgid-Bugs-To:',
+)
+"""How lines begin that would differ each time, or say nothing."""
 
 
 def pick(catalogue: Path, *which: str) -> str:
@@ -26,6 +30,14 @@ def pick(catalogue: Path, *which: str) -> str:
     command = ["msgattrib", *which, "--no-wrap", "--force-po", catalogue]
     text = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     return text.partition("\n\n")[2].strip()  # Without the catalogue's own header.
+
+
+def tidied(text: str, locale: str) -> str:
+    """Return a catalogue with a header that says what it is of, though it be new."""
+    lines = text.splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith(NOISE))
+    text = text.removeprefix("#, fuzzy\n").replace("PACKAGE VERSION", "django-import-progress", 1)
+    return text.replace('"Language: \\n"', f'"Language: {locale}\\n"', 1)
 
 
 def main() -> int:
@@ -40,9 +52,7 @@ def main() -> int:
     incomplete = 0
     for locale in locales:
         catalogue = Path("locale") / locale / "LC_MESSAGES" / "django.po"
-        lines = catalogue.read_text(encoding="utf-8").splitlines(keepends=True)
-        text = "".join(line for line in lines if not line.startswith(NOISE))
-        catalogue.write_text(text, encoding="utf-8")
+        catalogue.write_text(tidied(catalogue.read_text(encoding="utf-8"), locale), "utf-8")
         left = {"missing": pick(catalogue, "--untranslated"), "fuzzy": pick(catalogue, "--fuzzy")}
         for what, messages in left.items():
             if messages:
