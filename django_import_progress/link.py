@@ -22,6 +22,8 @@ READ_SECONDS = 3.0
 """How long one pipeline of reads may take."""
 AGAIN_SECONDS = 2.0
 """After so long a job is read again that could not be read while others could."""
+AT_ONCE = 50
+"""Of so many jobs messages are heard before others in the event loop have their turn."""
 CHUNK = 500
 """How many channels one command names, and how many jobs one pipeline reads."""
 
@@ -105,11 +107,15 @@ class Link:
     async def _listen(self, pubsub: PubSub) -> None:
         await self._open.wait()
         self._heard = self._clock()
+        told: set[bytes | str] = set()
         while True:
             message = await pubsub.get_message(timeout=PING_SECONDS)
-            if self._hear(message):
-                # Let those run who wait for this very state, before the next one replaces it.
+            if message is not None and _is_others_turn(message["channel"], told):
                 await asyncio.sleep(0)
+                told.clear()
+            if self._hear(message):
+                assert message is not None
+                told.add(message["channel"])
 
     def _hear(self, message: Mapping[str, Any] | None) -> bool:
         now = self._clock()
@@ -193,6 +199,17 @@ class Link:
         while True:
             await asyncio.sleep(SILENCE_SECONDS)
             await check_primary(self._redis, pubsub)
+
+
+def _is_others_turn(channel: bytes | str, told: set[bytes | str]) -> bool:
+    """Tell whether those have to run who wait for a state, before the next one replaces it.
+
+    Args:
+        channel: of the message that comes next.
+        told: of which jobs something was told since their last turn. A turn for each message would
+            cost as much as the message itself.
+    """
+    return channel in told or len(told) >= AT_ONCE
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

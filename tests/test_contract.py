@@ -226,6 +226,17 @@ async def test_what_another_program_wrote_by_hand_is_read(
     assert fields == {"status": "importing", "stage": "plain text", "n": 5}
 
 
+async def test_what_another_program_wrote_into_a_job_spoils_nothing_else_in_an_answer(
+    progress: ProgressManager, raw: redis.Redis
+) -> None:
+    await progress.create("j1", data={"n": 1})
+    raw.hset(_key("j1"), mapping={"stage": "plain,\n text", "x": "", 'a"\n': "NaN"})
+    updated = await progress.update("j1", {"n": 2})
+    assert updated == await progress.get_progress("j1")
+    assert {updated["stage"], updated["x"], updated['a"\n']} == {"plain,\n text", "", "NaN"}
+    assert (updated["status"], updated["n"]) == ("queued", 2)
+
+
 async def test_an_update_of_what_was_written_by_hand_still_tells_json(
     progress: ProgressManager, raw: redis.Redis
 ) -> None:

@@ -27,6 +27,7 @@ from .snapshot import (
     encode,
     join_json,
     loads,
+    loads_fields,
 )
 
 MAX_TTL_SECONDS = 10_000_000_000
@@ -228,17 +229,12 @@ def _pairs(flat: list[str | bytes]) -> dict[str | bytes, str | bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _fields_of(flat: list[str | bytes]) -> Fields:
-    stored = decode(_pairs(flat))
-    return {} if stored is None else stored.fields
-
-
 def _parse_read(reply: Reply) -> Stored | None:
     return decode(_pairs(reply[1]), int(reply[0]))
 
 
 def _parse_fields(reply: Reply) -> Fields:
-    return _fields_of(reply[2:]) if reply[0] == scripts.OK else _fail(reply)
+    return _fail(reply) if isinstance(reply, list) else loads_fields(reply)
 
 
 def _parse_attempt(lease: Lease, reply: Reply) -> Attempt:
@@ -246,7 +242,7 @@ def _parse_attempt(lease: Lease, reply: Reply) -> Attempt:
     _, owner, ttl_seconds = map(loads, reply[1][1])
     return Attempt(
         number=number,
-        base=_fields_of(reply[2:]),
+        base=loads_fields(reply[2]),
         owner=owner,
         ttl_seconds=ttl_seconds,
         lease=lease,

@@ -1,24 +1,32 @@
-"""The Lua functions that all scripts share."""
+"""The Lua functions that scripts share. Redis makes them anew for each call of a script."""
 
 from __future__ import annotations
 
-PRELUDE = """
-local TERMINAL = {['"done"'] = true, ['"failed"'] = true, ['"cancelled"'] = true}
-
+CLOCK = """
 local function now()
   local t = redis.call('TIME')
   return string.format('%d%06d', t[1], t[2])
 end
+"""
+"""All that a read needs."""
 
--- A job: its fields by name, the names in their order, and which of them are to be written.
+PRELUDE = (
+    CLOCK
+    + """
+local TERMINAL = {['"done"'] = true, ['"failed"'] = true, ['"cancelled"'] = true}
+
+-- A job: its fields by name, the names in their order, and what is to be written: names and values
+-- in turn.
 local function load(key)
   local flat = redis.call('HGETALL', key)
-  local job = {names = {}, values = {}, changed = {}}
+  local names, values, count = {}, {}, 0
   for i = 1, #flat, 2 do
-    job.names[#job.names + 1] = flat[i]
-    job.values[flat[i]] = flat[i + 1]
+    local name = flat[i]
+    count = count + 1
+    names[count] = name
+    values[name] = flat[i + 1]
   end
-  job.there = #flat > 0
+  local job = {names = names, values = values, changed = {}, there = count > 0}
   if job.there and not job.values['_v'] then
     -- Written by hand, and maybe not as JSON: then it is the text that it is.
     for name, value in pairs(job.values) do
@@ -32,7 +40,87 @@ end
 local function set(job, name, value)
   if job.values[name] == nil then job.names[#job.names + 1] = name end
   job.values[name] = value
-  job.changed[#job.changed + 1] = name
+  local changed = job.changed
+  changed[#changed + 1] = name
+  changed[#changed + 1] = value
+end
+
+-- Whether the job has all that ARGV says from `first` on, the microsecond of `updated_at` included:
+-- then this is the same command once more. redis-py sends one again whose answer was lost.
+local function has_fields(job, first)
+  for i = first, #ARGV, 2 do
+    if job.values[ARGV[i]] ~= ARGV[i + 1] then return false end
+  end
+  return true
+end
+
+-- ARGV from `first` on: names and values in turn.
+local function set_fields(job, first)
+  for i = first, #ARGV, 2 do set(job, ARGV[i], ARGV[i + 1]) end
+end
+
+local function own(name) return string.byte(name) == 95 end
+
+-- The user's fields, each as its part of a JSON object, and how many bytes they are as JSON,
+-- updated_at not counted.
+local function parts_of(job)
+  local parts, count, bytes, names, values, find = {}, 0, 1, job.names, job.values, string.find
+  for i = 1, #names do
+    local name = names[i]
+    local part
+    if find(name, '^%a[%w_]*$') then
+      part = '"' .. name .. '":' .. values[name]
+    elseif not own(name) then
+      part = string.gsub(cjson.encode(name), '\\\\/', '/') .. ':' .. values[name]
+    end
+    if part then
+      count = count + 1
+      parts[count] = part
+      if name ~= 'updated_at' then bytes = bytes + #part + 1 end
+    end
+  end
+  return parts, bytes
+end
+
+-- Writes the whole job as one new version. `own_ttl` is '' where none was given.
+local function save(key, job, default_ttl, own_ttl)
+  if not job.values['_l'] then set(job, '_l', now()) end
+  set(job, '_v', string.format('%d', (tonumber(job.values['_v'] or '0') or 0) + 1))
+  if own_ttl ~= '' then set(job, '_t', own_ttl) end
+  -- In portions: Lua cannot unpack more than some 8,000 values.
+  local changed = job.changed
+  for i = 1, #changed, 1000 do
+    redis.call('HSET', key, unpack(changed, i, math.min(i + 999, #changed)))
+  end
+  redis.call('EXPIRE', key, job.values['_t'] or default_ttl)
+end
+
+-- Tells the whole job, and of its bookkeeping what watchers need.
+local function tell(channel, job, parts)
+  local values = job.values
+  local ours = '"_l":' .. values['_l'] .. ',"_v":' .. values['_v']
+  -- Not the worker alone writes: whether its lease is over is to be told by the same clock.
+  if values['_d'] then ours = ours .. ',"_d":' .. values['_d'] .. ',"_r":' .. now() end
+  if values['_c'] then ours = ours .. ',"_c":' .. values['_c'] end
+  local text = table.concat(parts, ',')
+  if text ~= '' then ours = text .. ',' .. ours end
+  redis.call('PUBLISH', channel, '{' .. ours .. '}')
+end
+
+-- Answers the user's fields as one text, which is read in one go. A line each: a value that
+-- somebody else wrote, and not as JSON, does not spoil the others.
+local function answer(parts) return table.concat(parts, ',\\n') end
+"""
+)
+"""What it takes to change a job and tell of it."""
+
+WORKER = """
+-- When the present attempt began: 0 where there is none.
+local function begun(job) return tonumber(job.values['_b'] or '0') or 0 end
+
+-- Has the job's worker be believed alive for so long.
+local function lease(job, seconds)
+  set(job, '_d', string.format('%d', tonumber(now()) + tonumber(seconds) * 1000000))
 end
 
 -- Removes the fields that are keys of `gone`, from the hash as well.
@@ -55,86 +143,10 @@ local function added(job)
   for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do names[name] = true end
   return names
 end
+"""
+"""What a worker's scripts need besides."""
 
--- Whether the job has all that ARGV says from `first` on, the microsecond of `updated_at` included:
--- then this is the same command once more. redis-py sends one again whose answer was lost.
-local function has_fields(job, first)
-  for i = first, #ARGV, 2 do
-    if job.values[ARGV[i]] ~= ARGV[i + 1] then return false end
-  end
-  return true
-end
-
--- ARGV from `first` on: names and values in turn.
-local function set_fields(job, first)
-  for i = first, #ARGV, 2 do set(job, ARGV[i], ARGV[i + 1]) end
-end
-
-local function own(name) return string.sub(name, 1, 1) == '_' end
-
--- The user's fields as text, and how many bytes they are as JSON, updated_at not counted.
-local function join(job)
-  local parts, bytes = {}, 1
-  for _, name in ipairs(job.names) do
-    if not own(name) then
-      local part = string.gsub(cjson.encode(name), '\\\\/', '/') .. ':' .. job.values[name]
-      parts[#parts + 1] = part
-      if name ~= 'updated_at' then bytes = bytes + #part + 1 end
-    end
-  end
-  return table.concat(parts, ','), bytes
-end
-
--- Writes the whole job as one new version. `own_ttl` is '' where none was given.
-local function save(key, job, default_ttl, own_ttl)
-  if not job.values['_l'] then set(job, '_l', now()) end
-  set(job, '_v', string.format('%d', (tonumber(job.values['_v'] or '0') or 0) + 1))
-  if own_ttl ~= '' then set(job, '_t', own_ttl) end
-  -- In portions: Lua cannot unpack more than some 8,000 values.
-  local portion = {}
-  for i, name in ipairs(job.changed) do
-    portion[#portion + 1] = name
-    portion[#portion + 1] = job.values[name]
-    if #portion >= 1000 or i == #job.changed then
-      redis.call('HSET', key, unpack(portion))
-      portion = {}
-    end
-  end
-  redis.call('EXPIRE', key, job.values['_t'] or default_ttl)
-end
-
--- Tells the whole job, and of its bookkeeping what watchers need.
-local function tell(channel, job, text)
-  local parts = {'"_l":' .. job.values['_l'], '"_v":' .. job.values['_v']}
-  if text ~= '' then table.insert(parts, 1, text) end
-  for _, name in ipairs({'_d', '_c'}) do
-    if job.values[name] then parts[#parts + 1] = '"' .. name .. '":' .. job.values[name] end
-  end
-  -- Not the worker alone writes: whether its lease is over is to be told by the same clock.
-  if job.values['_d'] then parts[#parts + 1] = '"_r":' .. now() end
-  redis.call('PUBLISH', channel, '{' .. table.concat(parts, ',') .. '}')
-end
-
--- When the present attempt began: 0 where there is none.
-local function begun(job) return tonumber(job.values['_b'] or '0') or 0 end
-
--- Has the job's worker be believed alive for so long.
-local function lease(job, seconds)
-  set(job, '_d', string.format('%d', tonumber(now()) + tonumber(seconds) * 1000000))
-end
-
--- Answers the code for success, `extra`, then the user's fields: names and values in turn.
-local function answer(job, extra)
-  local reply = {0, extra}
-  for _, name in ipairs(job.names) do
-    if not own(name) then
-      reply[#reply + 1] = name
-      reply[#reply + 1] = job.values[name]
-    end
-  end
-  return reply
-end
-
+LISTING = """
 -- Enters a job into an index. The score is the life's mark, by which a reader knows an entry whose
 -- job is gone or was made anew. The index outlives its jobs.
 local function enter(index, job_id, life, job_ttl, length, seconds)
@@ -162,3 +174,4 @@ local function entry(job)
   return {job.values['_l'], job.values['_o'] or 'null', job.values['_t'] or 'null'}
 end
 """
+"""What it takes to enter a job into its lists."""

@@ -16,6 +16,7 @@ from django_import_progress.core.snapshot import (
     encode,
     join_json,
     loads,
+    loads_fields,
     to_json,
 )
 
@@ -91,6 +92,13 @@ def test_exactly_64_kib_are_taken_and_one_byte_more_is_not() -> None:
         encode({"a": "x" * (fits + 1)}, DEFAULT)
 
 
+def test_what_json_makes_six_bytes_of_is_counted_as_such() -> None:
+    text = "\x01" * (MAX_BYTES // 6)
+    for data in ({"a": text}, {text: 1}):
+        with pytest.raises(InvalidProgress, match="bytes of JSON"):
+            encode(data, DEFAULT)
+
+
 def test_the_size_is_counted_in_bytes_and_not_in_characters() -> None:
     with pytest.raises(InvalidProgress, match="bytes of JSON"):
         encode({"a": "é" * (MAX_BYTES // 2)}, DEFAULT)
@@ -135,6 +143,10 @@ def test_what_somebody_wrote_by_hand_is_shown_as_the_text_that_it_is() -> None:
     assert stored is not None
     assert stored.fields == {"status": "importing", "x": "\ufffd", "n": "NaN"}
     assert (stored.life, stored.version, stored.owner) == (0, 0, None)
+
+
+def test_a_line_of_an_answer_that_is_no_field_is_left_out() -> None:
+    assert loads_fields(b'"a":1,\n"cut') == {"a": 1}
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, []])
