@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio.client import PubSub
 
 from .cancellation import run_together
-from .clients import AsyncClient, read_each
-from .core.snapshot import as_text
+from .clients import AsyncClient, is_clustered, read_each
+from .core.call import Call
+from .core.checks import PORTION, Checked, check
+from .core.snapshot import Stored, as_text
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .verbs import PING_SECONDS, SILENCE_SECONDS
@@ -160,25 +162,63 @@ class Link:
             await self._has_to_read.wait()
             self._has_to_read.clear()
             asked, self._to_read = self._to_read, {}
-            for chunk in chunks(asked):
-                marks = [slot.view.mark for slot in chunk]
-                joined = [slot.asked for slot in chunk]
-                gets = [slot.calls.get(slot.view.job_id) for slot in chunk]
-                answers = await read_each(self._redis, gets, seconds=READ_SECONDS)
-                self.served |= not any(isinstance(answer, BaseException) for answer in answers)
-                for slot, mark, served, stored in zip(chunk, marks, joined, answers, strict=True):
-                    if isinstance(stored, BaseException):
-                        self._loop.call_later(AGAIN_SECONDS, self._ask_again, slot)
-                        continue
-                    if stored is not None:
-                        self._ahead = stored.read_at - self._clock() * 1e6
-                    waited, slot.answered = slot.answered < served, served
-                    if slot.view.read(stored, mark=mark, heartbeat=asked[slot]) or waited:
-                        self._tell(slot)
+            for chunk in chunks(slot for slot, is_beat in asked.items() if not is_beat):
+                await self._read_all_of(chunk)
+            for chunk in chunks(slot for slot, is_beat in asked.items() if is_beat):
+                await self._read_changed(chunk)
 
-    def _ask_again(self, slot: Slot) -> None:
-        if self._slots.get(slot.channel) is slot:
-            self.ask_to_read(slot)
+    async def _read_all_of(self, slots: list[Slot]) -> None:
+        portions = [[_Asked(slot, slot.view.mark, slot.asked)] for slot in slots]
+        gets = [slot.calls.get(slot.view.job_id) for slot in slots]
+        for [asked], stored in await self._answers(portions, gets):
+            if stored is not None:
+                self._ahead = stored.read_at - self._clock() * 1e6
+            asked.slot.known = None
+            self._take_in(asked, stored, heartbeat=False)
+
+    async def _read_changed(self, slots: list[Slot]) -> None:
+        """Have Redis compare, at a heartbeat: most jobs are as they were."""
+        now = self._now_in_redis()
+        size = 1 if is_clustered(self._redis) else PORTION
+        portions = [
+            [_Asked(slot, slot.view.mark, slot.asked) for slot in slots[start : start + size]]
+            for start in range(0, len(slots), size)
+        ]
+        checks = [_check(portion, now) for portion in portions]
+        for portion, answer in await self._answers(portions, checks):
+            self._ahead = answer.read_at - self._clock() * 1e6
+            for place, asked in enumerate(portion):
+                if place in answer.found:
+                    stored, asked.slot.known = answer.found[place]
+                    self._take_in(asked, stored, heartbeat=True)
+                elif asked.slot.answered < asked.joined:
+                    asked.slot.answered = asked.joined
+                    self._tell(asked.slot)
+
+    async def _answers(
+        self, portions: list[list[_Asked]], calls: list[Call[Any]]
+    ) -> list[tuple[list[_Asked], Any]]:
+        """Send a call for each portion; those that fail are tried again."""
+        answers = await read_each(self._redis, calls, seconds=READ_SECONDS)
+        self.served |= not any(isinstance(answer, BaseException) for answer in answers)
+        found = []
+        for portion, answer in zip(portions, answers, strict=True):
+            if isinstance(answer, BaseException):
+                self._loop.call_later(AGAIN_SECONDS, self._ask_again, portion)
+            else:
+                found.append((portion, answer))
+        return found
+
+    def _take_in(self, asked: _Asked, stored: Stored | None, *, heartbeat: bool) -> None:
+        slot = asked.slot
+        waited, slot.answered = slot.answered < asked.joined, asked.joined
+        if slot.view.read(stored, mark=asked.mark, heartbeat=heartbeat) or waited:
+            self._tell(slot)
+
+    def _ask_again(self, asked: list[_Asked]) -> None:
+        for slot, _, _ in asked:
+            if self._slots.get(slot.channel) is slot:
+                self.ask_to_read(slot)
 
     async def _beat(self) -> None:
         while True:
@@ -190,10 +230,13 @@ class Link:
         """Read a job as soon as its worker should have been heard of: Redis's clock decides."""
         while True:
             await asyncio.sleep(PING_SECONDS)
-            now = int(self._clock() * 1e6 + self._ahead)
+            now = self._now_in_redis()
             for slot in self._slots.values():
                 if slot.view.lease_is_over(now):
                     self.ask_to_read(slot)
+
+    def _now_in_redis(self) -> int:
+        return int(self._clock() * 1e6 + self._ahead)
 
     async def _ask(self, pubsub: PubSub) -> None:
         while True:
@@ -210,6 +253,21 @@ def _is_others_turn(channel: bytes | str, told: set[bytes | str]) -> bool:
             cost as much as the message itself.
     """
     return channel in told or len(told) >= AT_ONCE
+
+
+class _Asked(NamedTuple):
+    """What was known of a job when a read of it was sent."""
+
+    slot: Slot
+    mark: tuple[int, int]
+    joined: int
+
+
+def _check(asked: list[_Asked], now: int) -> Call[Checked]:
+    keys = [slot.calls.keys.hash(slot.view.job_id) for slot, _, _ in asked]
+    # Whether a worker is late depends on the time as well.
+    digests = ["" if slot.view.lease_is_over(now) else slot.digest for slot, _, _ in asked]
+    return check(keys, digests)
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -6,6 +6,7 @@ import logging
 from typing import Protocol
 
 from .core.calls import Calls
+from .core.checks import Known
 from .core.view import JobView, JunkMessage
 
 logger = logging.getLogger("django_import_progress")
@@ -24,7 +25,16 @@ class Wakeable(Protocol):
 class Slot:
     """What is held of one watched job, and who watches it."""
 
-    __slots__ = ("answered", "asked", "calls", "channel", "junk_logged", "view", "watchers")
+    __slots__ = (
+        "answered",
+        "asked",
+        "calls",
+        "channel",
+        "junk_logged",
+        "known",
+        "view",
+        "watchers",
+    )
 
     def __init__(self, calls: Calls, job_id: str) -> None:
         self.calls = calls
@@ -32,10 +42,19 @@ class Slot:
         self.view = JobView(job_id)
         self.watchers: set[Wakeable] = set()
         self.junk_logged = False
+        self.known: Known | None = None
+        """By what the job is known that the last heartbeat has read."""
         self.asked = 1  # By the first of them, with whom the slot begins.
         """How often somebody joined who must be shown what a read has confirmed since."""
         self.answered = 0
         """How many of them a read has served."""
+
+    @property
+    def digest(self) -> str:
+        """By what Redis can tell that the job is as it is shown; nothing where it is to be read."""
+        if self.known is None or self.known.order != self.view.mark or self.view.unsure:
+            return ""
+        return self.known.digest
 
     def hear(self, payload: bytes | str) -> bool:
         """Take a message of the job's channel; whether watchers see a change."""

@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.attempt", "core.call", "core.errors", "core.keys", "core.listing"),
         *("core.scripts", "core.snapshot"),
     },
+    "core.checks": {"core.call", "core.scripts", "core.snapshot"},
     "core.commands": {"core.snapshot"},
     "core.ends": {"core.snapshot", "core.sse", "core.view"},
     "core.errors": set(),
@@ -82,7 +83,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("link", "slot"),
     },
     "limits": set(),
-    "link": {"cancellation", "clients", "core.snapshot", "slot", "subscriptions", "verbs"},
+    "link": {
+        *("cancellation", "clients", "core.call", "core.checks", "core.snapshot", "slot"),
+        *("subscriptions", "verbs"),
+    },
     "management.__init__": set(),
     "management.commands.__init__": set(),
     "management.commands.import_progress": {
@@ -118,7 +122,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "release": set(),
     "routing": {"consumers"},
     "signals": set(),
-    "slot": {"core.calls", "core.view"},
+    "slot": {"core.calls", "core.checks", "core.view"},
     "sockets": {
         *("access", "cancellation", "cancelling", "conf", "core.answers", "core.commands"),
         *("core.errors", "core.pacing", "hub", "limits", "manager", "release", "visitors"),

@@ -54,6 +54,25 @@ return {now(), redis.call('HGETALL', KEYS[1])}
     CLOCK,
 )
 
+CHECK = _script("""
+-- KEYS: hashes. ARGV: of each the digest by which it is known. Answers the present moment, and of
+-- each that has another one: its place, the digest, and the hash.
+local reply = {now()}
+for i, key in ipairs(KEYS) do
+  local flat = redis.pcall('HGETALL', key)
+  if flat.err then
+    -- No job of ours has this key: it must not keep the others from being read.
+    if not string.find(flat.err, 'WRONGTYPE', 1, true) then return flat end
+    flat = {}
+  end
+  local digest = redis.sha1hex(table.concat(flat, '\\n'))
+  if #flat == 0 or digest ~= ARGV[i] then
+    for _, part in ipairs({i - 1, digest, flat}) do reply[#reply + 1] = part end
+  end
+end
+return reply
+""")
+
 SET = _script("""
 -- KEYS: hash. ARGV: default ttl, own ttl, fields.
 local old = load(KEYS[1])

@@ -1,0 +1,54 @@
+"""Reading many jobs again: Redis compares, and answers only those that are not as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from .call import Call, Reply, evalsha
+from .scripts import CHECK
+from .snapshot import Stored, as_text, decode
+
+PORTION = 100
+"""How many jobs one command compares: some two milliseconds, in which Redis serves nobody else."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """By what a job is known that was read before."""
+
+    digest: str
+    order: tuple[int, int]
+    """Its life and version then. Of one that was told to have changed since, the digest says
+    nothing: if Redis has gone back (a fail-over), it is as it was, and is to be shown so."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checked:
+    """What is not as it was."""
+
+    read_at: int
+    """By Redis's clock, in µs."""
+    found: Mapping[int, tuple[Stored | None, Known | None]]
+    """By its place: what is stored, and by what it is known from now on."""
+
+
+def check(keys: Sequence[str], digests: Sequence[str]) -> Call[Checked]:
+    """Read those hashes that have another digest by now. In a Cluster only one is passed.
+
+    Args:
+        keys: the hashes.
+        digests: the digest by which each is known; "": it is read in any case. One that is not
+            there is answered in any case, too: it must be missed twice.
+    """
+    return evalsha(CHECK, list(keys), digests, _parse)
+
+
+def _parse(reply: Reply) -> Checked:
+    read_at = int(reply[0])
+    found: dict[int, tuple[Stored | None, Known | None]] = {}
+    for place, digest, flat in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
+        stored = decode(dict(zip(flat[::2], flat[1::2], strict=True)), read_at)
+        known = None if stored is None else Known(as_text(digest), stored.order)
+        found[int(place)] = (stored, known)
+    return Checked(read_at, found)
