@@ -73,10 +73,11 @@ class Listing:
     ) -> Plan[list[Fields]]:
         found: dict[str, Fields] = {}
         dead: list[int] = []
-        first, size, may_be_more = 0, min(limit, PAGE), True
+        size, may_be_more = min(limit, PAGE), True
         while may_be_more and len(found) < limit:
-            (entries,) = yield [_page(index, first, size)]
-            may_be_more = len(entries) == size
+            # A page at a time, for most of thousands may be dead. Those before it are alive.
+            *_, entries = yield [*_without(index, dead), _page(index, len(found), size)]
+            size, may_be_more, dead = PAGE, len(entries) == size, []
             jobs: list[Stored | None] = yield [get(job_id) for job_id, _ in entries]
             for (job_id, life), stored in zip(entries, jobs, strict=True):
                 # Made anew since, it has an entry of its own, or had.
@@ -84,11 +85,14 @@ class Listing:
                     found[job_id] = {**stored.fields, "job_id": job_id}
                 else:
                     dead.append(life)
-            first, size = first + size, PAGE
         if dead:
-            # By its life, not by its id: the job may be made anew at this moment.
-            yield [Call(("ZREMRANGEBYSCORE", index, life, life), int) for life in dead]
+            yield _without(index, dead)
         return list(found.values())[:limit]
+
+
+def _without(index: str, dead: list[int]) -> list[Call[Any]]:
+    """Return what takes jobs out by their lives: an id may be of a job made anew by now."""
+    return [Call(("ZREMRANGEBYSCORE", index, life, life), int) for life in dead]
 
 
 def _page(index: str, first: int, size: int) -> Call[list[tuple[str, int]]]:

@@ -60,15 +60,14 @@ def test_what_is_gone_or_made_anew_is_taken_out_and_the_next_page_read() -> None
     plan, _ = _page_of(2)
     gets = plan.send([[("j3", 30), ("j2", 20)]])
     assert [get.command for get in gets] == [CALLS.get(job_id).command for job_id in ("j3", "j2")]
-    (page,) = plan.send([_stored(30, job_id="x", a=1), None])
-    assert page.command == ("ZREVRANGE", "ns:jobs", 2, 101, "WITHSCORES")
-    plan.send([[("j1", 10), ("j0", 5)]])
-    removals = plan.send([_stored(11), _stored(5)])  # Of j1 there is another life now.
-    assert [removal.command for removal in removals] == [
-        ("ZREMRANGEBYSCORE", "ns:jobs", life, life) for life in (20, 10)
-    ]
+    removal, page = plan.send([_stored(30, job_id="x", a=1), None])
+    assert removal.command == ("ZREMRANGEBYSCORE", "ns:jobs", 20, 20)
+    assert page.command == ("ZREVRANGE", "ns:jobs", 1, 100, "WITHSCORES")
+    plan.send([1, [("j1", 10), ("j0", 5)]])
+    (removal,) = plan.send([_stored(11), _stored(5)])  # Of j1 there is another life now.
+    assert removal.command == ("ZREMRANGEBYSCORE", "ns:jobs", 10, 10)
     with pytest.raises(StopIteration) as end:
-        plan.send([1, 1])
+        plan.send([1])
     assert end.value.value == [{"job_id": "j3", "a": 1}, {"job_id": "j0"}]
 
 
@@ -76,10 +75,9 @@ def test_a_job_that_slipped_to_the_next_page_meanwhile_is_listed_once() -> None:
     plan, _ = _page_of(3)
     plan.send([[("j3", 30), ("j2", 20), ("j1", 10)]])
     plan.send([_stored(30), _stored(20), None])
-    plan.send([[("j2", 20), ("j0", 5)]])  # A page that is not full is the last.
-    plan.send([_stored(20), _stored(5)])
+    plan.send([1, [("j2", 20), ("j0", 5)]])  # A page that is not full is the last.
     with pytest.raises(StopIteration) as end:
-        plan.send([1])
+        plan.send([_stored(20), _stored(5)])
     assert [job["job_id"] for job in end.value.value] == ["j3", "j2", "j0"]
 
 

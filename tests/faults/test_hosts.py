@@ -33,7 +33,7 @@ JOBS = 6
 PATIENCE_SECONDS = 60
 
 
-class Site:
+class Site:  # pragma: no cover - of a soak
     """Two web servers, two workers, a broker, and a Redis with a replica and a sentinel."""
 
     def __init__(self, redis_program: str) -> None:
@@ -94,13 +94,13 @@ class Site:
         """Do nothing."""
 
 
-def _offset(process: RedisProcess) -> int:
+def _offset(process: RedisProcess) -> int:  # pragma: no cover - of a soak
     role = ask(process, "ROLE")
     return int(role[1] if role[0] == "master" else role[4])
 
 
 @pytest.fixture
-def hosts(redis_program: str, settings: Any) -> Iterator[Site]:
+def hosts(redis_program: str, settings: Any) -> Iterator[Site]:  # pragma: no cover - of a soak
     with Site(redis_program) as site:
         settings.IMPORT_PROGRESS = {"REDIS_URL": site.redis.url}
         yield site
@@ -123,7 +123,9 @@ async def test_nothing_is_lost_among_several_hosts(
         sys.stdout.write(f"\n{number} rounds of {JOBS} imports: {dict(hosts.tally)}\n")
 
 
-async def one_round(hosts: Site, job_ids: list[str], befalls: Callable[[], None]) -> None:
+async def one_round(
+    hosts: Site, job_ids: list[str], befalls: Callable[[], None]
+) -> None:  # pragma: no cover - of a soak
     """Have imports begin, something befall them, and all who watch see them end."""
     for number, job_id in enumerate(job_ids):
         queue = ("prefork", "threads")[number % 2]

@@ -43,6 +43,7 @@ class OwnError(Exception):
 @pytest.fixture
 def process() -> Iterator[RedisProcess]:
     """A server of the test's own, that has its data again when it is started anew."""
+    end_writers()  # Of earlier tests, which may still have something to log.
     with RedisProcess(valkey_binary(), *DURABLE) as process:
         yield process
 
