@@ -5,13 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +14,6 @@ from django.core.management import CommandError, call_command
 
 from django_import_progress import (
     SyncProgressManager,
-    create_sync_redis_client,
     displays,
     track_import,
 )
@@ -27,8 +21,6 @@ from django_import_progress.core import terminal
 from tests.faults.conftest import defence
 
 from .kit.controls import without
-from .kit.processes import DURABLE, RedisProcess, valkey_binary
-from .kit.started import ROOT
 from .kit.tracked import JOB
 from .kit.visitors import subscribers
 from .kit.waiting import wait_for
@@ -265,67 +257,8 @@ def test_a_terminal_that_has_other_letters_is_shown_what_it_can(
         assert rb"\u65e5\u672c" in out.buffer.getvalue()
 
 
-@contextmanager
-def in_a_terminal(redis_url: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Give the real process, and the end of its terminal that a person sees."""
-    near, far = pty.openpty()
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.site.settings",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "example_project")]),
-        "TEST_SITE_REDIS": redis_url,
-        "TERM": "xterm",
-    }
-    command = [sys.executable, "-m", "django", "import_progress", *words]
-    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=far, stderr=far)
-    os.close(far)
-    try:
-        yield process, near
-    finally:
-        process.kill()
-        process.wait()
-        os.close(near)
-
-
-def read_until(descriptor: int, text: str) -> None:
-    """Read what the terminal shows until `text` is there."""
-    shown = b""
-
-    def is_there() -> bool:
-        nonlocal shown
-        shown += os.read(descriptor, 65536)
-        return text.encode() in shown
-
-    wait_for(is_there, f"{text!r} to be shown")
-
-
-def test_in_a_real_terminal_it_goes_through_a_restart_of_redis() -> None:
-    with (
-        RedisProcess(valkey_binary(), *DURABLE) as process,
-        in_a_terminal(process.url, "watch", JOB) as (command, screen),
-        create_sync_redis_client(process.url) as client,
-    ):
-        jobs = SyncProgressManager(client)
-        jobs.create(JOB, data={"stage": "first"})
-        read_until(screen, "first")
-        process.kill()
-        process.start()
-        jobs.update(JOB, {"stage": "second"})
-        read_until(screen, "second")
-        jobs.update(JOB, {"status": "failed"})
-        assert command.wait(20) == 1
-
-
 def test_an_interrupt_is_an_exit_code(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
     with pytest.raises(SystemExit) as exit_of:
         run("watch", JOB, out=Interrupted())
     assert exit_of.value.code == 130
-
-
-def test_an_interrupt_ends_it_quietly(site: RedisProcess, jobs: SyncProgressManager) -> None:
-    jobs.create(JOB)
-    with in_a_terminal(site.url, "watch", JOB) as (command, screen):
-        read_until(screen, "queued")
-        command.send_signal(signal.SIGINT)
-        assert command.wait(20) == 130
