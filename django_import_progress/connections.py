@@ -95,6 +95,11 @@ def _forget_closed_loops() -> None:
             _per_loop.pop(loop, None)
 
 
+def open_hubs() -> list[Hub]:
+    """Return those of this process, one an event loop that watches."""
+    return [connection.hub for connection in list(_per_loop.values())]
+
+
 def get_sync_progress_manager(namespace: str | None = None) -> SyncProgressManager:
     """Return the sync manager made from settings; safe in threads and after a fork.
 

@@ -7,6 +7,7 @@ slow finds only the newest when it comes back.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from .core.pacing import backoff_seconds
 from .core.view import State
 from .link import Link
 from .slot import Slot
+from .tally import tally
 
 logger = logging.getLogger("django_import_progress")
 
@@ -89,6 +91,7 @@ class Watcher:
         state = self._news()
         if state is not None:
             self._seen = state
+            tally.events += 1
             if self._seconds_between:
                 self._hold_until = self._hub.loop.time() + self._seconds_between
         return state
@@ -138,6 +141,16 @@ def _set(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """How much a hub watches."""
+
+    jobs: int
+    watchers: int
+    stalled: int
+    """Jobs whose worker is overdue."""
+
+
 class Hub:
     """Watches jobs for any number of watchers over one pub/sub connection.
 
@@ -155,8 +168,18 @@ class Hub:
         self._link: Link | None = None
 
     def __repr__(self) -> str:
-        watchers = sum(len(slot.watchers) for slot in self._slots.values())
-        return f"<Hub: {len(self._slots)} jobs, {watchers} watchers>"
+        watched = self.watched()
+        return f"<Hub: {watched.jobs} jobs, {watched.watchers} watchers>"
+
+    def watched(self) -> Watched:
+        """Return how much is watched at this moment. May be called from any thread."""
+        slots = list(self._slots.values())
+        states = [slot.view.state for slot in slots]
+        return Watched(
+            jobs=len(slots),
+            watchers=sum(len(slot.watchers) for slot in slots),
+            stalled=sum(state is not None and state.stalled for state in states),
+        )
 
     def watch(self, calls: Calls, job_id: str, *, max_per_second: float = 0) -> Watcher:
         """Begin to watch a job, there or not yet. The watcher must be closed.
@@ -222,6 +245,7 @@ class Hub:
                 raise_if_cancelled(error)
                 await drop_idle_connections(self._redis)
                 failures = 1 if link.served else failures + 1
+                tally.links_lost += 1
                 if failures == 1:
                     logger.warning(
                         "Lost the subscription to Redis (%s); trying again",

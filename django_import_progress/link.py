@@ -16,6 +16,7 @@ from .core.checks import PORTION, Checked, check
 from .core.snapshot import Stored, as_text
 from .slot import Slot
 from .subscriptions import check_primary, subscription
+from .tally import tally
 from .verbs import PING_SECONDS, SILENCE_SECONDS
 
 T = TypeVar("T")
@@ -212,7 +213,10 @@ class Link:
     def _take_in(self, asked: _Asked, stored: Stored | None, *, heartbeat: bool) -> None:
         slot = asked.slot
         waited, slot.answered = slot.answered < asked.joined, asked.joined
-        if slot.view.read(stored, mark=asked.mark, heartbeat=heartbeat) or waited:
+        was_known = slot.view.state is not None
+        is_news = slot.view.read(stored, mark=asked.mark, heartbeat=heartbeat)
+        tally.resyncs += is_news and was_known
+        if is_news or waited:
             self._tell(slot)
 
     def _ask_again(self, asked: list[_Asked]) -> None:

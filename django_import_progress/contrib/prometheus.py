@@ -1,0 +1,42 @@
+"""What this process serves, for Prometheus: ``REGISTRY.register(ProgressCollector())``.
+
+Source: https://prometheus.github.io/client_python/collector/custom
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..connections import open_hubs
+from ..limits import open_streams
+from ..tally import tally
+
+PREFIX = "import_progress"
+
+
+class ProgressCollector(Collector):
+    """Looks when it is asked, and so costs nothing meanwhile."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric as it is now."""
+        watched = [hub.watched() for hub in open_hubs()]
+        for name, what, value in (
+            ("streams", "Event streams and WebSockets that are open", len(open_streams)),
+            ("watchers", "Who watches a job", sum(one.watchers for one in watched)),
+            ("watched_jobs", "Jobs that are watched", sum(one.jobs for one in watched)),
+            (
+                "stalled_jobs",
+                "Watched jobs whose worker is overdue",
+                sum(one.stalled for one in watched),
+            ),
+        ):
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", what, value=value)
+        for name, what, value in (
+            ("events", "States that watchers have taken", tally.events),
+            ("resyncs", "Reads that found what no message had told", tally.resyncs),
+            ("links_lost", "Subscriptions to Redis that were lost", tally.links_lost),
+        ):
+            yield CounterMetricFamily(f"{PREFIX}_{name}", what, value=value)
