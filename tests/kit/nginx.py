@@ -48,6 +48,7 @@ http {{
             {more}
         }}
     }}
+    {beside}
 }}
 """
 
@@ -78,9 +79,10 @@ class Nginx:
         binary: see `nginx_binary`.
         upstream: the port of the site.
         more: directives for the `location`, beyond Debian's default.
+        beside: what there is besides that server.
     """
 
-    def __init__(self, binary: str, upstream: int, more: str = "") -> None:
+    def __init__(self, binary: str, upstream: int, more: str = "", beside: str = "") -> None:
         self._binary = binary
         self.port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix="nginx-of-a-test-"))
@@ -88,7 +90,11 @@ class Nginx:
         self._file = self._directory / "nginx.conf"
         self._file.write_text(
             CONFIGURATION.format(
-                directory=self._directory, port=self.port, upstream=upstream, more=more
+                directory=self._directory,
+                port=self.port,
+                upstream=upstream,
+                more=more,
+                beside=beside,
             )
         )
         self._process: subprocess.Popen[bytes] | None = None
