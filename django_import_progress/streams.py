@@ -83,7 +83,7 @@ class OpenStream:
         self._on_news = on_news
         self._sent_since = self._loop.time()
         self._deadline = self._sent_since + self._stream_seconds
-        self._look_again_at(self._sent_since + self._heartbeat_seconds)
+        self._look_again_at(min(self._sent_since + self._heartbeat_seconds, self._deadline))
 
     def poll(self) -> bytes | None:
         """Return what is to be sent now: None where that is nothing yet, b"" after the last."""

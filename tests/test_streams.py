@@ -112,6 +112,14 @@ def test_an_idle_stream_is_kept_alive_and_closed_in_the_end(
     assert lines.count(":") >= 2
 
 
+def test_a_stream_that_is_shorter_than_a_heartbeat_is_closed_in_time(
+    root: str, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS |= {"HEARTBEAT_SECONDS": 3600, "STREAM_SECONDS": 0.2}
+    with open_stream(f"{root}/progress/jobs/{make_ticket(jobs.create())}/stream/") as (_, events):
+        assert [event.json["status"] for event in events] == ["queued"]
+
+
 def test_there_are_at_most_max_streams_of_a_process(
     root: str, jobs: SyncProgressManager, settings: Any
 ) -> None:
