@@ -26,12 +26,21 @@ def raise_if_cancelled(error: Exception) -> None:
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until all have ended."""
-    pending = tasks
+    """Cancel tasks until all have ended; also where the caller is cancelled meanwhile.
+
+    A loop that is closed cancels each task once, and waits for all of them.
+    """
+    pending, cancelled = set(tasks), None
     while pending:  # Again and again: asyncio on 3.11 may eat it, and redis-py.
         for task in pending:
             task.cancel()
-        done, pending = await asyncio.wait(pending, timeout=0.5)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # Looked at: a second task that failed is no news.
+        try:
+            await asyncio.wait(pending, timeout=0.5)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        pending = {task for task in pending if not task.done()}
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # Looked at: a second task that failed is no news.
+    if cancelled is not None:
+        raise cancelled

@@ -157,7 +157,7 @@ def test_a_sigterm_ends_all_in_spite_of_an_open_stream(tmp_path: Path, settings:
             with client.stream("GET", stream_url) as stream:
                 assert next(stream.iter_lines()).startswith("retry:")
                 process.terminate()
-                wait_for(lambda: not started_by(tmp_path), "every process to end", seconds=10)
+                wait_for(lambda: not started_by(tmp_path), "every process to end")
         assert process.wait() == 0
 
 
@@ -165,7 +165,7 @@ def test_a_sigint_in_the_middle_of_an_import_ends_all(tmp_path: Path) -> None:
     with demo(tmp_path, ONCE="1", PORT=str(free_port())) as process:
         lines_until(process, "% ")
         process.send_signal(signal.SIGINT)
-        wait_for(lambda: not started_by(tmp_path), "every process to end", seconds=10)
+        wait_for(lambda: not started_by(tmp_path), "every process to end")
         assert process.wait() == 130
     assert 0 < airports(tmp_path) < SAMPLE_ROWS
 

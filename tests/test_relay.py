@@ -108,7 +108,7 @@ async def test_a_worker_that_falls_silent_is_told(
 ) -> None:
     await writer.create("j1", data={"status": "importing"})
     seconds, microseconds = foreign.time()
-    foreign.hset("import_progress:hash:j1", "_d", seconds * 10**6 + microseconds + 500_000)
+    foreign.hset("import_progress:hash:j1", "_d", seconds * 10**6 + microseconds + 2_000_000)
     async with (
         joined("pubsub", server.url) as member,
         relaying(server.url, "pubsub", server.url),
