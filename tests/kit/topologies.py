@@ -146,7 +146,7 @@ class ClusterGroup(_Group):
 
     def _node(self, binary: str, bus: int) -> RedisProcess:
         options = ["--cluster-enabled", "yes", "--cluster-port", str(bus)]
-        options += ["--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no"]
+        options += ["--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no"]
         return self._started(RedisProcess(binary, *options))
 
     def _is_whole(self, node: RedisProcess) -> bool:
