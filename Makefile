@@ -15,7 +15,7 @@ demo: .venv/demo.stamp ## Import 28,298 airports and watch (PORT=8000, ONCE=1, R
 
 test: .venv/tests-compiled.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
 	.venv/bin/python -m pytest -n 8 --dist worksteal \
-	    --cov --cov-report=term $(if $(CI),--cov-fail-under=100) $(ARGS)
+	    $(if $(CI),--cov --cov-report=term --cov-fail-under=100) $(ARGS)
 
 # What a newer Python or Django may break: its handlers, templates, checks, tasks and transactions, its
 # asyncio, threads and forks. The rest hangs on Redis, servers and browsers, which are the same ones.

@@ -110,11 +110,14 @@ async def test_an_import_that_went_through_is_told_that_it_was_superseded(
     if asynchronous:
         with pytest.raises(ImportSuperseded):
             async with track_import(JOB):
+                shows(jobs, attempt=2)
                 with track_import(JOB):
                     pass
     else:
-        with pytest.raises(ImportSuperseded), track_import(JOB), track_import(JOB):
-            pass
+        with pytest.raises(ImportSuperseded), track_import(JOB):
+            shows(jobs, attempt=2)
+            with track_import(JOB):
+                pass
     assert (state(jobs)["status"], state(jobs)["attempt"]) == ("done", 3)
 
 
@@ -127,6 +130,7 @@ def test_what_the_import_itself_raises_is_raised_on_though_it_was_superseded(
     jobs: SyncProgressManager, error: BaseException
 ) -> None:
     with pytest.raises(type(error)) as raised, ExitStack() as newer, track_import(JOB):
+        shows(jobs, attempt=1)
         newer.enter_context(track_import(JOB))
         raise error
     assert raised.value is error
@@ -138,6 +142,7 @@ def test_one_that_was_cancelled_and_then_superseded_is_not_left_as_if_it_were_th
     jobs: SyncProgressManager,
 ) -> None:
     with pytest.raises(ImportSuperseded), track_import(JOB):
+        shows(jobs, attempt=1)
         with track_import(JOB):
             pass
         raise ImportCancelled

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -24,12 +25,19 @@ for up to two seconds while a slow disk is being synced, and would be lost.
 """
 
 
+PORTS = range(11_000, 32_000)
+"""Below those that the kernel lends to who connects: a server that restarts finds its own free."""
+_random = random.SystemRandom()
+"""Not the one that hypothesis seeds alike in each worker."""
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    while True:
+        port = _random.choice(PORTS)
+        with socket.socket() as listener, suppress(OSError):  # Taken: another one.
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def valkey_binary() -> str:
