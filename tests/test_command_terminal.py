@@ -24,7 +24,10 @@ def in_a_terminal(redis_url: str, *words: str) -> Iterator[tuple[subprocess.Pope
     near, far = pty.openpty()
     environment = environment_of_the_site(redis_url, {}) | {"TERM": "xterm"}
     command = [sys.executable, "-m", "django", "import_progress", *words]
+    # What a shell runs in the background ignores SIGINT, and so does all that it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=far, stderr=far)
+    signal.signal(signal.SIGINT, before)
     os.close(far)
     try:
         yield process, near
