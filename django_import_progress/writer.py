@@ -76,6 +76,7 @@ class Writer(threading.Thread):
         self._lease = Lease(secrets.token_urlsafe(9), stalled_after_seconds)
         self._beat_seconds = stalled_after_seconds / 3
         self._written_at = 0.0
+        self._told_at = time.monotonic()
         self._stopping = threading.Event()
         self._turn = threading.Lock()
         """An end that was held back has a thread of its own, and the first may still be trying."""
@@ -89,6 +90,11 @@ class Writer(threading.Thread):
         self._failing = False
         self._is_over = False
         """Whether the job is not this attempt's any more, or has ended: nothing can be added."""
+
+    @property
+    def lag_seconds(self) -> float:
+        """For how long Redis may not have all of the import: half a second where all is well."""
+        return time.monotonic() - self._told_at
 
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
@@ -182,6 +188,7 @@ class Writer(threading.Thread):
             self._failed(error, error)
             return False
         self._failing = False
+        self._told_at = time.monotonic()
         return True
 
     def _failed(self, error: Exception, trace: Exception | None) -> None:
@@ -244,6 +251,13 @@ class Writer(threading.Thread):
         write = self._manager.calls.write
         call = write(self._job_id, attempt, data, now_text(), number=self._writes, anew=anew)
         return perform_sync(self._manager.redis, call)
+
+
+def writers() -> set[Writer]:
+    """Return those that tell of an import in this process, or of its end still."""
+    running = {thread for thread in threading.enumerate() if isinstance(thread, Writer)}
+    # A fork takes over the list, and not the threads.
+    return running | {writer for thread, writer in list(_leaving.items()) if thread.is_alive()}
 
 
 def _own(fields: Fields) -> Fields:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from django_import_progress import SyncProgressManager
+from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
 from django_import_progress.contrib.prometheus import ProgressCollector
+from django_import_progress.writer import Writer
 from tests.kit.asgi import AsgiServer
+from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import RedisProcess
 from tests.kit.sse import open_stream
 from tests.kit.tracked import JOB
 from tests.kit.waiting import wait_for
+
+from .faults.conftest import defence
+
+__all__ = ["defence"]
+
+LAG = "writer_lag_seconds"
 
 
 @pytest.fixture
@@ -69,3 +80,34 @@ def test_a_job_whose_worker_is_lost(
             worker.kill()
             assert next(events).json["stalled"]
             assert scraped(registry)["stalled_jobs"] - before == 1
+
+
+def a_failed_try_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = Writer._failed
+
+    def counts(writer: Writer, *what: Any) -> None:
+        writer._told_at = time.monotonic()
+        failed(writer, *what)
+
+    monkeypatch.setattr(Writer, "_failed", counts)
+
+
+@pytest.mark.usefixtures("jobs")
+@without(a_failed_try_counts_as_well)
+def test_a_writer_lags_while_redis_is_frozen_and_until_the_end_is_told(
+    site: RedisProcess, registry: CollectorRegistry
+) -> None:
+    wait_for(lambda: not scraped(registry)["imports"], "the imports of other tests to end")
+    assert scraped(registry)[LAG] == 0
+    with track_import(JOB) as job:
+        job.advance()
+        wait_for(lambda: scraped(registry)["imports"] == 1, "the import to be counted")
+        with site.frozen():
+            wait_for(lambda: scraped(registry)[LAG] > 4, "the writer to lag behind", seconds=8)
+        wait_for(lambda: scraped(registry)[LAG] < 1, "the writer to catch up")
+        site.kill()
+        wait_for(lambda: scraped(registry)[LAG] > 1, "the writer to fall behind once more")
+    assert scraped(registry)["imports"] == 1  # Its end is tried beside.
+    site.start()
+    wait_for(lambda: not scraped(registry)["imports"], "the end to be told")
+    assert scraped(registry)[LAG] == 0

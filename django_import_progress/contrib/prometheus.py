@@ -1,4 +1,4 @@
-"""What this process serves, for Prometheus: ``REGISTRY.register(ProgressCollector())``.
+"""What this process serves and imports, for Prometheus: ``REGISTRY.register(ProgressCollector())``.
 
 Source: https://prometheus.github.io/client_python/collector/custom
 """
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from ..connections import open_hubs
 from ..limits import open_streams
 from ..tally import tally
+from ..writer import writers
 
 PREFIX = "import_progress"
 
@@ -23,6 +24,7 @@ class ProgressCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield each metric as it is now."""
         watched = [hub.watched() for hub in open_hubs()]
+        lags = [writer.lag_seconds for writer in writers()]
         for name, what, value in (
             ("streams", "Event streams and WebSockets that are open", len(open_streams)),
             ("watchers", "Who watches a job", sum(one.watchers for one in watched)),
@@ -31,6 +33,12 @@ class ProgressCollector(Collector):
                 "stalled_jobs",
                 "Watched jobs whose worker is overdue",
                 sum(one.stalled for one in watched),
+            ),
+            ("imports", "Imports that run here, or whose end is not told yet", len(lags)),
+            (
+                "writer_lag_seconds",
+                "For how long Redis may not have all of an import that runs here, at most",
+                max(lags, default=0),
             ),
         ):
             yield GaugeMetricFamily(f"{PREFIX}_{name}", what, value=value)
