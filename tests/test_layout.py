@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.snapshot", "endings", "sync", "tracker", "writer"),
     },
     "contrib.import_export": {"conf", "core.errors", "core.keys", "tracker"},
-    "contrib.prometheus": {"connections", "limits", "tally"},
+    "contrib.prometheus": {"connections", "limits", "tally", "writer"},
     "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings"},
     "core.__init__": set(),
     "core.answers": {"core.snapshot"},
