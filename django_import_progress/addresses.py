@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 import redis as sync_redis
 from redis import asyncio as async_redis
-from redis.asyncio import sentinel as async_sentinel
 from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -19,6 +18,7 @@ from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, LazyCluster, SyncClient
+from .sentinels import PrimaryAndReplicas, SentinelPool
 
 CONNECTIONS = 50
 """Of one client. Who needs one more waits for it, as redis-py's plain pool would not."""
@@ -35,6 +35,7 @@ _KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel"
 del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
 _DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_OUR_OPTIONS = (*_SENTINEL_OPTIONS, "read_from_replicas")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Address:
     service: str = ""
     """What the sentinels call the primary."""
     sentinel_options: tuple[tuple[str, str], ...] = ()
+    read_from_replicas: bool = False
 
 
 def parse_address(url: str) -> Address:
@@ -60,7 +62,7 @@ def parse_address(url: str) -> Address:
             ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
             Both take ``rediss+`` as well, a user and a password for the servers before the hosts,
             and redis-py's options; ``sentinel_username`` and ``sentinel_password`` are for the
-            sentinels.
+            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first.
 
     Raises:
         ValueError: it is none of these. It says nothing of the URL, which may hold a password.
@@ -81,13 +83,17 @@ def parse_address(url: str) -> Address:
     if not (db or "0").isdigit() or (kind == "cluster" and int(db or 0)):
         raise ValueError("there is no such database; a Cluster has but one")
     options = [option.partition("=") for option in query.split("&") if option]
-    common = "&".join(f"{n}={value}" for n, _, value in options if n not in _SENTINEL_OPTIONS)
+    common = "&".join(f"{n}={value}" for n, _, value in options if n not in _OUR_OPTIONS)
+    reads = dict.fromkeys(value for n, _, value in options if n == "read_from_replicas")
+    if reads and (kind != "sentinel" or not reads.keys() <= {"yes", "no"}):
+        raise ValueError("replicas are read under Sentinel, by read_from_replicas=yes")
     return Address(
         kind,
         f"{scheme.partition('+')[0]}://{login}{at}localhost/{db or 0}?{common}",
         hosts,
         unquote(service),
         tuple((n[9:], unquote(value)) for n, _, value in options if n in _SENTINEL_OPTIONS),
+        "yes" in reads,
     )
 
 
@@ -196,10 +202,15 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
             address.hosts,
             sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0), CALL_SECONDS),
         )
-        primary: async_redis.Redis = sentinel.master_for(
-            address.service, connection_pool_class=_SentinelPool, **options, **limits
+        pooled = {"connection_pool_class": SentinelPool, **options, **limits}
+        if not address.read_from_replicas:
+            primary: async_redis.Redis = sentinel.master_for(address.service, **pooled)
+            return primary
+        both: PrimaryAndReplicas = sentinel.master_for(
+            address.service, redis_class=PrimaryAndReplicas, **pooled
         )
-        return primary
+        both.replicas = sentinel.slave_for(address.service, **pooled)
+        return both
     pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
     return async_redis.Redis.from_pool(pool)
 
@@ -219,16 +230,6 @@ def _begin_with_any_server(cluster: async_redis.RedisCluster) -> None:
             await ask(random.choice([other for other in nodes if other != node]))
 
     cluster.commands_parser.initialize = initialize  # type: ignore[assignment]
-
-
-class _SentinelPool(async_sentinel.SentinelConnectionPool, async_redis.BlockingConnectionPool):
-    """Connections to the primary that the sentinels name; who needs one more waits for it."""
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        await super().disconnect(inuse_connections)
-        if inuse_connections:  # For good: the connections to the sentinels go as well.
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.connection_pool.disconnect()
 
 
 def _sentinel_options(address: Address, retry: Any, timeout_seconds: float) -> dict[str, Any]:

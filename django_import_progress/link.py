@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from redis.asyncio.client import PubSub
 
 from .cancellation import run_together
-from .clients import AsyncClient, is_clustered, read_each
+from .clients import AsyncClient, read_each
 from .core.call import Call
-from .core.checks import PORTION, Checked, check
 from .core.snapshot import Stored, as_text
+from .heartbeats import Asked, compare, portions, to_be_compared
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .tally import tally
@@ -169,9 +169,9 @@ class Link:
                 await self._read_changed(chunk)
 
     async def _read_all_of(self, slots: list[Slot]) -> None:
-        portions = [[_Asked(slot, slot.view.mark, slot.asked)] for slot in slots]
+        parts = [[Asked.of(slot)] for slot in slots]
         gets = [slot.calls.get(slot.view.job_id) for slot in slots]
-        for [asked], stored in await self._answers(portions, gets):
+        for [asked], stored in await self._answers(parts, gets):
             if stored is not None:
                 self._ahead = stored.read_at - self._clock() * 1e6
             asked.slot.known = None
@@ -180,13 +180,10 @@ class Link:
     async def _read_changed(self, slots: list[Slot]) -> None:
         """Have Redis compare, at a heartbeat: most jobs are as they were."""
         now = self._now_in_redis()
-        size = 1 if is_clustered(self._redis) else PORTION
-        portions = [
-            [_Asked(slot, slot.view.mark, slot.asked) for slot in slots[start : start + size]]
-            for start in range(0, len(slots), size)
-        ]
-        checks = [_check(portion, now) for portion in portions]
-        for portion, answer in await self._answers(portions, checks):
+        known = [Asked.of(slot) for slot in slots]
+        parts = portions(self._redis, await to_be_compared(self._redis, known, now))
+        checks = [compare(part, now) for part in parts]
+        for portion, answer in await self._answers(parts, checks):
             self._ahead = answer.read_at - self._clock() * 1e6
             for place, asked in enumerate(portion):
                 if place in answer.found:
@@ -197,20 +194,20 @@ class Link:
                     self._tell(asked.slot)
 
     async def _answers(
-        self, portions: list[list[_Asked]], calls: list[Call[Any]]
-    ) -> list[tuple[list[_Asked], Any]]:
+        self, parts: list[list[Asked]], calls: list[Call[Any]]
+    ) -> list[tuple[list[Asked], Any]]:
         """Send a call for each portion; those that fail are tried again."""
         answers = await read_each(self._redis, calls, seconds=READ_SECONDS)
         self.served |= not any(isinstance(answer, BaseException) for answer in answers)
         found = []
-        for portion, answer in zip(portions, answers, strict=True):
+        for portion, answer in zip(parts, answers, strict=True):
             if isinstance(answer, BaseException):
                 self._loop.call_later(AGAIN_SECONDS, self._ask_again, portion)
             else:
                 found.append((portion, answer))
         return found
 
-    def _take_in(self, asked: _Asked, stored: Stored | None, *, heartbeat: bool) -> None:
+    def _take_in(self, asked: Asked, stored: Stored | None, *, heartbeat: bool) -> None:
         slot = asked.slot
         waited, slot.answered = slot.answered < asked.joined, asked.joined
         was_known = slot.view.state is not None
@@ -219,7 +216,7 @@ class Link:
         if is_news or waited:
             self._tell(slot)
 
-    def _ask_again(self, asked: list[_Asked]) -> None:
+    def _ask_again(self, asked: list[Asked]) -> None:
         for slot, _, _ in asked:
             if self._slots.get(slot.channel) is slot:
                 self.ask_to_read(slot)
@@ -257,21 +254,6 @@ def _is_others_turn(channel: bytes | str, told: set[bytes | str]) -> bool:
             cost as much as the message itself.
     """
     return channel in told or len(told) >= AT_ONCE
-
-
-class _Asked(NamedTuple):
-    """What was known of a job when a read of it was sent."""
-
-    slot: Slot
-    mark: tuple[int, int]
-    joined: int
-
-
-def _check(asked: list[_Asked], now: int) -> Call[Checked]:
-    keys = [slot.calls.keys.hash(slot.view.job_id) for slot, _, _ in asked]
-    # Whether a worker is late depends on the time as well.
-    digests = ["" if slot.view.lease_is_over(now) else slot.digest for slot, _, _ in asked]
-    return check(keys, digests)
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:

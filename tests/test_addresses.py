@@ -48,6 +48,8 @@ def test_a_cluster(tail: str) -> None:
         "redis+sentinel://a:1",
         "redis+sentinel://a:1/",
         "redis+sentinel:///jobs",
+        "redis+sentinel://a/jobs?read_from_replicas=perhaps",
+        "redis+cluster://a?read_from_replicas=yes",
         "redis+sentinel://a:x/jobs",
         "redis+sentinel://a:99999/jobs",
         "redis+sentinel://a:1/jobs/zero",

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("clients", "conf", "core.errors", "core.keys", "core.snapshot", "manager", "release"),
         "visitors",
     },
-    "addresses": {"clients"},
+    "addresses": {"clients", "sentinels"},
     "admin": {"widgets"},
     "apps": {"checks"},
     "asgi": {
@@ -79,13 +79,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endings": {"conf", "core.snapshot"},
     "feed": {"clients", "core.calls", "core.snapshot", "hub", "link", "slot", "verbs"},
     "flag": {"core.pacing"},
+    "heartbeats": {
+        *("clients", "core.call", "core.checks", "core.errors", "sentinels", "slot"),
+    },
     "hub": {
         *("cancellation", "clients", "core.calls", "core.errors", "core.pacing", "core.view"),
         *("link", "slot", "tally"),
     },
     "limits": set(),
     "link": {
-        *("cancellation", "clients", "core.call", "core.checks", "core.snapshot", "slot"),
+        *("cancellation", "clients", "core.call", "core.snapshot", "heartbeats", "slot"),
         *("subscriptions", "tally", "verbs"),
     },
     "management.__init__": set(),
@@ -122,6 +125,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "release": set(),
     "routing": {"consumers"},
+    "sentinels": set(),
     "signals": set(),
     "slot": {"core.calls", "core.checks", "core.view"},
     "sockets": {

@@ -1,0 +1,150 @@
+"""Heartbeats that ask a replica first, under Sentinel, where the URL asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from django_import_progress import heartbeats
+from django_import_progress.clients import read_all
+from django_import_progress.heartbeats import Asked
+from django_import_progress.link import Link
+from django_import_progress.slot import Slot
+from django_import_progress.tally import tally
+from tests.kit.controls import without
+from tests.kit.managers import manager_on
+from tests.kit.processes import RedisProcess
+from tests.kit.topologies import SentinelGroup, ask
+from tests.kit.waiting import until, wait_for
+from tests.kit.watching import Watching
+
+KEY = "import_progress:hash:j1"
+
+
+@pytest.fixture(scope="module")
+def group(redis_program: str) -> Iterator[SentinelGroup]:
+    # It is patient: here the replica is frozen, and not the primary.
+    with SentinelGroup(redis_program, silence_milliseconds=60_000) as group:
+        yield group
+
+
+@pytest.fixture
+def sentinel(group: SentinelGroup) -> SentinelGroup:
+    ask(group.primary, "FLUSHALL")
+    return group
+
+
+def url_of(sentinel: SentinelGroup) -> str:
+    """Return the URL by which replicas are read."""
+    return f"{sentinel.url}?read_from_replicas=yes"
+
+
+def compared(server: RedisProcess) -> int:
+    """Return how many scripts a server has run."""
+    stats = ask(server, "INFO", "commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+
+
+async def _heartbeats_pass(sentinel: SentinelGroup) -> None:
+    """Wait until the replica has been asked a few times more."""
+    before = compared(sentinel.replica)
+
+    async def is_asked() -> bool:
+        return compared(sentinel.replica) >= before + 4
+
+    await until(is_asked, "the replica to be asked")
+
+
+def no_replica_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def all_of_them(_: Any, asked: list[Asked], now: int) -> list[Asked]:
+        return asked
+
+    monkeypatch.setattr("django_import_progress.link.to_be_compared", all_of_them)
+
+
+@without(no_replica_is_asked)
+async def test_a_replica_answers_for_what_is_as_it_was(sentinel: SentinelGroup) -> None:
+    async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
+        await progress.create("j1", data={"n": 1})
+        sentinel.replicates(KEY)
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            await _heartbeats_pass(sentinel)
+            before = compared(sentinel.primary)
+            await _heartbeats_pass(sentinel)
+            assert compared(sentinel.primary) == before
+            await progress.set_progress("j1", {"n": 2})  # Told to nobody.
+            await watching.sees(n=2)
+            await progress.set_progress("j1", {"status": "done"})
+            await watching.ends()
+
+
+def a_replica_is_believed_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Link._read_changed
+
+    async def from_the_replica(link: Link, slots: list[Slot]) -> None:
+        primary, link._redis = link._redis, link._redis.replicas
+        await read(link, slots)
+        link._redis = primary
+
+    monkeypatch.setattr(Link, "_read_changed", from_the_replica)
+
+
+@without(a_replica_is_believed_whatever_it_says)
+async def test_a_replica_that_lags_behind_takes_nothing_back(sentinel: SentinelGroup) -> None:
+    async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
+        await progress.create("j1", data={"n": 1})
+        sentinel.replicates(KEY)
+        with lagging(sentinel):
+            await progress.update("j1", {"n": 2})
+            await progress.create("j2", data={"n": 1})  # Of which the replica knows nothing.
+            async with Watching(progress) as one, Watching(progress, "j2") as other:
+                await one.sees(n=2)
+                await other.sees(n=1)
+                await _heartbeats_pass(sentinel)
+                await progress.set_progress("j1", {"n": 3})
+                await one.sees(n=3)
+                for job_id in ("j1", "j2"):
+                    await progress.update(job_id, {"status": "done"})
+                assert [shown["n"] for shown in await one.ends()] in ([2, 3, 3], [2, 3])
+                assert [shown["status"] for shown in await other.ends()][-1] == "done"
+
+
+class lagging:  # noqa: N801 - as a context manager is named
+    """Keep what is written from the replica meanwhile."""
+
+    def __init__(self, sentinel: SentinelGroup) -> None:
+        self._sentinel = sentinel
+
+    def __enter__(self) -> None:
+        replica = self._sentinel.replica
+        ask(replica, "CONFIG", "SET", "masterauth", "of-another-one")
+        ask(self._sentinel.primary, "CLIENT", "KILL", "TYPE", "replica")
+        wait_for(lambda: ask(replica, "ROLE")[3] != "connected", "the replica to be cut off")
+
+    def __exit__(self, *_: object) -> None:
+        ask(self._sentinel.replica, "CONFIG", "SET", "masterauth", "")
+
+
+def a_replica_is_waited_for_as_the_primary_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def or_fail(redis: Any, calls: Any, *, seconds: float) -> Any:
+        return await read_all(redis, calls, seconds=3600)
+
+    monkeypatch.setattr(heartbeats, "read_all", or_fail)
+
+
+@without(a_replica_is_waited_for_as_the_primary_is)
+async def test_a_replica_that_hangs_keeps_nobody_from_the_primary(sentinel: SentinelGroup) -> None:
+    lost = tally.links_lost
+    async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
+        await progress.create("j1", data={"n": 1})
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            with sentinel.replica.frozen():
+                await progress.set_progress("j1", {"n": 2})
+                await watching.sees(n=2)
+                await progress.set_progress("j1", {"status": "done"})
+                await watching.ends()
+    assert tally.links_lost == lost
