@@ -64,9 +64,15 @@ def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
 @contextmanager
 def subscription_sync(redis: SyncClient) -> Iterator[sync_redis.client.PubSub]:
     """Do the same with a client of the sync kind."""
-    if not isinstance(redis, sync_redis.Redis):
-        redis = redis.get_redis_connection(redis.get_random_node())
-    with closing(redis.pubsub()) as pubsub:
+    if isinstance(redis, sync_redis.Redis):
+        with closing(redis.pubsub()) as pubsub:
+            yield pubsub
+        return
+    shared = redis.get_redis_connection(redis.get_random_node()).connection_pool
+    # A pool of its own: redis-py 6 closes the shared one's connections, those in use as well, when
+    # another thread finds that a slot has moved.
+    pool = sync_redis.ConnectionPool(shared.connection_class, **shared.connection_kwargs)
+    with closing(pool), closing(sync_redis.client.PubSub(pool)) as pubsub:
         yield pubsub
 
 
