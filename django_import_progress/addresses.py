@@ -146,7 +146,8 @@ def _address(url: str) -> Address:
         raise ValueError(
             "A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
             " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-            " special characters in a password are percent-encoded"
+            " special characters in a password are percent-encoded, and read_from_replicas=yes"
+            " or no is for Sentinel alone"
         )
     return parse_address(url)
 

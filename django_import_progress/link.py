@@ -182,7 +182,7 @@ class Link:
         now = self._now_in_redis()
         known = [Asked.of(slot) for slot in slots]
         parts = portions(self._redis, await to_be_compared(self._redis, known, now))
-        checks = [compare(part, now) for part in parts]
+        checks = [compare(self._redis, part, now) for part in parts]
         for portion, answer in await self._answers(parts, checks):
             self._ahead = answer.read_at - self._clock() * 1e6
             for place, asked in enumerate(portion):

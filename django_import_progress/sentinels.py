@@ -21,6 +21,10 @@ class PrimaryAndReplicas(async_redis.Redis):
     """The primary's client, which has another one for what a replica may answer."""
 
     replicas: async_redis.Redis
+    left_until = 0.0
+    """Until when (`time.monotonic`) no replica is asked."""
+    replicas_serve = True
+    """Whether one has answered when it was asked last."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close both clients."""

@@ -10,6 +10,7 @@ import redis
 from django_import_progress import ProgressManager
 from django_import_progress.clients import perform
 from django_import_progress.core.checks import check
+from django_import_progress.core.scripts import CHECK_AT_REPLICA
 from django_import_progress.slot import Slot
 
 from .faults.conftest import defence
@@ -71,6 +72,13 @@ def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) 
         with pytest.raises(redis.exceptions.RedisError):
             reader.execute_command(*command)
     foreign.acl_deluser(who["username"])
+
+
+def test_what_is_no_replica_refuses_to_answer_as_one(each_server: RedisProcess) -> None:
+    with redis.Redis(port=each_server.port) as client:
+        command: Any = check([key_of("a")], [""], CHECK_AT_REPLICA).with_text
+        with pytest.raises(redis.exceptions.ResponseError, match="STALE"):
+            client.execute_command(*command)
 
 
 def believes_a_digest_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:

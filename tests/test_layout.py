@@ -80,7 +80,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feed": {"clients", "core.calls", "core.snapshot", "hub", "link", "slot", "verbs"},
     "flag": {"core.pacing"},
     "heartbeats": {
-        *("clients", "core.call", "core.checks", "core.errors", "sentinels", "slot"),
+        *(
+            "clients",
+            "core.call",
+            "core.checks",
+            "core.errors",
+            "core.scripts",
+            "sentinels",
+            "slot",
+        ),
     },
     "hub": {
         *("cancellation", "clients", "core.calls", "core.errors", "core.pacing", "core.view"),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from .call import Call, Reply, evalsha
-from .scripts import CHECK
+from .scripts import CHECK, Script
 from .snapshot import Stored, as_text, decode
 
 PORTION = 100
@@ -33,15 +33,16 @@ class Checked:
     """By its place: what is stored, and by what it is known from now on."""
 
 
-def check(keys: Sequence[str], digests: Sequence[str]) -> Call[Checked]:
+def check(keys: Sequence[str], digests: Sequence[str], script: Script = CHECK) -> Call[Checked]:
     """Read those hashes that have another digest by now. In a Cluster only one is passed.
 
     Args:
         keys: the hashes.
         digests: the digest by which each is known; "": it is read in any case. One that is not
             there is answered in any case, too: it must be missed twice.
+        script: `CHECK_SHARED` and `CHECK_AT_REPLICA` agree about digests, where both are asked.
     """
-    return evalsha(CHECK, list(keys), digests, _parse)
+    return evalsha(script, list(keys), digests, _parse)
 
 
 def _parse(reply: Reply) -> Checked:

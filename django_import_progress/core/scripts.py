@@ -27,7 +27,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from .prelude import CLOCK, LISTING, PRELUDE, WORKER
+from .prelude import CLOCK, DIGEST, FRESH, LISTING, PRELUDE, SHARED_DIGEST, WORKER
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ return {now(), redis.call('HGETALL', KEYS[1])}
     CLOCK,
 )
 
-CHECK = _script("""
+_CHECK = """
 -- KEYS: hashes. ARGV: of each the digest by which it is known. Answers the present moment, and of
 -- each that has another one: its place, the digest, and the hash.
 local reply = {now()}
@@ -65,13 +65,16 @@ for i, key in ipairs(KEYS) do
     if not string.find(flat.err, 'WRONGTYPE', 1, true) then return flat end
     flat = {}
   end
-  local digest = redis.sha1hex(table.concat(flat, '\\n'))
+  local digest = digest_of(flat)
   if #flat == 0 or digest ~= ARGV[i] then
     for _, part in ipairs({i - 1, digest, flat}) do reply[#reply + 1] = part end
   end
 end
 return reply
-""")
+"""
+CHECK = _script(_CHECK, CLOCK + DIGEST)
+CHECK_SHARED = _script(_CHECK, CLOCK + SHARED_DIGEST)
+CHECK_AT_REPLICA = _script(_CHECK, FRESH + CLOCK + SHARED_DIGEST)
 
 SET = _script("""
 -- KEYS: hash. ARGV: default ttl, own ttl, fields.

@@ -9,7 +9,7 @@ import pytest
 
 from django_import_progress import heartbeats
 from django_import_progress.clients import read_all
-from django_import_progress.heartbeats import Asked
+from django_import_progress.core.scripts import CHECK, CHECK_SHARED
 from django_import_progress.link import Link
 from django_import_progress.slot import Slot
 from django_import_progress.tally import tally
@@ -21,6 +21,8 @@ from tests.kit.waiting import until, wait_for
 from tests.kit.watching import Watching
 
 KEY = "import_progress:hash:j1"
+LONG = "x" * 100
+"""Of a job with such a value each server has the fields in an order of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +59,15 @@ async def _heartbeats_pass(sentinel: SentinelGroup) -> None:
     await until(is_asked, "the replica to be asked")
 
 
-def no_replica_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def all_of_them(_: Any, asked: list[Asked], now: int) -> list[Asked]:
-        return asked
-
-    monkeypatch.setattr("django_import_progress.link.to_be_compared", all_of_them)
+def each_server_digests_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHECK_SHARED", "CHECK_AT_REPLICA"):
+        monkeypatch.setattr(heartbeats, name, CHECK)
 
 
-@without(no_replica_is_asked)
+@without(each_server_digests_in_an_order_of_its_own)
 async def test_a_replica_answers_for_what_is_as_it_was(sentinel: SentinelGroup) -> None:
     async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
-        await progress.create("j1", data={"n": 1})
+        await progress.create("j1", data={"n": 1, "file_name": LONG})
         sentinel.replicates(KEY)
         async with Watching(progress) as watching:
             await watching.sees(n=1)
@@ -79,6 +79,10 @@ async def test_a_replica_answers_for_what_is_as_it_was(sentinel: SentinelGroup) 
             await watching.sees(n=2)
             await progress.set_progress("j1", {"status": "done"})
             await watching.ends()
+
+
+def a_replica_that_is_cut_off_is_asked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "CHECK_AT_REPLICA", CHECK_SHARED)
 
 
 def a_replica_is_believed_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +97,10 @@ def a_replica_is_believed_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @without(a_replica_is_believed_whatever_it_says)
-async def test_a_replica_that_lags_behind_takes_nothing_back(sentinel: SentinelGroup) -> None:
+async def test_a_replica_that_lags_behind_takes_nothing_back(
+    sentinel: SentinelGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_replica_that_is_cut_off_is_asked_on(monkeypatch)  # As one that has not noticed it yet.
     async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
         await progress.create("j1", data={"n": 1})
         sentinel.replicates(KEY)
@@ -112,6 +119,27 @@ async def test_a_replica_that_lags_behind_takes_nothing_back(sentinel: SentinelG
                 assert [shown["status"] for shown in await other.ends()][-1] == "done"
 
 
+@without(a_replica_that_is_cut_off_is_asked_on)
+async def test_a_replica_that_is_cut_off_is_not_asked_until_it_is_back(
+    sentinel: SentinelGroup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(heartbeats, "LEFT_SECONDS", 0.1)
+    async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
+        await progress.create("j1", data={"n": 1})
+        sentinel.replicates(KEY)
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            await _heartbeats_pass(sentinel)
+            with lagging(sentinel):
+                await progress.set_progress("j1", {"n": 2})  # Told to nobody.
+                await watching.sees(n=2)
+                await _heartbeats_pass(sentinel)
+            assert caplog.text.count("A replica does not serve (it is behind)") == 1
+            await until(lambda: progress.redis.replicas_serve, "the replica to be asked again")
+            await progress.update("j1", {"status": "done"})
+            await watching.ends()
+
+
 class lagging:  # noqa: N801 - as a context manager is named
     """Keep what is written from the replica meanwhile."""
 
@@ -125,7 +153,9 @@ class lagging:  # noqa: N801 - as a context manager is named
         wait_for(lambda: ask(replica, "ROLE")[3] != "connected", "the replica to be cut off")
 
     def __exit__(self, *_: object) -> None:
-        ask(self._sentinel.replica, "CONFIG", "SET", "masterauth", "")
+        replica = self._sentinel.replica
+        ask(replica, "CONFIG", "SET", "masterauth", "")
+        wait_for(lambda: ask(replica, "ROLE")[3] == "connected", "the replica to be back")
 
 
 def a_replica_is_waited_for_as_the_primary_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,3 +178,27 @@ async def test_a_replica_that_hangs_keeps_nobody_from_the_primary(sentinel: Sent
                 await progress.set_progress("j1", {"status": "done"})
                 await watching.ends()
     assert tally.links_lost == lost
+
+
+def a_replica_is_asked_at_each_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "LEFT_SECONDS", 0.0)
+
+
+@without(a_replica_is_asked_at_each_heartbeat)
+async def test_a_replica_that_hangs_is_waited_for_once(
+    sentinel: SentinelGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "REPLICA_SECONDS", 0.3)
+    async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
+        await progress.create("j1", data={"n": 1})
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            with sentinel.replica.frozen():
+                await until(lambda: not progress.redis.replicas_serve, "the replica to be left")
+                left_until, before = progress.redis.left_until, compared(sentinel.primary)
+                await until(
+                    lambda: compared(sentinel.primary) > before + 2, "the primary to be asked"
+                )
+                assert progress.redis.left_until == left_until
+            await progress.update("j1", {"status": "done"})
+            await watching.ends()
