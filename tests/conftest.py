@@ -24,7 +24,7 @@ from django_import_progress import (
 from django_import_progress.addresses import create_redis_client, create_sync_redis_client
 
 from .kit.asgi import AsgiServer
-from .kit.browser import chromium_binary, launched, note_complaints
+from .kit.browser import chromium_binary, launched, note_complaints, write_down_answers
 from .kit.controls import repeated
 from .kit.facade import AsyncFacade
 from .kit.lone import LoneWorker
@@ -234,6 +234,7 @@ async def page(browser: Browser, complaints: list[str]) -> AsyncIterator[Page]:
     context = await browser.new_context()
     page = await context.new_page()
     note_complaints(page, complaints)
+    write_down_answers(page)
     await context.route("**/favicon.ico", lambda route: route.fulfill(status=204))
     yield page
     await context.close()

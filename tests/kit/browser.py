@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Response, async_playwright, expect
 
 IN_A_BROWSER = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 """The marks of a module whose tests have the fixture `page`."""
@@ -56,3 +58,13 @@ def note_complaints(page: Page, found: list[str]) -> None:
         "console",
         lambda message: found.append(message.text) if message.type == "error" else None,
     )
+
+
+def write_down_answers(page: Page) -> None:
+    """Write what the page is answered, and when; pytest shows it where the test fails."""
+
+    def write(answer: Response) -> None:
+        asked = f"{answer.request.method} {answer.url}"
+        sys.stdout.write(f"{time.monotonic():.2f} {answer.status} {asked}\n")
+
+    page.on("response", write)
