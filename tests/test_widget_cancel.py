@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -75,6 +76,34 @@ async def test_a_refusal_is_told(
     async with page.expect_response("**/cancel/"):
         await bar.get_by_role("button", name="Yes, cancel it").click()
     await expect(part(bar, "notice")).to_contain_text(text or "Cancelling…")
+    complaints.clear()
+
+
+@pytest.mark.parametrize("status", [202, 403])
+async def test_an_answer_that_the_end_has_overtaken_changes_nothing(
+    live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, status: int
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        await may_answer.wait()
+        await route.fulfill(response=answer, status=status)
+
+    await page.route("**/cancel/", hold)
+    job_id = jobs.create(data={"status": "importing"})
+    bar = await opened(page, live.url, job_id, cancel="1")
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    await bar.get_by_role("button", name="Yes, cancel it").click()
+    key = f"import_progress:hash:{job_id}"
+    await until(lambda: jobs.redis.hget(key, "_c"), "the wish to stop")
+    jobs.update(job_id, {"status": "cancelled"})
+    await expect(part(bar, "status")).to_have_text("Cancelled")
+    async with page.expect_response("**/cancel/"):
+        may_answer.set()
+    await page.evaluate("fetch(location).then((page) => page.text())")  # Later than the answer.
+    await expect(part(bar, "status")).to_have_text("Cancelled")
+    await expect(part(bar, "notice")).to_have_text("")
     complaints.clear()
 
 

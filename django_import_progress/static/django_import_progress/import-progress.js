@@ -94,8 +94,8 @@ class ImportProgress extends HTMLElement {
     const url = new URL("../cancel/", new URL(this.dataset.stream, document.baseURI));
     const headers = { "X-CSRFToken": token };
     const answer = await fetch(url, { method: "POST", headers }).catch(() => null);
-    if (answer?.ok) this.#hear("job", await answer.json());
-    else if (answer?.status !== 409) this.#hear("refused"); // 409: it has just ended.
+    // The stream tells the rest, and may have told the end by now, as 409 does.
+    if (!answer?.ok && answer?.status !== 409 && !this.#state.isOver) this.#hear("refused");
   }
 
   get #buttons() {
