@@ -45,8 +45,7 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
     def write(self: Writer) -> bool:
         if threading.current_thread() is self:
             return try_to_write(self)
-        self._write_changes()
-        return True
+        return self._write_changes() is None
 
     monkeypatch.setattr(Writer, "_try_to_write", write)
 

@@ -87,9 +87,11 @@ def test_an_imports_result_is_the_same_with_redis_healthy_frozen_and_dead(
 ) -> None:
     nobody = RedisProcess(process.binary)  # It is not started.
     with impatient(process.url) as there, impatient(nobody.url) as away:
-        healthy = _imported(there)
+        there.jobs()  # It is connected before Redis falls silent.
         with process.frozen(), concurrent.futures.ThreadPoolExecutor(2) as threads:
             frozen, dead = threads.map(_imported, (there, away))
+        end_writers()
+        healthy = _imported(there)  # The last, for the control would take its time for it.
     assert healthy == frozen == dead
 
 
