@@ -106,5 +106,5 @@ async def _serve(
         await send({"type": "websocket.accept"})
         await socket.run()
     finally:
-        open_streams.discard(socket, visitor.client)
+        open_streams.discard(socket)
         socket.close()

@@ -17,8 +17,14 @@ class OpenStreams:
     """Those of this process. Weak: a response that was never sent leaves no stream behind."""
 
     def __init__(self) -> None:
-        self._all: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._by_client: dict[str, weakref.WeakSet[Any]] = {}
+        # Each with those of the same client, whom they keep: without one a client is forgotten. So
+        # nobody has to look who was the last, which two threads at once would get wrong.
+        self._all: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any] | None] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._by_client: weakref.WeakValueDictionary[str, weakref.WeakSet[Any]] = (
+            weakref.WeakValueDictionary()
+        )
 
     def __len__(self) -> int:
         return len(self._all)
@@ -29,17 +35,16 @@ class OpenStreams:
 
     def add(self, stream: object, client: str) -> None:
         """Count a stream; of no client in particular where `client` is empty."""
-        self._all.add(stream)
-        if client:
-            self._by_client.setdefault(client, weakref.WeakSet()).add(stream)
+        same = self._by_client.setdefault(client, weakref.WeakSet()) if client else None
+        self._all[stream] = same
+        if same is not None:
+            same.add(stream)
 
-    def discard(self, stream: object, client: str) -> None:
+    def discard(self, stream: object) -> None:
         """Count it no more. May be called from any thread, and more than once."""
-        self._all.discard(stream)
-        if client in self._by_client:
-            self._by_client[client].discard(stream)
-            if not self._by_client[client]:
-                self._by_client.pop(client, None)
+        same = self._all.pop(stream, None)
+        if same is not None:
+            same.discard(stream)
 
 
 class Turns:

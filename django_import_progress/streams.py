@@ -42,7 +42,7 @@ class OpenStream:
     """
 
     __slots__ = (
-        *("__weakref__", "_client", "_deadline", "_greeting", "_has_beaten", "_heartbeat_seconds"),
+        *("__weakref__", "_deadline", "_greeting", "_has_beaten", "_heartbeat_seconds"),
         *("_loop", "_on_news", "_open_source", "_sent_since", "_source", "_stream_seconds"),
         "_timer",
     )
@@ -56,7 +56,6 @@ class OpenStream:
         client: str,
     ) -> None:
         self._open_source = open_source
-        self._client = client
         self._source: Source | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._stream_seconds = stream_seconds
@@ -134,7 +133,7 @@ class OpenStream:
 
     def close(self) -> None:
         """Let go of what is watched; more than once, if need be."""
-        open_streams.discard(self, self._client)
+        open_streams.discard(self)
         if self._source is not None:
             self._source.close()
             assert self._loop is not None

@@ -214,8 +214,10 @@ class JobView:
             return False  # A read has overtaken it. (An end must arrive, whatever the clocks.)
         if self.state is not None and self.state.ended and not is_terminal({**stored, **overlay}):
             return False  # Who has not been told of the end yet must not miss it.
-        self._overlay = overlay
+        # Of the overlay alone: each message could have fields of other names.
+        self._told = {name: self._told[name] for name in self._overlay}
         self._told.update(dict.fromkeys(values, told))
+        self._overlay = overlay
         self._overlays += 1
         self.unsure = True
         return self._show(self._stored)

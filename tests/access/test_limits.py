@@ -136,7 +136,7 @@ def test_who_cannot_be_told_apart_is_counted_with_all_only() -> None:
     streams.add(stream, "")
     assert (len(streams), streams.of("")) == (1, 0)
     for _ in range(2):
-        streams.discard(stream, "")
+        streams.discard(stream)
     assert len(streams) == 0
 
 
@@ -144,14 +144,15 @@ def test_a_stream_that_nobody_holds_is_not_counted() -> None:
     streams = OpenStreams()
     streams.add(Stream(), "user 7")
     assert (len(streams), streams.of("user 7")) == (0, 0)
+    assert not streams._by_client
 
 
 def test_a_client_without_streams_leaves_nothing_behind() -> None:
     streams, first, second = OpenStreams(), Stream(), Stream()
     for stream in (first, second):
         streams.add(stream, "user 7")
-    streams.discard(first, "user 7")
+    streams.discard(first)
     assert streams.of("user 7") == 1
-    streams.discard(second, "user 7")
-    streams.discard(second, "user 7")
+    for _ in range(2):
+        streams.discard(second)
     assert not streams._by_client

@@ -274,6 +274,14 @@ def test_what_foreign_messages_pile_up_is_bounded() -> None:
     assert size <= 2 * MAX_MESSAGE_BYTES
 
 
+def test_nothing_piles_up_of_fields_that_were_stored_since_they_were_told() -> None:
+    view = view_of(stored(1))
+    for version in range(2, 50):
+        assert view.message(partial(**{f"f{version}": 1}))
+        assert view.message(whole(version))
+    assert len(view._told) == 1
+
+
 def test_whether_a_worker_is_late_is_told_by_the_clock_of_whoever_tells() -> None:
     view = view_of(None)
     assert view.message(json.dumps({"_l": 100, "_v": 1, "_d": 50, "_r": 40}))
