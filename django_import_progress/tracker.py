@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -115,11 +116,8 @@ class ImportTracker(Counts):
         trace: TracebackType | None,
     ) -> bool:
         waits = error is None and not self._has_noticed and open_transaction() is not None
-        self._finish(error, is_held_back=waits).wait_for_the_end()
-        if waits:
-            self._tell_the_end()
-        else:
-            self._announce()
+        self._finish(error, is_held_back=waits)
+        self._wait_for_the_end(self._tell_the_end if waits else self._announce)
         return self._judge(error)
 
     async def __aenter__(self) -> ImportTracker:
@@ -138,8 +136,12 @@ class ImportTracker(Counts):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        await self._finish(error).wait_for_the_end_in_loop()
-        await self._announce_in_loop()
+        self._finish(error)
+        assert self._writer is not None
+        try:
+            await self._writer.wait_for_the_end_in_loop()
+        finally:
+            await self._announce_in_loop()
         return self._judge(error)
 
     def _start(self) -> Writer:
@@ -165,7 +167,7 @@ class ImportTracker(Counts):
         elif told is Told.STOP and self.interrupt is None:
             self.interrupt = ImportCancelled
 
-    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> Writer:
+    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
         assert self._writer is not None
         if error is None and self._has_noticed:
             error = ImportCancelled()
@@ -173,7 +175,14 @@ class ImportTracker(Counts):
         if not is_held_back:
             self._end = ending_of(self.job_id, error, self._expose)
         self._writer.stop()
-        return self._writer
+
+    def _wait_for_the_end(self, then: Callable[[], None]) -> None:
+        """Wait, and go on: who interrupts the waiting changes nothing of how the import ended."""
+        assert self._writer is not None
+        try:
+            self._writer.wait_for_the_end()
+        finally:
+            then()
 
     def _tell_the_end(self) -> None:
         """Tell what was held back once all transactions that are open now are committed."""
@@ -183,8 +192,7 @@ class ImportTracker(Counts):
         else:
             self._end = ending_of(self.job_id, None, ())
             self._writer.tell_the_end()
-            self._writer.wait_for_the_end()
-            self._announce()
+            self._wait_for_the_end(self._announce)
 
     def _announce(self) -> None:
         """Send `import_finished`, if somebody listens, and the job is still this attempt's."""

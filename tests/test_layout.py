@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "contrib.__init__": set(),
     "contrib.celery": {
         *("connections", "contrib.queueing", "core.calls", "core.errors", "core.keys"),
-        *("core.snapshot", "endings", "sync", "tracker", "writer"),
+        *("core.snapshot", "endings", "sync", "tracker"),
     },
     "contrib.import_export": {"conf", "core.errors", "core.keys", "tracker"},
     "contrib.prometheus": {"connections", "limits", "tally", "writer"},

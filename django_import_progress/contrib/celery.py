@@ -28,7 +28,6 @@ from ..core.snapshot import Fields
 from ..endings import ending_of
 from ..sync import SyncProgressManager
 from ..tracker import Exposed, ImportTracker
-from ..writer import Writer
 from .queueing import QUEUED_AGAIN, forget, queue, tell, tell_untracked
 
 if TYPE_CHECKING:
@@ -90,15 +89,14 @@ class TaskTracker(ImportTracker):
             return
         if _is_tried_again(outcome):
             self._end = dict(QUEUED_AGAIN)
-            writer = self._finish(error, is_held_back=True)
+            self._finish(error, is_held_back=True)
         else:
-            writer = self._finish(ImportCancelled() if isinstance(outcome, Ignore) else error)
-        writer.wait_for_the_end()
-        self._announce()
+            self._finish(ImportCancelled() if isinstance(outcome, Ignore) else error)
+        self._wait_for_the_end(self._announce)
 
-    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> Writer:
+    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
         self._expose = (*self._expose, TookTooLong)
-        return super()._finish(_in_words(error), is_held_back=is_held_back)
+        super()._finish(_in_words(error), is_held_back=is_held_back)
 
 
 class ImportTask(Base):
