@@ -102,7 +102,14 @@ def test_another_namespace(jobs: SyncProgressManager) -> None:
         run("show", "a")
 
 
+@pytest.mark.parametrize("command", ["list", "show a", "watch a", "cancel a", "relay"])
+def test_a_namespace_that_cannot_be_is_refused(command: str) -> None:
+    with pytest.raises(CommandError, match="1 to 128 characters"):
+        run(*command.split(), "--namespace", "no namespace")
+
+
 def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)  # Where all is busy an import may go on before it stands in Redis.
     with track_import(JOB) as job:
         for _ in job.rows(iter(int, 1)):  # pragma: no branch
             if not job.processed:

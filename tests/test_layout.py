@@ -102,7 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "management.__init__": set(),
     "management.commands.__init__": set(),
     "management.commands.import_progress": {
-        *("addresses", "conf", "core.errors", "management.subcommands.cancel"),
+        *("addresses", "conf", "core.errors", "core.keys", "management.subcommands.cancel"),
         *("management.subcommands.list", "management.subcommands.show"),
         *("management.subcommands.relay", "management.subcommands.watch"),
     },
@@ -111,7 +111,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "management.subcommands.list": {
         *("clients", "connections", "core.snapshot", "core.terminal", "core.view"),
     },
-    "management.subcommands.relay": {"conf", "connections", "core.keys", "relay"},
+    "management.subcommands.relay": {"conf", "connections", "relay"},
     "management.subcommands.show": {
         *("clients", "connections", "core.answers", "core.keys", "core.snapshot"),
         *("core.terminal", "core.view"),

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import redis
-from channels.layers import get_channel_layer
 from django.core.management import CommandError, call_command
 
 from django_import_progress import SyncProgressManager
@@ -98,10 +97,3 @@ def test_a_layer_that_is_missing_is_named_with_the_fix(
     with pytest.raises(CommandError, match=problem) as caught:
         call_command("import_progress", "relay")
     assert "django-import-progress[channel-layer]" in str(caught.value)
-
-
-def test_a_namespace_that_is_none_is_refused(settings: Any) -> None:
-    settings.CHANNEL_LAYERS = configuration("core", "redis://127.0.0.1:1/0")
-    assert get_channel_layer() is not None
-    with pytest.raises(CommandError, match="1 to 128 characters"):
-        call_command("import_progress", "relay", "--namespace", "no namespace")
