@@ -210,7 +210,12 @@ class Permission:
         for grant in grants:
             if grant is not None and grant.job_id in self._by_rule and grant.stored is not None:
                 self._by_rule[grant.job_id] = grant.stored
-        return [job_id for job_id, grant in zip(asked, grants, strict=True) if grant is None]
+        # A job may have been left meanwhile, or be watched by a ticket by now.
+        return [
+            job_id
+            for job_id, grant in zip(asked, grants, strict=True)
+            if grant is None and job_id in self._by_rule
+        ]
 
     async def _admitted(self, asked: list[str]) -> list[Grant | None]:
         # A job that is absent is as it was: whether it is gone is for its watcher to find out.

@@ -175,6 +175,21 @@ async def test_a_user_who_cannot_be_looked_up_is_let_go(
     assert "cannot be told who may watch" in caplog.text
 
 
+async def test_what_was_left_or_came_by_a_ticket_meanwhile_is_not_lost(
+    site: RedisProcess, settings: Any
+) -> None:
+    async def refuse(*_: object) -> bool:
+        permission.add(Grant(job_id="by-ticket", by_ticket=True, stored=None))
+        permission.discard("left")
+        return False
+
+    settings.IMPORT_PROGRESS |= {"AUTHORIZE": refuse}
+    names = ("by-ticket", "left", "lost")
+    grants = [Grant(job_id=name, by_ticket=False, stored=None) for name in names]
+    permission = Permission(Visitor(user=Nobody()), get_progress_manager(), grants)
+    assert await permission.lost() == ["lost"]
+
+
 def _stays_open(events: Iterator[Event], jobs: SyncProgressManager, settings: Any) -> None:
     """See that an update comes after several heartbeats."""
     asked = threading.Event()
