@@ -54,7 +54,7 @@ def exit_code(process: subprocess.Popen[bytes], descriptor: int) -> int:
     with suppress(OSError):  # EIO: nobody holds the other end any longer.
         while True:
             os.read(descriptor, 65536)
-    return process.wait(20)
+    return process.wait(60)
 
 
 def test_in_a_real_terminal_it_goes_through_a_restart_of_redis() -> None:

@@ -238,7 +238,7 @@ def test_an_id_that_cannot_be_is_refused(live: AsgiServer, path: str) -> None:
 def test_a_socket_that_is_too_old_is_closed(
     live: AsgiServer, jobs: SyncProgressManager, settings: Any
 ) -> None:
-    settings.IMPORT_PROGRESS |= {"STREAM_SECONDS": 0.3, "HEARTBEAT_SECONDS": 0.1}
+    settings.IMPORT_PROGRESS |= {"STREAM_SECONDS": 2, "HEARTBEAT_SECONDS": 0.5}
     with of_job(live, make_ticket(jobs.create(JOB))) as connection:
         hear(connection)
         assert close_code(connection) == 1001

@@ -85,13 +85,13 @@ class ServerProcess(SiteProcess):
     def start(self) -> ServerProcess:
         """Start the server, and wait until the site answers; once more after it was killed, too."""
         self._launch(self.arguments)
-        self._expect(self._answers, "the server to answer", seconds=20)
+        self._expect(self._answers, "the server to answer", seconds=60)
         return self
 
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, "the server has ended"
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         headers = {"Host": "127.0.0.1", "Connection": "close"}
         try:
             connection.request("GET", "/progress/jobs/@/", headers=headers)

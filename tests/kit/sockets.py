@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from .sse import Event
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import httpx
 from . import http
 
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")  # One that is last in a chunk may go on with the next.
-PATIENCE = httpx.Timeout(20)
+PATIENCE = httpx.Timeout(60)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

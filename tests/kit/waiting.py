@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 """After that a condition has failed. Far beyond what is expected: the machine may be busy."""
 _PAUSE_SECONDS = 0.01
 
