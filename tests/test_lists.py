@@ -14,10 +14,14 @@ from playwright.async_api import Page, expect
 from django_import_progress import SyncProgressManager
 from django_import_progress.core.errors import InvalidProgress
 from django_import_progress.lists import Listing, viewer_of
+from tests.faults.conftest import defence
 
 from .kit.asgi import AsgiServer
-from .kit.bars import STATIC, script_without, serve
+from .kit.bars import STATIC, requests, script_without, serve
+from .kit.controls import without
 from .kit.waiting import until
+
+__all__ = ["defence"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -163,3 +167,32 @@ async def test_new_imports_appear_live_and_old_ones_that_ended_make_room(
     await page.context.clear_cookies()
     await until(lambda: complaints, "the page to be refused")
     assert "404" in complaints.pop()
+
+
+def takes_each_answer_for_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "answer.text().then((html) => this.#show(html), () => {})"
+    script_without(monkeypatch, "import-progress-list", line, "this.#show(await answer.text())")
+
+
+BREAKS_OFF = """const { text } = Response.prototype;
+Response.prototype.text = () => {
+    Response.prototype.text = text;
+    return Promise.reject(new TypeError("broken off"));
+};"""
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
+@without(takes_each_answer_for_whole)
+async def test_an_answer_that_breaks_off_is_not_the_last(
+    live: AsgiServer, page: Page, complaints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_without(monkeypatch, "import-progress-list", "EVERY_MS = 4000", "EVERY_MS = 50")
+    await serve(page)
+    await page.add_init_script(BREAKS_OFF)
+    with requests(page, "/list/") as asked:
+        await page.goto(f"{live.url}/mine/")
+        await until(lambda: len(asked) > 1 or complaints, "the list to be asked for again")
+    complained = complaints.copy()
+    complaints.clear()
+    assert complained == []

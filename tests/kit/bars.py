@@ -38,8 +38,11 @@ def script_without(monkeypatch: pytest.MonkeyPatch, module: str, line: str, inst
 
 async def serve(page: Page) -> None:
     """Have the page load what was changed by `script_without`."""
+    texts: dict[str, str] = {}
     for module, line, instead in _switched_off:
-        text = (STATIC / f"{module}.js").read_text(encoding="utf-8").replace(line, instead)
+        text = texts.get(module) or (STATIC / f"{module}.js").read_text(encoding="utf-8")
+        texts[module] = text.replace(line, instead)
+    for module, text in texts.items():
         await page.route(f"**/{module}.js", _answering(text))
 
 

@@ -31,7 +31,7 @@ class ImportProgressList extends HTMLElement {
     if (document.hidden) return; // Asked again as soon as it is shown.
     const answer = await fetch(this.dataset.list).catch(() => null);
     if (answer?.status === 404 || !this.isConnected) return; // The page may not ask any more.
-    if (answer?.ok) this.#show(await answer.text());
+    if (answer?.ok) answer.text().then((html) => this.#show(html), () => {});
     this.#later(answer?.ok ? EVERY_MS : EVERY_MS * 4);
   }
 
