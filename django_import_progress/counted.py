@@ -10,8 +10,8 @@ from .core.errors import InvalidProgress
 T = TypeVar("T")
 
 
-class Tally(Protocol):
-    """Who is told."""
+class Counter(Protocol):
+    """Who counts, and says when it is to end."""
 
     processed: int
     interrupt: type[BaseException] | None
@@ -25,7 +25,7 @@ class Counted(Generic[T]):
 
     def __init__(
         self,
-        job: Tally,
+        job: Counter,
         source: Iterable[T] | AsyncIterable[T],
         size: Callable[[T], int] | None,
     ) -> None:

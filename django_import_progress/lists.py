@@ -14,7 +14,7 @@ from .conf import settings
 from .connections import get_impatient_manager
 from .core.calls import NOBODY, clean_owner
 from .core.errors import ProgressUnavailable
-from .widgets import APP_NAME, checked_url
+from .widgets import APP_NAME, checked_url, nonce_of
 
 _SALT = "django_import_progress.list"
 LABEL = "label"
@@ -83,18 +83,16 @@ def list_context(
             "import_progress_list needs an owner, as in owner=request.user; is the page rendered"
             " with its request?"
         )
-    request = context.get("request")
     listing = Listing(
         owner=str(clean_owner(owner)),
         limit=limit,
         cancel=cancel,
         namespace=namespace,
-        viewer=viewer_of(request),
+        viewer=viewer_of(context.get("request")),
     )
     with checked_url(namespace):
         url = reverse(f"{namespace or APP_NAME}:list", args=[listing.reference()])
-    nonce = context.get("csp_nonce") or getattr(request, "csp_nonce", None)
-    return listing.context() | {"url": url, "nonce": nonce}
+    return listing.context() | {"url": url, "nonce": nonce_of(context)}
 
 
 def _label(job: dict[str, Any]) -> str:

@@ -168,7 +168,6 @@ class Socket:
     def _leave(self, job_id: str) -> None:
         watcher = self._watchers.pop(job_id, None)
         if watcher is not None:
-            watcher.on_news = _nothing
             watcher.close()
             self._permission.discard(job_id)
 
@@ -215,7 +214,3 @@ class Socket:
         """
         async with asyncio.timeout(settings.heartbeat_seconds):
             await self._send({"type": "websocket.send", "text": text})
-
-
-def _nothing() -> None:
-    """Tell nobody."""

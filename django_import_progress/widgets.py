@@ -33,13 +33,13 @@ UNKNOWN = {"percent": None, "stalled": False, "cancelling": False}
 
 
 def assets_context(context: Context) -> dict[str, Any]:
-    """Return what the assets' template needs: the nonce of a Content-Security-Policy, if any.
+    """Return what the assets' template needs."""
+    return {"nonce": nonce_of(context), "modules": MODULES}
 
-    It is taken from Django's own ``csp_nonce`` or from django-csp's request.
-    """
-    request = context.get("request")
-    nonce = context.get("csp_nonce") or getattr(request, "csp_nonce", None)
-    return {"nonce": nonce, "modules": MODULES}
+
+def nonce_of(context: Context) -> Any:
+    """Return the nonce of the page's Content-Security-Policy, if any: Django's or django-csp's."""
+    return context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", None)
 
 
 def bar_context(
