@@ -120,7 +120,7 @@ def _crowd(served: Served, watchers: Watchers, more: int, number: int) -> Crowd:
     """Have `more` join, so that there are `number`, and tell them of some updates."""
     watchers.open(served.port, [served.ask("job")] * more, served.ready)
     server, arrived = psutil.Process(served.pid), 0
-    before = cpu_seconds(server)
+    before = served.cpu_seconds()
     for _ in range(UPDATES):
         watchers.begin_to_hear(number)
         served.tell("job", {**FIELDS, "sent": time.monotonic_ns()})
@@ -128,19 +128,13 @@ def _crowd(served: Served, watchers: Watchers, more: int, number: int) -> Crowd:
     # All of an event's work: what the loop of events does at the end of its turn as well.
     time.sleep(0.1)
     return Crowd(
-        event_us=(cpu_seconds(server) - before) / arrived * 1e6,
+        event_us=(served.cpu_seconds() - before) / arrived * 1e6,
         memory_mb=server.memory_info().rss / 2**20,
         connections=sum(
             bool(end.raddr) and end.laddr.port != served.port
             for end in server.net_connections("tcp")
         ),
     )
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """Return what a process has had of the processors."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 async def _heartbeat(server: RedisProcess) -> Heartbeat:

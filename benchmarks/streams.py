@@ -107,16 +107,12 @@ def _targets(middle: dict[str, Measured]) -> list[Target]:
         where = column if "one" in column else f"{WATCHERS:,} watchers, {column}"
         add(f"{where}, of the better Python peer", ours[column] / better, 1)
     add("memory a watcher", ours[MEMORY], 48, " KiB")
-    lane = middle.get(LANE)
-    if NCHAN_NAME in middle:
-        add("CPU an event, of nchan", ours[CROWD_CPU] / middle[NCHAN_NAME][CROWD_CPU], 2.4)
-        if lane:
-            found = lane[CROWD_CPU] / middle[NCHAN_NAME][CROWD_CPU]
-            add("fast lane: CPU an event, of nchan", found, 2.0)
-    if lane:
-        add("fast lane: memory a watcher", lane[MEMORY], 16, " KiB")
-        found = lane[OPENING_CPU] / ours[OPENING_CPU]
-        add("fast lane: CPU an opening, of the view", found, 1 / 8)
+    lane = middle[LANE]
+    if nchan := middle.get(NCHAN_NAME):
+        add("CPU an event, of nchan", ours[CROWD_CPU] / nchan[CROWD_CPU], 2.4)
+        add("fast lane: CPU an event, of nchan", lane[CROWD_CPU] / nchan[CROWD_CPU], 2.0)
+    add("fast lane: memory a watcher", lane[MEMORY], 16, " KiB")
+    add("fast lane: CPU an opening, of the view", lane[OPENING_CPU] / ours[OPENING_CPU], 1 / 8)
     return targets
 
 
@@ -145,9 +141,9 @@ def _measure(contender: AbstractContextManager[Served], *, opens: bool) -> Measu
 
         before = server.memory_info().rss
         watchers.open(served.port, [served.ask("crowd")] * WATCHERS, served.ready)
-        cpu = _cpu(server)
+        cpu = served.cpu_seconds()
         crowd = _tell(served, watchers, ["crowd"], CROWD)
-        found[CROWD_CPU] = (_cpu(server) - cpu) / len(crowd) * 1e6
+        found[CROWD_CPU] = (served.cpu_seconds() - cpu) / len(crowd) * 1e6
         found |= {CROWD_P50: _percentile(crowd, 50), CROWD_P99: _percentile(crowd, 99)}
         found[MEMORY] = (server.memory_info().rss - before) / WATCHERS / 1024
         watchers.leave()
@@ -155,16 +151,16 @@ def _measure(contender: AbstractContextManager[Served], *, opens: bool) -> Measu
         jobs = [f"job-{number}" for number in range(WATCHERS)]
         _begin(served, jobs)
         watchers.open(served.port, [served.ask(job_id) for job_id in jobs], served.ready)
-        cpu = _cpu(server)
+        cpu = served.cpu_seconds()
         heard = _tell(served, watchers, jobs, EACH_ITS_OWN)
-        found[JOBS_CPU] = (_cpu(server) - cpu) / len(heard) * 1e6
+        found[JOBS_CPU] = (served.cpu_seconds() - cpu) / len(heard) * 1e6
         watchers.leave()
 
         if opens:
-            began, cpu = time.perf_counter(), _cpu(server)
+            began, cpu = time.perf_counter(), served.cpu_seconds()
             watchers.open(served.port, [served.ask("crowd")] * OPENED, served.ready)
             found[OPENING] = OPENED / (time.perf_counter() - began)
-            found[OPENING_CPU] = (_cpu(server) - cpu) / OPENED * 1e6
+            found[OPENING_CPU] = (served.cpu_seconds() - cpu) / OPENED * 1e6
     return found
 
 
@@ -192,11 +188,6 @@ def _tell(served: Served, watchers: Watchers, jobs: Sequence[str], load: Load) -
     if len(heard.sent_ns) < expected * LEAST or heard.broken:
         raise RuntimeError(f"{len(heard.sent_ns)} of {expected} came, {heard.broken} broken")
     return heard.sent_ns
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def _percentile(nanoseconds: Sequence[int], percent: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from functools import wraps
 from typing import Any, cast
 
@@ -88,7 +88,7 @@ def _come_back(error: str, *, status: int = 503) -> HttpResponse:
     return response
 
 
-async def _stored(manager: ProgressManager, grants: Iterable[Grant]) -> dict[str, Stored | None]:
+async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[str, Stored | None]:
     """Return what is stored of the jobs, by their ids."""
     stored = {grant.job_id: grant.stored for grant in grants}
     missing = [grant.job_id for grant in grants if grant.by_ticket]  # No look was needed yet.
@@ -202,7 +202,7 @@ async def cancel(
 
 
 async def _stored_if_known(
-    manager: ProgressManager, grants: Iterable[Grant]
+    manager: ProgressManager, grants: Collection[Grant]
 ) -> dict[str, Stored | None] | None:
     try:
         return await _stored(manager, grants)
