@@ -36,7 +36,7 @@ class Counted(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         job, size = self._job, self._size
-        if not isinstance(self._source, Iterable):
+        if isinstance(self._source, AsyncIterable) and not isinstance(self._source, Iterable):
             raise TypeError("This is asynchronous: iterate with `async for`")
         if job.interrupt is not None:
             raise job.interrupt

@@ -258,6 +258,15 @@ async def test_asynchronous_imports_use_the_same_names(jobs: SyncProgressManager
         list(job.rows(source()))
 
 
+@pytest.mark.usefixtures("jobs")
+def test_rows_of_what_is_none_are_an_error_that_says_so() -> None:
+    with (
+        pytest.raises(TypeError, match="'NoneType' object is not iterable"),
+        track_import(JOB) as job,
+    ):
+        list(job.rows(None))  # type: ignore[arg-type]
+
+
 def test_another_manager_writes_where_it_is_told(jobs: SyncProgressManager) -> None:
     orders = SyncProgressManager(jobs.redis, "order_imports")
     with track_import(JOB, manager=orders) as job:
