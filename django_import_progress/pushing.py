@@ -39,18 +39,19 @@ class Pump:
 
     def __init__(self) -> None:
         self._ready: deque[PushedStream] = deque()
+        self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, stream: PushedStream) -> None:
         """Have a stream sent to."""
         self._ready.append(stream)
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = self._loop.create_task(self._run())
 
     async def _run(self) -> None:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        task = asyncio.current_task()
         while self._ready:
-            relief = loop.call_soon(self._relieve)
+            relief = self._loop.call_soon(self._relieve)
             for _ in range(min(len(self._ready), AT_ONCE)):
                 await self._ready.popleft().tell()
                 if self._task is not task:
@@ -61,11 +62,10 @@ class Pump:
 
     def _relieve(self) -> None:
         """Go on in another task: the present one waits."""
-        self._task = asyncio.create_task(self._run()) if self._ready else None
+        self._task = self._loop.create_task(self._run()) if self._ready else None
 
 
 _pumps: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pump] = weakref.WeakKeyDictionary()
-"""By event loop, which no pump may keep: it would never go from here."""
 
 
 def _pump() -> Pump:

@@ -6,7 +6,6 @@ What a stream tells is in `test_streams.py`, at both doors.
 from __future__ import annotations
 
 import asyncio
-import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -276,20 +275,6 @@ async def test_what_a_server_raises(
         await asyncio.wait([task])
         assert task.exception() is (error if is_raised else None)
         await other.shows('"n":1')
-
-
-@pytest.mark.usefixtures("site")
-def test_an_event_loop_that_has_ended_is_kept_by_no_pump() -> None:
-    async def serve() -> None:
-        connection = Connection(scope_of(STREAM))
-        async with connection.on(ALONE):
-            await connection.shows("retry:")
-
-    before = len(pushing._pumps)
-    for _ in range(3):
-        asyncio.run(serve())
-    gc.collect()
-    assert len(pushing._pumps) <= before + 1  # The last one, for which a client is still kept.
 
 
 def test_it_can_be_imported_before_anything_is_configured() -> None:
