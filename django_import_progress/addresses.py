@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -16,8 +17,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from .clients import CALL_SECONDS, AsyncClient, LazyCluster, ShardedCluster, SyncClient
-from .clusters import begin_with_any_server
+from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, LazyCluster, SyncClient
 from .sentinels import PrimaryAndReplicas, SentinelPool
 
 CONNECTIONS = 50
@@ -35,9 +35,7 @@ _KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel"
 del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
 _DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
-_CHOICES = {"read_from_replicas": "sentinel", "sharded_pubsub": "cluster"}
-"""What may be asked for by ``yes``, and of which kind of servers."""
-_OUR_OPTIONS = (*_SENTINEL_OPTIONS, *_CHOICES)
+_OUR_OPTIONS = (*_SENTINEL_OPTIONS, "read_from_replicas")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,8 +52,6 @@ class Address:
     """What the sentinels call the primary."""
     sentinel_options: tuple[tuple[str, str], ...] = ()
     read_from_replicas: bool = False
-    sharded_pubsub: bool = False
-    """Whether each job is told by the server of the Cluster that has it, and not by all."""
 
 
 def parse_address(url: str) -> Address:
@@ -66,8 +62,7 @@ def parse_address(url: str) -> Address:
             ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
             Both take ``rediss+`` as well, a user and a password for the servers before the hosts,
             and redis-py's options; ``sentinel_username`` and ``sentinel_password`` are for the
-            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first; by
-            ``sharded_pubsub=yes`` a server of a Cluster tells of its own jobs alone.
+            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first.
 
     Raises:
         ValueError: it is none of these. It says nothing of the URL, which may hold a password.
@@ -89,17 +84,16 @@ def parse_address(url: str) -> Address:
         raise ValueError("there is no such database; a Cluster has but one")
     options = [option.partition("=") for option in query.split("&") if option]
     common = "&".join(f"{n}={value}" for n, _, value in options if n not in _OUR_OPTIONS)
-    for choice, _, value in options:
-        if choice in _CHOICES and (kind != _CHOICES[choice] or value not in {"yes", "no"}):
-            raise ValueError(f"{choice} is yes or no, and for {_CHOICES[choice]} URLs only")
-    chosen = {n: value == "yes" for n, _, value in options if n in _CHOICES}
+    reads = dict.fromkeys(value for n, _, value in options if n == "read_from_replicas")
+    if reads and (kind != "sentinel" or not reads.keys() <= {"yes", "no"}):
+        raise ValueError("replicas are read under Sentinel, by read_from_replicas=yes")
     return Address(
         kind,
         f"{scheme.partition('+')[0]}://{login}{at}localhost/{db or 0}?{common}",
         hosts,
         unquote(service),
         tuple((n[9:], unquote(value)) for n, _, value in options if n in _SENTINEL_OPTIONS),
-        **chosen,
+        "yes" in reads,
     )
 
 
@@ -153,7 +147,7 @@ def _address(url: str) -> Address:
             "A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
             " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
             " special characters in a password are percent-encoded, and read_from_replicas=yes"
-            " or no is for Sentinel alone, sharded_pubsub=yes or no for a Cluster"
+            " or no is for Sentinel alone"
         )
     return parse_address(url)
 
@@ -193,15 +187,14 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
     options = _options(address, decode_responses)
     if address.kind == "cluster":
         options.pop("db", None)
-        client = ShardedCluster if address.sharded_pubsub else async_redis.RedisCluster
-        cluster = client(
+        cluster = async_redis.RedisCluster(
             startup_nodes=[AsyncClusterNode(*host) for host in address.hosts],
             require_full_coverage=False,
             retry=AsyncRetry(_backoff(), CLUSTER_RETRIES),
             socket_connect_timeout=NODE_SECONDS,
             **options,
         )
-        begin_with_any_server(cluster)
+        _begin_with_any_server(cluster)
         return cluster
     options |= {"retry": AsyncRetry(_backoff(), 1)}
     limits: dict[str, Any] = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
@@ -221,6 +214,23 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
         return both
     pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
     return async_redis.Redis.from_pool(pool)
+
+
+def _begin_with_any_server(cluster: async_redis.RedisCluster) -> None:
+    """Let the client begin though the first primary is down.
+
+    redis-py asks that one alone which commands there are, and gives up where it does not answer.
+    """
+    ask = cluster.commands_parser.initialize
+
+    async def initialize(node: AsyncClusterNode) -> None:
+        try:
+            await ask(node)
+        except REDIS_ERRORS:  # Any other; the next try may take another one.
+            nodes = cluster.nodes_manager.nodes_cache.values()
+            await ask(random.choice([other for other in nodes if other != node]))
+
+    cluster.commands_parser.initialize = initialize  # type: ignore[assignment]
 
 
 def _sentinel_options(address: Address, retry: Any, timeout_seconds: float) -> dict[str, Any]:
@@ -265,8 +275,7 @@ def create_sync_redis_client(
                 require_full_coverage=False,
                 retry=Retry(_backoff(), max(retries, 1)),
                 **options,
-            ),
-            sharded=address.sharded_pubsub,
+            )
         )
     options["retry"] = Retry(_backoff(), retries)
     if address.kind == "sentinel":

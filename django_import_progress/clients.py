@@ -27,9 +27,9 @@ CALL_SECONDS = 5.0
 """How long a verb may take. redis-py's own retries would let a GET on a stopped server last for
 most of a minute."""
 
-REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError, IndexError, KeyError)
-"""What a client raises that cannot do what it was asked: a Cluster's also `IndexError`, or
-`KeyError`, where none of its servers holds a slot."""
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError, IndexError)
+"""What a client raises that cannot do what it was asked: a Cluster's also `IndexError`, where none
+of its servers holds a slot."""
 
 
 class LazyCluster:
@@ -37,14 +37,10 @@ class LazyCluster:
 
     Args:
         connect: makes the client, and asks the servers who they are.
-        sharded: whether each job is told by its own server alone.
     """
 
-    def __init__(
-        self, connect: Callable[[], sync_redis.RedisCluster], *, sharded: bool = False
-    ) -> None:
+    def __init__(self, connect: Callable[[], sync_redis.RedisCluster]) -> None:
         self._connect = connect
-        self.sharded = sharded
         self._client: sync_redis.RedisCluster | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -68,10 +64,6 @@ class LazyCluster:
             self._client.close()
 
 
-class ShardedCluster(async_redis.RedisCluster):
-    """A Cluster in which each job is told by its own server alone."""
-
-
 AsyncClient = async_redis.Redis | async_redis.RedisCluster
 SyncClient = sync_redis.Redis | sync_redis.RedisCluster | LazyCluster
 
@@ -79,11 +71,6 @@ SyncClient = sync_redis.Redis | sync_redis.RedisCluster | LazyCluster
 def is_clustered(redis: AsyncClient | SyncClient) -> bool:
     """Tell whether each key may live on another server."""
     return isinstance(redis, async_redis.RedisCluster | sync_redis.RedisCluster | LazyCluster)
-
-
-def is_sharded(redis: AsyncClient | SyncClient) -> bool:
-    """Tell whether a job is told by the server alone that has its key."""
-    return isinstance(redis, ShardedCluster) or (isinstance(redis, LazyCluster) and redis.sharded)
 
 
 @contextmanager

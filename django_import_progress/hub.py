@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from .clients import AsyncClient, drop_idle_connections, is_sharded
+from .cancellation import raise_if_cancelled
+from .clients import REDIS_ERRORS, AsyncClient, drop_idle_connections
 from .core.calls import Calls
+from .core.errors import ProgressUnavailable
+from .core.pacing import backoff_seconds
 from .core.view import State
 from .link import Link
-from .losses import Losses
-from .sharded import ShardedLink
 from .slot import Slot
 from .tally import tally
+
+logger = logging.getLogger("django_import_progress")
+
+LINK_ERRORS = (ProgressUnavailable, *REDIS_ERRORS)
+"""What a broken link raises. Anything else is a fault of ours, and logged with its traceback; the
+watchers are served on all the same."""
 
 
 class Watcher:
@@ -224,17 +233,25 @@ class Hub:
         return bool(self._slots)
 
     def _new_link(self) -> Link:
-        kind = ShardedLink if is_sharded(self._redis) else Link
-        return kind(self._redis, self._slots, self._heartbeat_seconds)
+        return Link(self._redis, self._slots, self._heartbeat_seconds)
 
     async def _serve(self) -> None:
-        losses = Losses()
+        failures = 0
         while self._is_needed:
             self._link = link = self._new_link()
             try:
                 await link.run()
             except Exception as error:
+                raise_if_cancelled(error)
                 await drop_idle_connections(self._redis)
-                await losses.bear(error, served=link.served)
+                failures = 1 if link.served else failures + 1
+                tally.links_lost += 1
+                if failures == 1:
+                    logger.warning(
+                        "Lost the subscription to Redis (%s); trying again",
+                        type(error).__name__,
+                        exc_info=None if isinstance(error, LINK_ERRORS) else error,
+                    )
+                await asyncio.sleep(backoff_seconds(failures, random.random()))
             finally:
                 self._link = None

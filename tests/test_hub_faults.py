@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from django_import_progress import ProgressManager, create_redis_client
-from django_import_progress.cancellation import end_tasks
 from django_import_progress.heartbeats import Asked
 from django_import_progress.hub import Hub
 from django_import_progress.link import Link
@@ -102,19 +101,4 @@ async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watche
     for link in (watched, left):
         link._ask_again([Asked(slot, slot.view.mark, slot.asked)])
     assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
-    await client.aclose()
-
-
-async def test_what_changes_before_a_link_has_its_connection_is_in_what_it_begins_with(
-    server: RedisProcess, foreign: redis.Redis
-) -> None:
-    client = create_redis_client(server.url)
-    slot = Slot(ProgressManager(client).calls, "j1")
-    slots: dict[str, Slot] = {}
-    link = Link(client, slots, 15)
-    slots[slot.channel] = slot
-    link.changed(slot.channel)
-    running = asyncio.create_task(link.run())
-    await until(lambda: is_subscribed(foreign, "j1"), "the subscription")
-    await end_tasks([running])
     await client.aclose()

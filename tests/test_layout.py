@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("clients", "conf", "core.errors", "core.keys", "core.snapshot", "manager", "release"),
         "visitors",
     },
-    "addresses": {"clients", "clusters", "sentinels"},
+    "addresses": {"clients", "sentinels"},
     "admin": {"widgets"},
     "apps": {"checks"},
     "asgi": {
@@ -35,7 +35,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cancelling": {"access", "clients", "core.view", "manager", "visitors"},
     "checks": {"access", "addresses", "conf", "visitors"},
     "clients": {"core.call", "core.errors"},
-    "clusters": {"clients"},
     "conf": {"addresses", "core.calls", "core.keys"},
     "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},
     "consumers": {
@@ -78,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "counts": {"core.errors", "core.pacing", "core.snapshot", "counted", "verbs"},
     "displays": {"core.terminal", "core.view"},
     "endings": {"conf", "core.snapshot"},
-    "feed": {"clients", "core.calls", "core.snapshot", "hub", "line", "link", "slot", "verbs"},
+    "feed": {"clients", "core.calls", "core.snapshot", "hub", "link", "slot", "verbs"},
     "flag": {"core.pacing"},
     "heartbeats": {
         *(
@@ -92,12 +91,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
     },
     "hub": {
-        *("clients", "core.calls", "core.view", "link", "losses", "sharded", "slot", "tally"),
+        *("cancellation", "clients", "core.calls", "core.errors", "core.pacing", "core.view"),
+        *("link", "slot", "tally"),
     },
     "limits": set(),
-    "line": {"verbs"},
     "link": {
-        *("cancellation", "clients", "core.call", "core.snapshot", "heartbeats", "line", "slot"),
+        *("cancellation", "clients", "core.call", "core.snapshot", "heartbeats", "slot"),
         *("subscriptions", "tally", "verbs"),
     },
     "management.__init__": set(),
@@ -128,19 +127,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "origins": set(),
     "pushing": {"cancellation", "opening", "sources", "streams"},
-    "losses": {"cancellation", "clients", "core.errors", "core.pacing", "tally"},
     "relay": {
         *("cancellation", "clients", "conf", "core.errors", "core.keys", "core.listing"),
-        *("core.pacing", "core.view", "feed", "hub", "line", "link", "manager"),
+        *("core.pacing", "core.view", "feed", "hub", "link", "manager"),
     },
     "release": set(),
     "routing": {"consumers"},
     "sentinels": set(),
-    "shard": {"cancellation", "core.snapshot", "line", "subscriptions"},
-    "sharded": {
-        *("cancellation", "clients", "core.errors", "link", "losses", "shard", "slot"),
-        "subscriptions",
-    },
     "signals": set(),
     "slot": {"core.calls", "core.checks", "core.view"},
     "sockets": {
@@ -154,7 +147,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
         *("slot", "subscriptions", "verbs"),
     },
-    "subscriptions": {"clients", "core.call"},
+    "subscriptions": {"clients"},
     "tally": set(),
     "templatetags.__init__": set(),
     "templatetags.import_progress": {"core.keys", "lists", "widgets"},

@@ -10,7 +10,6 @@ from typing import Any
 
 from channels.exceptions import InvalidChannelLayerError
 from channels.layers import InMemoryChannelLayer, get_channel_layer
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from ...conf import settings
@@ -34,8 +33,7 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """Relay until SIGTERM or SIGINT.
 
     Raises:
-        CommandError: there is no channel layer that reaches other processes, or the updates are
-            told by sharded pub/sub, which cannot be relayed.
+        CommandError: there is no channel layer that reaches other processes.
     """
     layer = _layer()
     asyncio.run(_relay(command, options["namespace"] or settings.namespace, layer))
@@ -54,15 +52,12 @@ def _layer() -> Layer:
 
 
 async def _relay(command: BaseCommand, namespace: str, layer: Layer) -> None:
-    try:
-        relay = Relay(
-            get_progress_manager(namespace),
-            layer,
-            heartbeat_seconds=settings.heartbeat_seconds,
-            max_per_second=settings.max_updates_per_second,
-        )
-    except ImproperlyConfigured as error:
-        raise CommandError(str(error)) from error
+    relay = Relay(
+        get_progress_manager(namespace),
+        layer,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        max_per_second=settings.max_updates_per_second,
+    )
     running = asyncio.create_task(relay.run())
     loop = asyncio.get_running_loop()
     with suppress(NotImplementedError):  # On Windows, where Ctrl-C still ends it.
