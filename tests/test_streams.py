@@ -115,7 +115,7 @@ def test_an_idle_stream_is_kept_alive_and_closed_in_the_end(
 def test_a_stream_that_is_shorter_than_a_heartbeat_is_closed_in_time(
     root: str, jobs: SyncProgressManager, settings: Any
 ) -> None:
-    settings.IMPORT_PROGRESS |= {"HEARTBEAT_SECONDS": 3600, "STREAM_SECONDS": 0.2}
+    settings.IMPORT_PROGRESS |= {"HEARTBEAT_SECONDS": 3600, "STREAM_SECONDS": 2}
     with open_stream(f"{root}/progress/jobs/{make_ticket(jobs.create())}/stream/") as (_, events):
         assert [event.json["status"] for event in events] == ["queued"]
 
