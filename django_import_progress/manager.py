@@ -42,6 +42,7 @@ class ProgressManager:
         self.calls = calls_for(namespace, ttl_seconds, clustered=is_clustered(redis))
         self._heartbeat_seconds = heartbeat_seconds
         self._hub = hub
+        self._shares_hub = hub is not None
 
     def __repr__(self) -> str:
         return f"<ProgressManager: {self.calls.keys.namespace}>"
@@ -165,3 +166,13 @@ class ProgressManager:
         if self._hub is None or self._hub.loop is not asyncio.get_running_loop():
             self._hub = Hub(self.redis, heartbeat_seconds=self._heartbeat_seconds)
         return self._hub.watch(self.calls, clean_job_id(job_id), max_per_second=max_per_second)
+
+    async def aclose(self) -> None:
+        """End all watching by this manager, and wait until it has let go of its connections.
+
+        Before its client is closed by who made it: a hub that still reads would open a connection
+        anew. Where the hub is shared, as by `get_progress_manager`, nothing is done.
+        """
+        hub = self._hub
+        if hub is not None and not self._shares_hub and hub.loop is asyncio.get_running_loop():
+            await hub.aclose()

@@ -129,7 +129,9 @@ async def progress(
     """A manager of each kind, on each kind of server; the sync one behind a facade."""
     if request.param == "async":
         client = create_redis_client(each_server.url)
-        yield ProgressManager(client)
+        manager = ProgressManager(client)
+        yield manager
+        await manager.aclose()
         await client.aclose()
     else:
         sync_client = create_sync_redis_client(each_server.url)

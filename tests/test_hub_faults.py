@@ -17,9 +17,13 @@ from django_import_progress.hub import Hub
 from django_import_progress.link import Link
 from django_import_progress.slot import Slot
 
+from .faults.conftest import defence
+from .kit.controls import without
 from .kit.hubs import is_subscribed, sees
 from .kit.processes import RedisProcess, valkey_binary
 from .kit.waiting import until
+
+__all__ = ["defence"]
 
 CHANNEL = "import_progress:channel:j1"
 
@@ -54,6 +58,7 @@ async def test_an_outage_is_one_warning_and_the_watchers_are_served_again(
     await progress.create("j1", data={"n": 2})
     await sees(watcher, n=2)
     watcher.close()
+    await progress.aclose()
     await client.aclose()
     process.close()
     gc.collect()  # An exception that nobody has fetched would be logged by now.
@@ -75,6 +80,7 @@ async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_su
     await progress.update("j1", {"n": 1})
     await sees(watcher, n=1)
     watcher.close()
+    await progress.aclose()
     await client.aclose()
     (record,) = caplog.records
     assert record.exc_info is not None
@@ -101,4 +107,43 @@ async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watche
     for link in (watched, left):
         link._ask_again([Asked(slot, slot.view.mark, slot.asked)])
     assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
+    await client.aclose()
+
+
+def nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def aclose(_: Hub) -> None:
+        """Leave all as it is."""
+
+    monkeypatch.setattr(Hub, "aclose", aclose)
+
+
+@without(nothing_is_ended)
+async def test_a_manager_that_is_closed_has_let_go_of_its_connection(
+    server: RedisProcess, foreign: redis.Redis
+) -> None:
+    client = create_redis_client(server.url)
+    progress = ProgressManager(client)
+    await progress.aclose()  # Nobody has watched yet.
+    watcher = progress.watcher("j1")
+    await until(lambda: is_subscribed(foreign, "j1"), "the subscription")
+    try:
+        await progress.aclose()
+        assert not client.connection_pool._in_use_connections
+        assert await watcher.next() is None
+    finally:
+        watcher.close()
+        await asyncio.wait([watcher._hub._task])
+        await client.aclose()
+
+
+async def test_a_manager_that_is_closed_leaves_a_hub_that_it_shares(server: RedisProcess) -> None:
+    client = create_redis_client(server.url)
+    hub = Hub(client)
+    watcher = ProgressManager(client, hub=hub).watcher("j1")
+    one, other = (ProgressManager(client, hub=hub) for _ in range(2))
+    await one.aclose()
+    await other.create("j1", data={"n": 1})
+    await sees(watcher, n=1)
+    watcher.close()
+    await hub.aclose()
     await client.aclose()

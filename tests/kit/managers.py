@@ -30,9 +30,11 @@ async def manager_on(
     """Give a manager with a client of its own; `kind` is "async" or "sync"."""
     if kind == "async":
         client = create_redis_client(url, decode_responses)
+        progress = ProgressManager(client, **arguments)
         try:
-            yield ProgressManager(client, **arguments)
+            yield progress
         finally:
+            await progress.aclose()
             await client.aclose()
     else:
         sync_client = create_sync_redis_client(url, decode_responses)
