@@ -24,7 +24,7 @@ from django_import_progress.visitors import Nobody, Visitor
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
-from tests.kit.processes import RedisProcess, valkey_binary
+from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
 from tests.kit.sockets import open_socket, told
 from tests.kit.sse import Event, open_stream
 from tests.kit.visitors import login
@@ -241,7 +241,7 @@ def test_a_stream_stays_open_while_redis_is_away(
     live: AsgiServer, owner: User, settings: Any
 ) -> None:
     with ExitStack() as stack:
-        process = stack.enter_context(RedisProcess(valkey_binary()))
+        process = stack.enter_context(RedisProcess(valkey_binary(), *DURABLE))
         settings.IMPORT_PROGRESS |= {"REDIS_URL": process.url}
         jobs = get_sync_progress_manager()
         jobs.create(JOB, owner=owner)
@@ -252,7 +252,7 @@ def test_a_stream_stays_open_while_redis_is_away(
         threading.Timer(SEVERAL * HEARTBEAT_SECONDS, asked.set).start()
         assert asked.wait()
         process.start()
-        jobs.create(JOB, owner=owner, data={"status": "done"})
+        jobs.update(JOB, {"status": "done"})
         assert next(events).json["status"] == "done"
 
 
