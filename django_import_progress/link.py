@@ -13,6 +13,7 @@ from .cancellation import run_together
 from .clients import AsyncClient, read_each
 from .core.call import Call
 from .core.snapshot import Stored, as_text
+from .gathering import Gathering
 from .heartbeats import Asked, compare, portions, to_be_compared
 from .slot import Slot
 from .subscriptions import check_primary, subscription
@@ -111,11 +112,14 @@ class Link:
         await self._open.wait()
         self._heard = self._clock()
         told: set[bytes | str] = set()
+        gathering = Gathering(pubsub)
         while True:
             message = await pubsub.get_message(timeout=PING_SECONDS)
             if message is not None and _is_others_turn(message["channel"], told):
                 await asyncio.sleep(0)
                 told.clear()
+            if message is not None:
+                gathering.heard(self._clock())
             if self._hear(message):
                 assert message is not None
                 told.add(message["channel"])

@@ -79,6 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endings": {"conf", "core.snapshot"},
     "feed": {"clients", "core.calls", "core.snapshot", "hub", "link", "slot", "verbs"},
     "flag": {"core.pacing"},
+    "gathering": set(),
     "heartbeats": {
         *(
             "clients",
@@ -96,8 +97,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "limits": set(),
     "link": {
-        *("cancellation", "clients", "core.call", "core.snapshot", "heartbeats", "slot"),
-        *("subscriptions", "tally", "verbs"),
+        *("cancellation", "clients", "core.call", "core.snapshot", "gathering", "heartbeats"),
+        *("slot", "subscriptions", "tally", "verbs"),
     },
     "management.__init__": set(),
     "management.commands.__init__": set(),
