@@ -275,7 +275,8 @@ def create_sync_redis_client(
                 require_full_coverage=False,
                 retry=Retry(_backoff(), max(retries, 1)),
                 **options,
-            )
+            ),
+            [f"{host}:{port}" for host, port in address.hosts],
         )
     options["retry"] = Retry(_backoff(), retries)
     if address.kind == "sentinel":

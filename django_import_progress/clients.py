@@ -19,6 +19,7 @@ from redis.exceptions import (
 
 from .core.call import Call, Plan
 from .core.errors import ProgressUnavailable
+from .places import place_of
 
 T = TypeVar("T")
 Command = tuple[str | int, ...]
@@ -37,10 +38,14 @@ class LazyCluster:
 
     Args:
         connect: makes the client, and asks the servers who they are.
+        hosts: whom it asks first, each with its port.
     """
 
-    def __init__(self, connect: Callable[[], sync_redis.RedisCluster]) -> None:
+    def __init__(
+        self, connect: Callable[[], sync_redis.RedisCluster], hosts: Sequence[str]
+    ) -> None:
         self._connect = connect
+        self.hosts = hosts
         self._client: sync_redis.RedisCluster | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -74,15 +79,15 @@ def is_clustered(redis: AsyncClient | SyncClient) -> bool:
 
 
 @contextmanager
-def _as_unavailable() -> Iterator[None]:
+def _as_unavailable(redis: AsyncClient | SyncClient) -> Iterator[None]:
     """Turn what a client raises into `ProgressUnavailable`."""
     try:
         yield
     except REDIS_ERRORS as error:
         # Only the kind of the error: its text may hold the URL's password.
         raise ProgressUnavailable(
-            f"Redis is out of reach or refuses to serve ({type(error).__name__});"
-            " is REDIS_URL right, and the server up?"
+            f"Redis at {place_of(redis)} is out of reach or refuses to serve"
+            f" ({type(error).__name__}); is REDIS_URL right, and the server up?"
         ) from error
 
 
@@ -119,7 +124,7 @@ async def perform(redis: AsyncClient, call: Call[T], *, seconds: float = CALL_SE
 
 
 async def _answer(redis: AsyncClient, call: Call[Any], seconds: float) -> Any:
-    with _as_unavailable():
+    with _as_unavailable(redis):
         async with asyncio.timeout(seconds):
             return await _send(redis, call)
 
@@ -162,7 +167,7 @@ async def read_all(
     Raises:
         ProgressUnavailable: no answer within `seconds`, or Redis refused.
     """
-    with _as_unavailable():
+    with _as_unavailable(redis):
         async with asyncio.timeout(seconds):
             replies = await _pipe(redis, [call.command for call in calls])
             if _lack_a_script(replies):
@@ -231,11 +236,11 @@ def perform_sync(redis: SyncClient, call: Call[T]) -> T:
         ProgressUnavailable: no answer within the client's time-outs, or Redis refused.
         ProgressError: what the answer says.
     """
-    with _as_unavailable():
+    with _as_unavailable(redis):
         reply = _send_sync(redis, call)
     result = call.parse(reply)
     for step in () if call.follow is None else call.follow(reply):
-        with _as_unavailable():
+        with _as_unavailable(redis):
             _send_sync(redis, step)
     return result
 
@@ -258,7 +263,7 @@ def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
             calls = plan.send(answers)  # type: ignore[arg-type]
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        with _as_unavailable():
+        with _as_unavailable(redis):
             replies = _pipe_sync(redis, [call.command for call in calls])
             if _lack_a_script(replies):
                 replies = _pipe_sync(redis, _with_texts(calls))

@@ -114,14 +114,22 @@ def problems() -> list[Problem]:
         ]
     unknown = [_unknown(name) for name in given if name not in KEYS]
     return unknown + [
-        Problem("E003", f"{SETTING}[{name!r}] has a wrong value.", f"Set it to {key.fix}.")
+        Problem("E003", f"{_place(name)} has a wrong value.", f"Set it to {key.fix}.")
         for name, key in KEYS.items()
         if not key.is_valid(given.get(name, key.default()))
     ]
 
 
+def _place(name: str) -> str:
+    """Return where a key's value comes from."""
+    if name == "REDIS_URL" and name not in _given() and os.environ.get(name):
+        return "REDIS_URL in the environment"
+    return f"{SETTING}[{name!r}]"
+
+
 def _unknown(name: object) -> Problem:
-    close = get_close_matches(str(name), KEYS, n=1)
+    text = str(name).upper()
+    close = get_close_matches(text, KEYS, n=1) or [key for key in KEYS if key.startswith(text)]
     fix = f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(KEYS)}."
     return Problem("E002", f"{SETTING} has an unknown key {name!r}.", fix)
 
@@ -130,7 +138,7 @@ def _get(name: str) -> Any:
     key, given = KEYS[name], _given()
     value = given[name] if name in given else key.default()
     if not key.is_valid(value):
-        raise ImproperlyConfigured(f"{SETTING}[{name!r}] has a wrong value; set it to {key.fix}")
+        raise ImproperlyConfigured(f"{_place(name)} has a wrong value; set it to {key.fix}")
     return value
 
 

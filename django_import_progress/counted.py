@@ -10,6 +10,16 @@ from .core.errors import InvalidProgress
 T = TypeVar("T")
 
 
+class OutsideOfTheWith(RuntimeError):
+    """Rows were counted before the job was entered, or after it was left: nobody tells of them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Rows are counted inside the `with` alone: put the loop into"
+            " `with track_import(job_id) as job:`"
+        )
+
+
 class Counter(Protocol):
     """Who counts, and says when it is to end."""
 

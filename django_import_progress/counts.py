@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from .core.errors import InvalidProgress
 from .core.pacing import Eta, Rate
 from .core.snapshot import KNOWN, TERMINAL, TRACKED, Fields
-from .counted import Counted, checked_count, checked_rows
+from .counted import Counted, OutsideOfTheWith, checked_count, checked_rows
 from .verbs import plain
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Counts:
         self._end: Fields = {}
         """What tells the end, once there is one."""
         self._rate, self._eta = Rate(), Eta()
-        self.interrupt: type[BaseException] | None = None
+        self.interrupt: type[BaseException] | None = OutsideOfTheWith
         """What is raised at the next row's boundary; set by the writer's thread."""
 
     @property

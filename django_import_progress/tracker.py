@@ -16,6 +16,7 @@ from .core.calls import clean_owner
 from .core.errors import ImportCancelled, ImportSuperseded
 from .core.keys import JobId, clean_job_id
 from .core.snapshot import RATES, Fields
+from .counted import OutsideOfTheWith
 from .counts import Counts
 from .endings import ending_of, open_transaction
 from .signals import import_finished, send, send_in_loop
@@ -147,6 +148,7 @@ class ImportTracker(Counts):
     def _start(self) -> Writer:
         if self._writer is not None:
             raise RuntimeError("A tracker tracks one attempt: call track_import for another")
+        self.interrupt = None
         self._fields["started_at"] = now_text()
         self._writer = Writer(
             self._manager,
@@ -172,6 +174,7 @@ class ImportTracker(Counts):
         if error is None and self._has_noticed:
             error = ImportCancelled()
         self._error = error
+        self.interrupt = self.interrupt or OutsideOfTheWith
         if not is_held_back:
             self._end = ending_of(self.job_id, error, self._expose)
         self._writer.stop()

@@ -56,6 +56,16 @@ def test_an_unknown_key_is_an_error_that_knows_what_was_meant(settings: Any) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("redis_url", "REDIS_URL"), ("TTL", "TTL_SECONDS"), ("max_streams", None)]
+)
+def test_a_key_in_small_letters_or_cut_short_is_known(
+    settings: Any, name: str, meant: str | None
+) -> None:
+    settings.IMPORT_PROGRESS = {name: 1}
+    assert messages()[0][2] == f"Did you mean {meant or name.upper()!r}?"
+
+
 def test_no_mapping_at_all(settings: Any) -> None:
     settings.IMPORT_PROGRESS = ["TTL_SECONDS"]
     assert [m[0] for m in messages()] == ["django_import_progress.E001"]
@@ -104,6 +114,16 @@ def test_a_wrong_value_names_the_key_and_the_fix_but_not_the_value(
     assert "secret" not in message
     with pytest.raises(ImproperlyConfigured, match=name):
         getattr(ours, name.lower())
+
+
+def test_a_wrong_url_of_the_environment_is_named_as_that(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "localhost:6379")
+    settings.IMPORT_PROGRESS = {}
+    assert messages()[0][1] == "REDIS_URL in the environment has a wrong value."
+    with pytest.raises(ImproperlyConfigured, match="REDIS_URL in the environment"):
+        _ = ours.redis_url
 
 
 def test_debug_is_djangos(settings: Any) -> None:

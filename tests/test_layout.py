@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cancellation": set(),
     "cancelling": {"access", "clients", "core.view", "manager", "visitors"},
     "checks": {"access", "addresses", "conf", "visitors"},
-    "clients": {"core.call", "core.errors"},
+    "clients": {"core.call", "core.errors", "places"},
     "conf": {"addresses", "core.calls", "core.keys"},
     "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},
     "consumers": {
@@ -127,6 +127,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("access", "conf", "core.answers", "core.sse", "limits", "manager", "sources"),
     },
     "origins": set(),
+    "places": set(),
     "pushing": {"cancellation", "opening", "sources", "streams"},
     "relay": {
         *("cancellation", "clients", "conf", "core.errors", "core.keys", "core.listing"),
@@ -155,7 +156,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "texts": set(),
     "tracker": {
         *("conf", "connections", "core.attempt", "core.calls", "core.errors", "core.keys"),
-        *("core.snapshot", "counts", "endings", "signals", "sync", "verbs", "writer"),
+        *("core.snapshot", "counted", "counts", "endings", "signals", "sync", "verbs", "writer"),
     },
     "urls": {"list_view", "views"},
     "verbs": {"core.calls", "core.keys", "core.snapshot"},

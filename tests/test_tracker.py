@@ -12,9 +12,7 @@ from django.core.exceptions import ValidationError
 from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import (
-    InvalidJobId,
     InvalidProgress,
-    ProgressManager,
     SyncProgressManager,
     track_import,
     writer,
@@ -163,18 +161,6 @@ def test_what_cannot_be_set_is_refused_in_the_loop(
     assert state(jobs)["status"] == "done"
 
 
-def test_arguments_are_checked_before_anything_begins(jobs: SyncProgressManager) -> None:
-    with pytest.raises(InvalidJobId):
-        track_import("no id")
-    for wrong in ({"total": -1}, {"total": True}, {"stage": "\ud800"}, {"owner": ""}):
-        with pytest.raises(InvalidProgress):
-            track_import(JOB, **wrong)
-    asynchronous: Any = ProgressManager.__new__(ProgressManager)
-    with pytest.raises(TypeError, match="SyncProgressManager"):
-        track_import(JOB, manager=asynchronous)
-    assert jobs.get_progress(JOB) is None
-
-
 def test_it_keeps_what_the_job_was_made_with(jobs: SyncProgressManager) -> None:
     jobs.create(JOB, owner=7, data={"file_name": "a.csv"})
     with track_import(JOB, owner=8):
@@ -256,15 +242,6 @@ async def test_asynchronous_imports_use_the_same_names(jobs: SyncProgressManager
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 7)
     with pytest.raises(TypeError, match="async for"):
         list(job.rows(source()))
-
-
-@pytest.mark.usefixtures("jobs")
-def test_rows_of_what_is_none_are_an_error_that_says_so() -> None:
-    with (
-        pytest.raises(TypeError, match="'NoneType' object is not iterable"),
-        track_import(JOB) as job,
-    ):
-        list(job.rows(None))  # type: ignore[arg-type]
 
 
 def test_another_manager_writes_where_it_is_told(jobs: SyncProgressManager) -> None:

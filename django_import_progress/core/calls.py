@@ -53,14 +53,18 @@ def clean_owner(owner: Any) -> str | None:
     `NOBODY` for an anonymous user, which must not be taken for None: that lists everybody's jobs.
 
     Raises:
-        InvalidProgress: the user has no primary key yet, or it is longer than 255 characters.
+        InvalidProgress: the user has no primary key yet, it is longer than 255 characters, or it
+            has no text of its own.
     """
     if owner is None:
         return None
     if getattr(owner, "is_anonymous", False):
         return NOBODY
     key = getattr(owner, "pk", owner)
-    text = "" if key is None else str(key)
+    kind: Any = type(key)
+    # Something that is no key: it has no text but where it lies in memory.
+    has_no_text = (kind.__str__, kind.__repr__) == (object.__str__, object.__repr__)
+    text = "" if key is None or has_no_text else str(key)
     if not 0 < len(text) <= MAX_OWNER_LENGTH or not text.isprintable():
         raise InvalidProgress(
             f"{owner!r} is no owner: pass a saved user, or a primary key of 1 to"

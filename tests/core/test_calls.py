@@ -167,7 +167,7 @@ def test_an_anonymous_user_is_nobody_and_not_everybody() -> None:
 
 
 @pytest.mark.parametrize(
-    "owner", [types.SimpleNamespace(pk=None), "", "x" * 256, "a\nb", "a\0", "\ud800"]
+    "owner", [types.SimpleNamespace(pk=None), "", "x" * 256, "a\nb", "a\0", "\ud800", object()]
 )
 def test_an_owner_that_cannot_be_is_refused(owner: Any) -> None:
     with pytest.raises(InvalidProgress, match="pass a saved user, or a primary key"):

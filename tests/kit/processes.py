@@ -15,7 +15,7 @@ from pathlib import Path
 
 import redis
 
-from .waiting import wait_for
+from .waiting import FAULT_SECONDS, wait_for
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "no")
 """Options of a server that has all its data again when it is started anew after a kill.
@@ -81,7 +81,7 @@ class RedisProcess:
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
-        wait_for(self._answers, "the Redis server to answer")
+        wait_for(self._answers, "the Redis server to answer", FAULT_SECONDS)
         return self
 
     def command(self) -> list[str]:
@@ -110,6 +110,7 @@ class RedisProcess:
             wait_for(
                 lambda: client.info("replication")["master_link_status"] == "up",
                 "the replica to have its master's data",
+                FAULT_SECONDS,
             )
 
     def promote(self) -> None:

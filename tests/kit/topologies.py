@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from .processes import RedisProcess, free_port
-from .waiting import wait_for
+from .waiting import FAULT_SECONDS, wait_for
 
 SLOTS = 16384
 SERVICE = "imports"
@@ -83,7 +83,7 @@ class SentinelGroup(_Group):
         self.replica = self._started(RedisProcess(binary))
         self.replica.replicate(self.primary.port)
         self.sentinel = self._started(_Sentinel(binary, self.primary, silence_milliseconds))
-        wait_for(lambda: self._replicas() == 1, "the sentinel to know the replica")
+        wait_for(lambda: self._replicas() == 1, "the sentinel to know the replica", FAULT_SECONDS)
 
     @property
     def url(self) -> str:
@@ -95,7 +95,7 @@ class SentinelGroup(_Group):
 
     def replicates(self, key: str) -> None:
         """Wait until the replica has a key that was just written to the primary."""
-        wait_for(lambda: ask(self.replica, "EXISTS", key), "the copy")
+        wait_for(lambda: ask(self.replica, "EXISTS", key), "the copy", FAULT_SECONDS)
 
     @property
     def named_port(self) -> int:
@@ -105,7 +105,10 @@ class SentinelGroup(_Group):
     def fail_over(self) -> None:
         """Have the sentinel make the replica the primary, though nothing is wrong."""
         self.replace_the_primary()
-        wait_for(lambda: self._stubborn or ask(self.primary, "ROLE")[0] == "slave", "the demotion")
+        wait_for(lambda: self._stubborn or self._is_demoted(), "the demotion", FAULT_SECONDS)
+
+    def _is_demoted(self) -> bool:
+        return bool(ask(self.primary, "ROLE")[0] == "slave")
 
     def replace_the_primary(self) -> None:
         """Have the sentinel make the replica the primary, whatever has become of the old one."""
@@ -115,12 +118,12 @@ class SentinelGroup(_Group):
                 return bool(ask(self.sentinel, "SENTINEL", "FAILOVER", SERVICE))
             return False  # pragma: no cover - mostly it does
 
-        wait_for(is_accepted, "the sentinel to begin")
+        wait_for(is_accepted, "the sentinel to begin", FAULT_SECONDS)
         self.fails_over()
 
     def fails_over(self) -> None:
         """Wait until the sentinel has made the replica the primary."""
-        wait_for(lambda: self.named_port == self.replica.port, "the fail-over")
+        wait_for(lambda: self.named_port == self.replica.port, "the fail-over", FAULT_SECONDS)
 
 
 class ClusterGroup(_Group):
@@ -137,7 +140,9 @@ class ClusterGroup(_Group):
             ask(node, "CLUSTER", "ADDSLOTSRANGE", number * share, last)
             ask(node, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, buses[0])
         for node in self.nodes:
-            wait_for(lambda node=node: self._is_whole(node), "the Cluster to be whole")
+            wait_for(
+                lambda node=node: self._is_whole(node), "the Cluster to be whole", FAULT_SECONDS
+            )
 
     @property
     def url(self) -> str:

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 60.0
 """After that a condition has failed. Far beyond what is expected: the machine may be busy."""
+FAULT_SECONDS = 60.0
+"""The same for what a test needs to come about before it can look, with its defence or without."""
 _PAUSE_SECONDS = 0.01
 
 

@@ -1,0 +1,66 @@
+"""`track_import` used wrongly: the error says so at once, and names the fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_import_progress import (
+    InvalidJobId,
+    InvalidProgress,
+    ProgressManager,
+    SyncProgressManager,
+    track_import,
+)
+from django_import_progress.counted import OutsideOfTheWith
+
+from .kit.tracked import JOB, state
+
+
+@pytest.fixture(autouse=True)
+def of_the_site(jobs: SyncProgressManager) -> None:
+    """Have `track_import` write to the test's server."""
+
+
+def test_arguments_are_checked_before_anything_begins(jobs: SyncProgressManager) -> None:
+    with pytest.raises(InvalidJobId):
+        track_import("no id")
+    for wrong in ({"total": -1}, {"total": True}, {"stage": "\ud800"}, {"owner": ""}):
+        with pytest.raises(InvalidProgress):
+            track_import(JOB, **wrong)
+    asynchronous: Any = ProgressManager.__new__(ProgressManager)
+    with pytest.raises(TypeError, match="SyncProgressManager"):
+        track_import(JOB, manager=asynchronous)
+    assert jobs.get_progress(JOB) is None
+
+
+@pytest.mark.usefixtures("jobs")
+def test_rows_of_what_is_none_are_an_error_that_says_so() -> None:
+    with (
+        pytest.raises(TypeError, match="'NoneType' object is not iterable"),
+        track_import(JOB) as job,
+    ):
+        list(job.rows(None))  # type: ignore[arg-type]
+
+
+def test_rows_are_not_counted_outside_of_the_with(jobs: SyncProgressManager) -> None:
+    job = track_import(JOB)
+    with pytest.raises(OutsideOfTheWith, match="with track_import"):
+        next(iter(job.rows([1])))
+    assert jobs.get_progress(JOB) is None
+    with job:
+        early, late = job.rows([1, 2]), job.rows([3])
+        assert list(early) == [1, 2]
+    with pytest.raises(OutsideOfTheWith):
+        next(iter(late))
+    with pytest.raises(OutsideOfTheWith):
+        job.advance()
+    assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 2)
+
+
+async def test_nor_in_a_loop() -> None:
+    async with track_import(JOB) as job:
+        rows = job.batches([[1]])
+    with pytest.raises(OutsideOfTheWith):
+        await anext(aiter(rows))
