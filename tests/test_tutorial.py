@@ -41,7 +41,7 @@ call_command("migrate", verbosity=0)
 lines = Path("products.csv").read_text().splitlines(keepends=True)
 Path("few.csv").write_text("".join(lines[:41]))
 Path("broken.csv").write_text("".join(lines[:2]) + "P9,Product 9,much\\n")
-assert len(lines) == 3001
+assert len(lines) == 10_001
 assert Client().get("/").url == "/admin/login/?next=/"
 assert 'name="file"' in ann.get("/").content.decode()
 
@@ -76,8 +76,8 @@ cancel = f"/progress/jobs/{job_id}/cancel/"
 assert bob.post(cancel).status_code == 404
 assert ann.post(cancel).status_code == 202
 *_, last = jobs.watch(job_id)
-assert (last["status"], last["total_rows"]) == ("cancelled", 3000), last
-assert 0 < last["processed_rows"] < 3000, last
+assert (last["status"], last["total_rows"]) == ("cancelled", 10_000), last
+assert 0 < last["processed_rows"] < 10_000, last
 """
 )
 
