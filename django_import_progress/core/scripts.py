@@ -18,8 +18,9 @@ decoded and re-encoded number would come out changed (Lua's cjson makes 12345678
 
 A message has ``_r`` as well where there is a lease: when it was told, µs by Redis's clock.
 
-A script answers a list: first a code (see `calls`), then what it has to say. `SET` and `UPDATE`
-answer the text alone of the fields where all is well, which is read fastest.
+A script that writes answers a list: first a code (see `calls`), then what it has to say. `SET` and
+`UPDATE` answer the text alone of the fields where all is well, which is read fastest; what only
+reads answers the present moment first, for there a job that is absent is no error.
 """
 
 from __future__ import annotations
