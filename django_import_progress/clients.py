@@ -134,11 +134,20 @@ async def _send(redis: AsyncClient, call: Call[Any]) -> Any:
         return await redis.execute_command(*call.command)
     except NoScriptError:
         return await redis.execute_command(*call.with_text)
-    except ReadOnlyError:
-        # The primary was demoted under an open socket: another one opens to its successor, where
-        # the address leads there.
-        await drop_idle_connections(redis)
+    except ResponseError as error:
+        if _is_read_only(error):
+            # The primary was demoted under an open socket: another one opens to its successor,
+            # where the address leads there.
+            await drop_idle_connections(redis)
         raise
+
+
+def _is_read_only(error: ResponseError) -> bool:
+    """Tell whether the server is no primary any more.
+
+    Redis 6.2 says it within what it says of the script that was to write.
+    """
+    return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
 
 
 async def carry_out(redis: AsyncClient, plan: Plan[T]) -> T:
@@ -250,8 +259,9 @@ def _send_sync(redis: SyncClient, call: Call[Any]) -> Any:
         return redis.execute_command(*call.command)
     except NoScriptError:
         return redis.execute_command(*call.with_text)
-    except ReadOnlyError:
-        drop_idle_connections_sync(redis)
+    except ResponseError as error:
+        if _is_read_only(error):
+            drop_idle_connections_sync(redis)
         raise
 
 

@@ -20,6 +20,7 @@ from django_import_progress import (
     create_sync_redis_client,
 )
 from django_import_progress.clients import perform, perform_sync, read_all
+from django_import_progress.core.call import Call
 from django_import_progress.core.keys import Keys
 from django_import_progress.verbs import calls_for, now_text, plain
 
@@ -164,6 +165,22 @@ async def test_a_server_that_refuses_is_unavailable(
         sync_client.acl_deluser("weak")
         await client.aclose()
     assert sync_client.keys() == []
+
+
+@pytest.mark.parametrize(("word", "is_kept"), [("READONLY", False), ("OOM", True)])
+async def test_a_demoted_primary_is_let_go_of_though_it_says_so_as_redis_6_does(
+    client: Any, sync_client: Any, word: str, is_kept: bool
+) -> None:
+    said = f"ERR Error running script (call to f_a): @user_script:1: @user_script: 1: -{word} no"
+    call: Any = Call(("EVAL", f"return redis.error_reply('{said}')", 0), str)
+    with pytest.raises(ProgressUnavailable, match="ResponseError"):
+        await perform(client, call)
+    with pytest.raises(ProgressUnavailable, match="ResponseError"):
+        perform_sync(sync_client, call)
+    [connection] = client.connection_pool._available_connections
+    [sync_connection] = sync_client.connection_pool._connections
+    assert connection.is_connected is is_kept
+    assert (sync_connection._sock is not None) is is_kept
 
 
 async def test_many_reads_are_one_round_trip_and_a_key_of_another_type_is_none(
