@@ -33,6 +33,8 @@ from .snapshot import (
 MAX_TTL_SECONDS = 10_000_000_000
 """Some 317 years: Redis refuses an expiry that overflows 64 bits of milliseconds."""
 MAX_OWNER_LENGTH = 255
+_KEYS_WITHOUT_STR = (int, float, tuple)
+"""Their text is that for programmers; a tuple is a composite primary key."""
 
 
 NOBODY = ""
@@ -54,23 +56,33 @@ def clean_owner(owner: Any) -> str | None:
 
     Raises:
         InvalidProgress: the user has no primary key yet, it is longer than 255 characters, or it
-            has no text of its own.
+            is of a kind that no key is.
     """
     if owner is None:
         return None
-    if getattr(owner, "is_anonymous", False):
+    if getattr(owner, "is_anonymous", False) and not isinstance(owner, type):
         return NOBODY
     key = getattr(owner, "pk", owner)
-    kind: Any = type(key)
-    # Something that is no key: it has no text but where it lies in memory.
-    has_no_text = (kind.__str__, kind.__repr__) == (object.__str__, object.__repr__)
-    text = "" if key is None or has_no_text else str(key)
+    text = str(key) if _may_be_a_key(key) else ""
     if not 0 < len(text) <= MAX_OWNER_LENGTH or not text.isprintable():
+        # Of what is no text only the kind is said: to show a queryset asks the database.
+        what = ascii(owner) if isinstance(owner, str) else f"This {owner.__class__.__name__}"
         raise InvalidProgress(
-            f"{owner!r} is no owner: pass a saved user, or a primary key of 1 to"
+            f"{what[:MAX_OWNER_LENGTH]} is no owner: pass a saved user, or a primary key of 1 to"
             f" {MAX_OWNER_LENGTH} printable characters"
         )
     return text
+
+
+def _may_be_a_key(key: Any) -> bool:
+    """Tell whether it has a text for others than programmers.
+
+    A request, a method, a queryset or a coroutine that nobody has awaited has none.
+    """
+    kind: Any = key.__class__  # Of what is lazy: what it stands for.
+    if issubclass(kind, _KEYS_WITHOUT_STR):
+        return kind is not bool
+    return bool(kind.__str__ is not object.__str__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,7 +118,7 @@ class Calls:
     ) -> Call[Fields]:
         """Replace a job's snapshot."""
         args = [*self._ttls(ttl_seconds), *self._fields(data, now)]
-        return evalsha(scripts.SET, [self.keys.hash(job_id)], args, _parse_fields)
+        return evalsha(scripts.SET, [self.keys.hash(job_id)], args, partial(_parse_fields, job_id))
 
     def update(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
@@ -114,7 +126,9 @@ class Calls:
         """Merge into a job's snapshot, and tell the whole."""
         args = [*self._ttls(ttl_seconds), self.keys.channel(job_id), MAX_BYTES]
         args += self._fields(data, now)
-        return evalsha(scripts.UPDATE, [self.keys.hash(job_id)], args, _parse_fields)
+        return evalsha(
+            scripts.UPDATE, [self.keys.hash(job_id)], args, partial(_parse_fields, job_id)
+        )
 
     def publish(self, job_id: str, data: Mapping[str, Any], now: str | None) -> Call[int]:
         """Tell something on a job's channel, and store nothing.
@@ -141,7 +155,7 @@ class Calls:
             scripts.CREATE,
             listing.keys_of(job_id, owner),
             [*self._ttls(ttl_seconds), *listing.args_of(job_id, owner), *fields],
-            lambda reply: job_id if reply[0] == scripts.OK else _fail(reply),
+            lambda reply: job_id if reply[0] == scripts.OK else _fail(job_id, reply),
             lambda reply: listing.enter(job_id, reply[1]),
         )
 
@@ -197,7 +211,7 @@ class Calls:
             scripts.WRITE,
             listing.keys_of(job_id, attempt.owner),
             args,
-            _parse_written,
+            partial(_parse_written, job_id),
             lambda reply: listing.enter(job_id, reply[2]) if reply[2:] else [],
         )
 
@@ -216,16 +230,22 @@ class Calls:
         return [self.ttl_seconds, "" if ttl_seconds is None else ttl_seconds]
 
 
-def _fail(reply: Reply) -> NoReturn:
+def _fail(job_id: str, reply: Reply) -> NoReturn:
     raise {
-        scripts.MISSING: JobNotFound("There is no such job; it may have expired: create it first"),
+        scripts.MISSING: JobNotFound(
+            f"There is no job {job_id}; it may have expired: create it first"
+        ),
         scripts.FINISHED: JobFinished(
-            "The job has ended and takes no updates; set_progress or track_import begin it anew"
+            f"Job {job_id} has ended and takes no updates;"
+            " set_progress or track_import begin it anew"
         ),
         scripts.TOO_LARGE: InvalidProgress(
             f"The merged snapshot would be {reply[-1]} bytes of JSON, {MAX_BYTES} at most"
         ),
-        scripts.EXISTS: JobExists("There is a job of this id already: choose another"),
+        scripts.EXISTS: JobExists(
+            f"There is a job {job_id} already: choose another id, or leave it out for a new one;"
+            " track_import takes a job that is there"
+        ),
     }[reply[0]]
 
 
@@ -237,8 +257,8 @@ def _parse_read(reply: Reply) -> Stored | None:
     return decode(_pairs(reply[1]), int(reply[0]))
 
 
-def _parse_fields(reply: Reply) -> Fields:
-    return _fail(reply) if isinstance(reply, list) else loads_fields(reply)
+def _parse_fields(job_id: str, reply: Reply) -> Fields:
+    return _fail(job_id, reply) if isinstance(reply, list) else loads_fields(reply)
 
 
 def _parse_attempt(lease: Lease, reply: Reply) -> Attempt:
@@ -262,10 +282,10 @@ _REFUSALS = {
 }
 
 
-def _parse_written(reply: Reply) -> Told:
+def _parse_written(job_id: str, reply: Reply) -> Told:
     if reply[0] == scripts.OK:
         return Told.STOP if _is_set(reply[1]) else Told.GO_ON
-    return _REFUSALS[reply[0]] if reply[0] in _REFUSALS else _fail(reply)
+    return _REFUSALS[reply[0]] if reply[0] in _REFUSALS else _fail(job_id, reply)
 
 
 def _is_set(flag: str | bytes) -> bool:

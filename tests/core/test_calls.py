@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import types
+import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import InvalidProgress, JobExists, JobFinished, JobNotFound
 from django_import_progress.core import scripts
@@ -68,8 +73,8 @@ def test_update_sends_the_channel_and_the_limit() -> None:
 @pytest.mark.parametrize(
     ("reply", "error", "text"),
     [
-        ([scripts.MISSING], JobNotFound, "create it first"),
-        ([scripts.FINISHED, b'"done"'], JobFinished, "begin it anew"),
+        ([scripts.MISSING], JobNotFound, "no job j1.*create it first"),
+        ([scripts.FINISHED, b'"done"'], JobFinished, "Job j1 .* begin it anew"),
         ([scripts.TOO_LARGE, 70_000], InvalidProgress, "would be 70000 bytes of JSON, 65536 at"),
     ],
 )
@@ -113,7 +118,7 @@ def test_create_without_an_owner_has_two_keys_and_takes_another_status() -> None
 
 
 def test_create_of_an_id_that_is_taken() -> None:
-    with pytest.raises(JobExists, match="choose another"):
+    with pytest.raises(JobExists, match="There is a job j1 already: choose another id"):
         CALLS.create("j1", None, {}, NOW, None).parse([scripts.EXISTS])
 
 
@@ -160,17 +165,35 @@ def test_an_owner_is_a_user_or_a_key_and_kept_as_text() -> None:
     ]  # fmt: skip
 
 
+def test_a_lazy_owner_and_each_kind_of_key_are_known_by_their_text() -> None:
+    key = uuid.UUID(int=7)
+    owners = (User(pk=7), SimpleLazyObject(lambda: User(pk=7)), SimpleLazyObject(lambda: 7))
+    assert [clean_owner(owner) for owner in owners] == ["7"] * 3
+    assert [clean_owner(owner) for owner in (key, User(pk=key), Decimal("7.0"), (1, "a"))] == [
+        str(key), str(key), "7.0", "(1, 'a')",
+    ]  # fmt: skip
+
+
 def test_an_anonymous_user_is_nobody_and_not_everybody() -> None:
     anonymous = types.SimpleNamespace(pk=None, is_anonymous=True)
     assert clean_owner(anonymous) == NOBODY
+    assert clean_owner(SimpleLazyObject(AnonymousUser)) == NOBODY
     assert CALLS.create("j1", NOBODY, {}, NOW, None).command[2] == 2
 
 
 @pytest.mark.parametrize(
-    "owner", [types.SimpleNamespace(pk=None), "", "x" * 256, "a\nb", "a\0", "\ud800", object()]
+    ("owner", "named"),
+    [
+        *(("", "''"), ("x" * 256, "'xxx"), ("a\nb", "'a"), ("a\0", "'a"), ("\ud800", "'.ud800'")),
+        *((True, "This bool"), (b"".join, "This builtin_function_or_method"), ([7], "This list")),
+        *((object(), "This object"), (HttpRequest(), "This HttpRequest"), (User, "This ModelBase")),
+        *((User(), "This User"), (SimpleLazyObject(User), "This User")),
+        (SimpleLazyObject(lambda: None), "This NoneType"),
+        (User.objects.all(), "This QuerySet"),  # It is not asked: there is no database here.
+    ],
 )
-def test_an_owner_that_cannot_be_is_refused(owner: Any) -> None:
-    with pytest.raises(InvalidProgress, match="pass a saved user, or a primary key"):
+def test_an_owner_that_cannot_be_is_refused(owner: Any, named: str) -> None:
+    with pytest.raises(InvalidProgress, match=f"^{named}.*: pass a saved user, or a primary key"):
         clean_owner(owner)
 
 
