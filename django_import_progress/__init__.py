@@ -12,6 +12,7 @@ from .core.errors import (
     JobExists,
     JobFinished,
     JobNotFound,
+    OutsideOfTheWith,
     ProgressError,
     ProgressUnavailable,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "JobExists",
     "JobFinished",
     "JobNotFound",
+    "OutsideOfTheWith",
     "ProgressError",
     "ProgressManager",
     "ProgressUnavailable",

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .core.errors import InvalidProgress
 
 T = TypeVar("T")
-
-
-class OutsideOfTheWith(RuntimeError):
-    """Rows were counted before the job was entered, or after it was left: nobody tells of them."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Rows are counted inside the `with` alone: put the loop into"
-            " `with track_import(job_id) as job:`"
-        )
 
 
 class Counter(Protocol):
@@ -28,26 +18,35 @@ class Counter(Protocol):
     """What is to be raised at the next row's boundary."""
 
 
+def _length(batch: Any) -> int:
+    try:
+        return len(batch)
+    except TypeError as error:
+        raise TypeError(
+            f"job.batches() counts the length of each batch, and this {type(batch).__name__} has"
+            " none: iterate over lists, or over single rows by job.rows()"
+        ) from error
+
+
 class Counted(Generic[T]):
     """What `rows` and `batches` give: to be iterated once, with `for` or `async for`."""
 
-    __slots__ = ("_job", "_size", "_source")
+    __slots__ = ("_job", "_source")
 
-    def __init__(
-        self,
-        job: Counter,
-        source: Iterable[T] | AsyncIterable[T],
-        size: Callable[[T], int] | None,
-    ) -> None:
+    _size: Callable[[Any], int] | None = None
+    """How many rows an item is; None: one."""
+
+    def __init__(self, job: Counter, source: Iterable[T] | AsyncIterable[T]) -> None:
         self._job = job
         self._source = source
-        self._size = size
-        """How many rows an item is; None: one."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of this {type(self._source).__name__}>"
 
     def __iter__(self) -> Iterator[T]:
         job, size = self._job, self._size
         if isinstance(self._source, AsyncIterable) and not isinstance(self._source, Iterable):
-            raise TypeError("This is asynchronous: iterate with `async for`")
+            raise TypeError(f"{self!r} is asynchronous: iterate with `async for`")
         if job.interrupt is not None:
             raise job.interrupt
         if size is None:
@@ -74,6 +73,24 @@ class Counted(Generic[T]):
             job.processed += rows
             if job.interrupt is not None:
                 raise job.interrupt
+
+
+class Rows(Counted[T]):
+    """The rows of `job.rows()`."""
+
+    __slots__ = ()
+
+
+class Batches(Counted[T]):
+    """The batches of `job.batches()`."""
+
+    __slots__ = ()
+
+    _size = staticmethod(_length)
+
+
+# Python names the class where `len()`, `next()` or an index is refused: by what was called.
+Rows.__name__, Batches.__name__ = "job.rows()", "job.batches()"
 
 
 async def _in_turn(source: Iterable[T]) -> AsyncIterator[T]:

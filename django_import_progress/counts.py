@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Sized
+from collections.abc import AsyncIterable, Iterable, Sized
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from .core.errors import InvalidProgress
+from .core.errors import InvalidProgress, OutsideOfTheWith
 from .core.pacing import Eta, Rate
 from .core.snapshot import KNOWN, TERMINAL, TRACKED, Fields
-from .counted import Counted, OutsideOfTheWith, checked_count, checked_rows
+from .counted import Batches, Counted, Rows, checked_count, checked_rows
 from .verbs import plain
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Counts:
             # Something that is lazy can claim to have a length, and have none.
             with suppress(TypeError, OverflowError):
                 self._total = (self._total or 0) + len(iterable)
-        return Counted(self, iterable, None)
+        return Rows(self, iterable)
 
     def batches(self, iterable: Iterable[T] | AsyncIterable[T]) -> Counted[T]:
         """Yield each batch of `iterable`, and count its rows once the loop comes back.
@@ -69,7 +69,7 @@ class Counts:
         Args:
             iterable: of batches, each with a length.
         """
-        return Counted(self, iterable, cast(Callable[[T], int], len))
+        return Batches(self, iterable)
 
     def advance(self, n: int = 1) -> None:
         """Count `n` rows by hand.

@@ -13,10 +13,9 @@ from .conf import settings
 from .connections import get_impatient_manager
 from .core.attempt import Told
 from .core.calls import clean_owner
-from .core.errors import ImportCancelled, ImportSuperseded
+from .core.errors import ImportCancelled, ImportSuperseded, OutsideOfTheWith
 from .core.keys import JobId, clean_job_id
 from .core.snapshot import RATES, Fields
-from .counted import OutsideOfTheWith
 from .counts import Counts
 from .endings import ending_of, open_transaction
 from .signals import import_finished, send, send_in_loop

@@ -156,7 +156,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "texts": set(),
     "tracker": {
         *("conf", "connections", "core.attempt", "core.calls", "core.errors", "core.keys"),
-        *("core.snapshot", "counted", "counts", "endings", "signals", "sync", "verbs", "writer"),
+        *("core.snapshot", "counts", "endings", "signals", "sync", "verbs", "writer"),
     },
     "urls": {"list_view", "views"},
     "verbs": {"core.calls", "core.keys", "core.snapshot"},

@@ -9,13 +9,19 @@ import pytest
 from django_import_progress import (
     InvalidJobId,
     InvalidProgress,
+    OutsideOfTheWith,
     ProgressManager,
     SyncProgressManager,
+    counts,
     track_import,
+    tracker,
 )
-from django_import_progress.counted import OutsideOfTheWith
 
+from .faults.conftest import defence
+from .kit.controls import without
 from .kit.tracked import JOB, state
+
+__all__ = ["defence"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +50,26 @@ def test_rows_of_what_is_none_are_an_error_that_says_so() -> None:
         list(job.rows(None))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("misuse", "says"),
+    [
+        (lambda job: len(job.rows([1])), r"'job\.rows\(\)' has no len"),
+        (lambda job: next(job.rows([1])), r"'job\.rows\(\)' object is not an iterator"),
+        (lambda job: job.batches([[1]])[0], r"'job\.batches\(\)' object is not subscriptable"),
+        (lambda job: list(job.batches([1])), r"job\.batches\(\) counts .* this int has none"),
+    ],
+)
+def test_what_rows_and_batches_are_not_is_said_by_what_was_called(misuse: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says), track_import(JOB) as job:
+        misuse(job)
+
+
+def _counts_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "OutsideOfTheWith", None)
+    monkeypatch.setattr(tracker, "OutsideOfTheWith", None)
+
+
+@without(_counts_wherever_it_is_called)
 def test_rows_are_not_counted_outside_of_the_with(jobs: SyncProgressManager) -> None:
     job = track_import(JOB)
     with pytest.raises(OutsideOfTheWith, match="with track_import"):
@@ -59,6 +85,7 @@ def test_rows_are_not_counted_outside_of_the_with(jobs: SyncProgressManager) -> 
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 2)
 
 
+@without(_counts_wherever_it_is_called)
 async def test_nor_in_a_loop() -> None:
     async with track_import(JOB) as job:
         rows = job.batches([[1]])

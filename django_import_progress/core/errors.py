@@ -31,6 +31,16 @@ class ProgressUnavailable(ProgressError):
     """Redis is out of reach, or refuses to serve; the cause is chained."""
 
 
+class OutsideOfTheWith(ProgressError, RuntimeError):
+    """Rows were counted before the job was entered, or after it was left: nobody tells of them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Rows are counted inside the `with` alone: put the loop into"
+            " `with track_import(job_id) as job:`"
+        )
+
+
 class ImportCancelled(BaseException):
     """The import was asked to stop. Raised at a row's boundary, absorbed by `track_import`.
 
