@@ -16,7 +16,7 @@ setup_test_environment()
 jobs = get_sync_progress_manager()
 
 def begun():
-    page = Client().get("/import/").content.decode()
+    page = Client().post("/import/").content.decode()
     [job] = jobs.jobs(limit=1)
     assert f'data-job="{job["job_id"]}"' in page, page
     return job["job_id"]
@@ -71,8 +71,8 @@ def test_plain_threads(project: Project) -> None:
 SWAPPED = """
 job_id = jobs.create("prices", data={"processed_rows": 3})
 page = Client().get("/").content.decode()
-assert "htmx" in page and 'hx-get="/products/"' in page, page
-bar = Client().get("/products/").content.decode()
+assert "htmx" in page and 'hx-post="/products/"' in page, page
+bar = Client().post("/products/").content.decode()
 assert 'hx-trigger="import-progress:end"' in bar and "<import-progress" in bar, bar
 jobs.update(job_id, {"status": "done"})
 assert Client().get("/results/prices/").content == b"3 rows: done"

@@ -59,7 +59,8 @@ def test_a_page_and_its_stream_come_through_all_of_them(
             )
         nginx = stack.enter_context(Nginx(str(binary), int(port), more))
         client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{nginx.port}"))
-        page = client.get("/import/").text
+        [token] = re.findall(r'"csrfmiddlewaretoken" value="(\w+)"', client.get("/import/").text)
+        page = client.post("/import/", data={"csrfmiddlewaretoken": token}).text
         [script] = re.findall(r'src="(/static/.*?import-progress.js)"', page)
         assert client.get(script).status_code == 200
         [stream] = re.findall(r'data-stream="(.*?)"', page)

@@ -38,6 +38,7 @@ def served(request: pytest.FixtureRequest, project: Project) -> Iterator[str]:
 @pytest.mark.asyncio(loop_scope="session")
 async def test_it_shows_a_live_bar(served: str, page: Page) -> None:
     await page.goto(f"{served}/import/")
+    await page.get_by_role("button", name="Import").click()
     bar = page.locator("import-progress")
     seen = set()
     for percent in (10, 40, 70):
