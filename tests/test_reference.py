@@ -18,6 +18,7 @@ import django_import_progress
 from django_import_progress import ProgressManager, SyncProgressManager
 from django_import_progress.access import Job
 from django_import_progress.conf import KEYS
+from django_import_progress.contrib.prometheus import ProgressCollector
 from django_import_progress.core import errors
 from django_import_progress.templatetags.import_progress import register
 from django_import_progress.tracker import ImportTracker
@@ -70,6 +71,15 @@ def found(pattern: str, file: str) -> list[str]:
     return re.findall(pattern, (ROOT / PACKAGE / file).read_text())
 
 
+def subcommands() -> list[str]:
+    """Return what may stand behind `manage.py import_progress`."""
+    parser: Any = load_command_class(PACKAGE, "import_progress").create_parser("", "")
+    [choices] = (action.choices for action in parser._actions if hasattr(action.choices, "keys"))
+    return sorted(choices)
+
+
+STATIC, TEMPLATES = (f"{folder}/{PACKAGE}" for folder in ("static", "templates"))
+SUBCOMMANDS = subcommands()
 DOCUMENTED = sorted(documented())
 PUBLIC = {f"{PACKAGE}.{name}" for name in django_import_progress.__all__} | set(imported())
 
@@ -131,7 +141,13 @@ def test_each_address_is_in_the_table() -> None:
     ("page", "names"),
     [
         ("docs/widget.md", list(register.tags)),
+        ("docs/reference.md", list(register.tags)),
         ("docs/security.md", found(r'_id\("(\w+)"\)', "checks.py")),
+        ("docs/reference.md", found(r'_id\("(\w+)"\)', "checks.py")),
+        ("docs/reference.md", sorted({path.split(".")[-1] for path in PUBLIC | {*DOCUMENTED}})),
+        ("docs/reference.md", SUBCOMMANDS),
+        ("docs/metrics.md", [metric.name for metric in ProgressCollector().collect()]),
+        ("docs/widget.md", sorted({*found(r"\bdata-[a-z]+(?==)", f"{TEMPLATES}/bar.html")})),
         ("docs/reference.md", found(r'"(E\d+)"', "conf.py")),
         ("docs/reference.md", [name for name in vars(ImportTracker) if name[0] != "_"]),
         ("docs/reference.md", [field.name for field in fields(Job)]),
@@ -141,12 +157,26 @@ def test_each_address_is_in_the_table() -> None:
 def test_the_names_of_a_kind_are_on_its_page(page: str, names: list[str]) -> None:
     text = (ROOT / page).read_text()
     assert names
-    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+    # `events` is `events_total` there, as Prometheus names it.
+    assert [name for name in names if not re.search(rf"\b{name}(_total)?\b", text)] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "file"),
+    [
+        (r"--(import-progress-[a-z]+):", f"{STATIC}/import-progress.css"),
+        (r"(?<=[ \"])import-progress-[a-z]+(?=[ \"])", f"{TEMPLATES}/bar.html"),
+        (r"(?<=[ \"])import-progress-[a-z]+(?=[ \"])", f"{TEMPLATES}/list.html"),
+    ],
+)
+def test_what_a_site_styles_is_on_the_widgets_page(pattern: str, file: str) -> None:
+    text = (ROOT / "docs/widget.md").read_text()
+    short = {name.removeprefix("import-progress") for name in found(pattern, file)}
+    assert short
+    assert [name for name in short if not re.search(rf"[`s]{name}`", text)] == []
 
 
 def test_each_subcommand_is_in_the_table() -> None:
-    parser: Any = load_command_class(PACKAGE, "import_progress").create_parser("", "")
-    [choices] = (action.choices for action in parser._actions if hasattr(action.choices, "keys"))
     text = (ROOT / "docs/command-line.md").read_text()
     rows = re.findall(r"^\| `(\w+)[^`]*` \|", text, re.MULTILINE)
-    assert sorted(rows) == sorted(choices)
+    assert sorted(rows) == SUBCOMMANDS
