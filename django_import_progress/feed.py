@@ -49,6 +49,14 @@ class Feed(Hub):
         self._task = asyncio.current_task()
         await self._serve()
 
+    def was_answered(self) -> None:
+        """Take note that Redis has answered a read of somebody else's.
+
+        It shows that the link is served where there is no job of ours that could show it.
+        """
+        if self._link is not None and not self._slots:
+            self._link.serve()
+
     @property
     def _is_needed(self) -> bool:
         return True

@@ -136,6 +136,10 @@ def _nothing() -> None:
     """Tell nobody."""
 
 
+def _say_that_it_is_back() -> None:
+    logger.info("The subscription to Redis is served again")
+
+
 def _set(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
@@ -239,6 +243,7 @@ class Hub:
         failures = 0
         while self._is_needed:
             self._link = link = self._new_link()
+            link.on_served = _say_that_it_is_back if failures else None
             try:
                 await link.run()
             except Exception as error:

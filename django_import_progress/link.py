@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -60,6 +60,8 @@ class Link:
         """By how many µs Redis's clock is ahead of ours."""
         self.served = False
         """Whether Redis has answered a read."""
+        self.on_served: Callable[[], None] | None = None
+        """Called when it first has."""
 
     def changed(self, channel: str) -> None:
         """Take note that somebody began, or everybody stopped, to watch."""
@@ -70,6 +72,12 @@ class Link:
         """Have a job read soon; at a heartbeat it counts if it is absent."""
         self._to_read[slot] = self._to_read.get(slot, False) or heartbeat
         self._has_to_read.set()
+
+    def serve(self) -> None:
+        """Take note that Redis has answered a read."""
+        if not self.served and self.on_served is not None:
+            self.on_served()
+        self.served = True
 
     async def run(self) -> None:
         """Serve until nobody watches.
@@ -202,7 +210,8 @@ class Link:
     ) -> list[tuple[list[Asked], Any]]:
         """Send a call for each portion; those that fail are tried again."""
         answers = await read_each(self._redis, calls, seconds=READ_SECONDS)
-        self.served |= not any(isinstance(answer, BaseException) for answer in answers)
+        if not any(isinstance(answer, BaseException) for answer in answers):
+            self.serve()
         found = []
         for portion, answer in zip(parts, answers, strict=True):
             if isinstance(answer, BaseException):

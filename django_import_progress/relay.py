@@ -180,6 +180,7 @@ class Relay:
         """
         self._deleted.clear()
         (listed,) = await read_all(self._redis, [self._calls.jobs_since(max(since, 0))])
+        self._feed.was_answered()
         entries = listed or []
         unknown = [job_id for job_id, _ in reversed(entries) if job_id not in self._jobs]
         for chunk in chunks(unknown):

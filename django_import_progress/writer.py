@@ -178,18 +178,18 @@ class Writer(threading.Thread):
 
     def _try_to_write(self) -> bool:
         """Write what changed; False where that must be tried again."""
-        try:
-            with self._turn:
+        with self._turn:
+            try:
                 self._write_changes()
-        except ProgressError as error:
-            self._failed(error, None)
-            return not isinstance(error, ProgressUnavailable)  # Else it would not be better later.
-        except Exception as error:
-            self._failed(error, error)
-            return False
-        self._failing = False
-        self._told_at = time.monotonic()
-        return True
+            except ProgressError as error:
+                self._failed(error, None)
+                # Of other errors it would not be better later.
+                return not isinstance(error, ProgressUnavailable)
+            except Exception as error:
+                self._failed(error, error)
+                return False
+            self._succeeded()
+            return True
 
     def _failed(self, error: Exception, trace: Exception | None) -> None:
         if not self._failing:
@@ -201,14 +201,19 @@ class Writer(threading.Thread):
                 exc_info=trace,
             )
 
+    def _succeeded(self) -> None:
+        self._told_at = time.monotonic()
+        if self._failing:
+            self._failing = False
+            logger.info("The progress of import %s is told again", self._job_id)
+
     def _write_changes(self) -> None:
         if self._is_over:
             return
         if self.attempt is None:
             self.attempt = self._begin()
         fields = self._sample()
-        is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
-        if _steady(fields) == self._written and not is_time_to_beat:
+        if self._is_told(fields):
             return
         try:
             told = self._write(self.attempt, fields)
@@ -220,6 +225,14 @@ class Writer(threading.Thread):
         self._note_written(fields)
         self._is_over = told in {Told.ENDED, Told.SUPERSEDED}
         self._on_told(told)
+
+    def _is_told(self, fields: Fields) -> bool:
+        """Tell whether Redis has them all, and has heard of us lately.
+
+        During an outage nothing is told: what has changed back does not show that it is over.
+        """
+        is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
+        return not (self._failing or is_time_to_beat) and _steady(fields) == self._written
 
     def _note_written(self, fields: Fields) -> None:
         self._written, self._written_at = _steady(fields), time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from typing import Any
 
 import pytest
@@ -41,9 +42,10 @@ class _UnrulyClient(Redis):
         return _Unruly(self.connection_pool, **kwargs)
 
 
-async def test_an_outage_is_one_warning_and_the_watchers_are_served_again(
+async def test_an_outage_is_one_warning_and_one_line_when_the_watchers_are_served_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "django_import_progress")
     process = RedisProcess(valkey_binary()).start()
     client = create_redis_client(process.url)
     progress = ProgressManager(client)
@@ -57,14 +59,18 @@ async def test_an_outage_is_one_warning_and_the_watchers_are_served_again(
     process.start()
     await progress.create("j1", data={"n": 2})
     await sees(watcher, n=2)
+    await until(lambda: len(caplog.records) > 1, "the end of the outage to be logged")
     watcher.close()
     await progress.aclose()
     await client.aclose()
     process.close()
     gc.collect()  # An exception that nobody has fetched would be logged by now.
-    (record,) = caplog.records
-    assert record.getMessage().startswith("Lost the subscription to Redis (")
-    assert not record.exc_info
+    lost, back = caplog.records
+    assert lost.getMessage().startswith("Lost the subscription to Redis (")
+    assert not lost.exc_info
+    assert (back.levelname, back.getMessage()) == (
+        "INFO", "The subscription to Redis is served again",
+    )  # fmt: skip
 
 
 async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_survived(

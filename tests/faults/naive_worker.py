@@ -16,7 +16,7 @@ from django_import_progress import clients, connections, writer
 from django_import_progress.flag import Flag
 from django_import_progress.link import Link
 from django_import_progress.tracker import ImportTracker
-from django_import_progress.writer import Writer
+from django_import_progress.writer import Writer, _steady
 
 from .naive import edit
 
@@ -111,6 +111,11 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         failed(self, *args)
 
     monkeypatch.setattr(Writer, "_failed", log)
+
+
+def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nothing to tell, and believe that all is well."""
+    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: _steady(fields) == self._written)
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -27,6 +28,7 @@ from .refusals import ENOUGH, NO_KEYS, OF_READS, OF_WRITES, Refusal, RefusingSer
 
 NEVER = 3600
 """A heartbeat that nothing is mended by."""
+TOLD_AGAIN = f"The progress of import {JOB} is told again"
 each_of_writes = pytest.mark.parametrize("refusal", OF_WRITES.values(), ids=OF_WRITES)
 each_of_reads = pytest.mark.parametrize("refusal", OF_READS.values(), ids=OF_READS)
 both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
@@ -52,9 +54,10 @@ def _is_served(job: ImportTracker) -> bool:
 
 @each_of_writes
 @without(naive_worker.logs_each_failure)
-def test_an_import_is_refused_twice_and_logs_two_lines(
+def test_an_import_is_refused_twice_and_logs_where_each_outage_begins_and_ends(
     refusing: RefusingServer, worker: SyncProgressManager, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "django_import_progress")
     with track_import(JOB, owner=7, manager=worker) as job:
         for row in job.rows("abc"):
             if row != "a":
@@ -64,9 +67,25 @@ def test_an_import_is_refused_twice_and_logs_two_lines(
                 wait_for(partial(_is_served, job), "the refusals to be over")
                 shows(worker, seen=job.processed, processed_rows=job.processed)
     assert (state(worker)["status"], state(worker)["processed_rows"]) == ("done", 3)
-    assert [(line.name, line.levelname) for line in caplog.records] == [
-        ("django_import_progress", "WARNING")
-    ] * 2
+    refused, served = f"The progress of import {JOB} is not told for now", TOLD_AGAIN
+    assert [(line.levelname, line.getMessage().split(":")[0]) for line in caplog.records[1:-1]] == [
+        ("WARNING", refused), ("INFO", served), ("WARNING", refused), ("INFO", served),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("refusal", [NO_KEYS], ids=["no-keys"])
+@without(naive_worker.takes_what_changed_back_for_told)
+def test_what_changes_back_while_redis_refuses_does_not_show_that_it_serves(
+    refusing: RefusingServer, worker: SyncProgressManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "django_import_progress")
+    with track_import(JOB, manager=worker) as job, refusing.refusing():
+        job.set(stage="saving")
+        wait_for(lambda: not _is_served(job), "the refusal to be noticed")
+        job.set(stage=None)
+        enough = refusing.refused() + 2
+        wait_for(lambda: refusing.refused() >= enough or _is_served(job), "it to be tried again")
+        assert TOLD_AGAIN not in caplog.messages
 
 
 @each_of_writes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from typing import Any
 
@@ -86,6 +87,18 @@ async def test_a_job_that_began_and_ended_while_the_link_was_away_is_told(
                 await writer.create("j1")
                 await writer.update("j1", {"status": "done"})
             await member.hears("j1", status="done")
+
+
+async def test_that_a_link_without_jobs_is_back_is_logged_too(
+    server: RedisProcess, redis_server: RedisProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "django_import_progress")
+    with Proxy(server.port) as proxy:
+        async with relaying(proxy.url, "pubsub", redis_server.url):
+            for outages in (1, 2):
+                proxy.cut()
+                await until(lambda n=outages: len(caplog.records) == 2 * n, "both lines")
+    assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"] * 2
 
 
 @without(naive_relay.bears_silence)
