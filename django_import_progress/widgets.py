@@ -110,10 +110,12 @@ def checked_url(namespace: str | None) -> Iterator[None]:
     try:
         yield
     except NoReverseMatch as error:
-        extra = "" if namespace is None else f", namespace={namespace!r}"
+        urls = 'include("django_import_progress.urls")'
+        if namespace is not None:
+            urls = f'{urls[:-1]}, namespace="{namespace}"), {{"progress_namespace": "{namespace}"}}'
         raise ImproperlyConfigured(
             f"No URL for the progress of {namespace or APP_NAME!r}: add"
-            f' path("progress/", include("django_import_progress.urls"{extra})) to your urlpatterns'
+            f' path("{namespace or "progress"}/", {urls}) to your urlpatterns'
         ) from error
 
 

@@ -6,11 +6,22 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import ProgressManager, ProgressUnavailable, SyncProgressManager
+from django_import_progress import (
+    ProgressManager,
+    ProgressUnavailable,
+    SyncProgressManager,
+    endings,
+    track_import,
+)
 from django_import_progress.addresses import create_redis_client, create_sync_redis_client
 from django_import_progress.places import place_of
 
+from .faults.conftest import defence
+from .kit.controls import without
 from .kit.processes import free_port
+from .kit.tracked import JOB, state
+
+__all__ = ["defence"]
 
 PLACES = [
     ("redis://user:secret@cache.example/1", "cache.example:6379"),
@@ -44,3 +55,17 @@ def test_so_does_one_in_sync_code() -> None:
     with pytest.raises(ProgressUnavailable, match=r"Redis at 127.0.0.1:\d+ is out") as caught:
         SyncProgressManager(create_sync_redis_client(url)).get_progress("j1")
     assert "secret" not in str(caught.value)
+
+
+def _shows_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "_message", lambda job_id, error, expose: str(error))
+
+
+@without(_shows_each_message)
+def test_who_watches_an_import_that_fails_by_it_is_not_told_where(
+    jobs: SyncProgressManager,
+) -> None:
+    away = SyncProgressManager(create_sync_redis_client("redis://127.0.0.1:1/0"))
+    with pytest.raises(ProgressUnavailable, match=r"127\.0\.0\.1:1 is out"), track_import(JOB):
+        away.get_progress("another")
+    assert "127.0.0.1" not in state(jobs)["error_message"]

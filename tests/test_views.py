@@ -121,6 +121,7 @@ def test_redis_away(
     for path in (f"{ticket}/", f"{bare}/", f"{bare}/stream/"):
         response = http.get(f"{live.url}/progress/jobs/{path}")
         assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+        assert "127.0.0.1" not in response.text  # Where Redis is, is for the log.
     with open_stream(f"{live.url}/progress/jobs/{ticket}/stream/") as (response, _):
         assert response.status_code == 200
 

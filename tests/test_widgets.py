@@ -122,13 +122,22 @@ def test_a_wrong_id_is_an_error() -> None:
         render("{% import_progress nothing %}")
 
 
-@pytest.mark.parametrize("namespace", ["", " namespace='order_imports'"])
-def test_urls_that_are_not_included_are_named(jobs: SyncProgressManager, namespace: str) -> None:
+URLS = 'include("django_import_progress.urls"'
+ORDERS = f'{URLS}, namespace="orders"), {{"progress_namespace": "orders"}}'
+
+
+@pytest.mark.parametrize(
+    ("namespace", "fix"),
+    [("", f'path("progress/", {URLS}))'), ("orders", f'path("orders/", {ORDERS})')],
+)
+def test_urls_that_are_not_included_are_named(
+    jobs: SyncProgressManager, namespace: str, fix: str
+) -> None:
     with (
         override_settings(ROOT_URLCONF="tests.site.no_urls"),
-        pytest.raises(ImproperlyConfigured, match=r'include\("django_import_progress.urls"'),
+        pytest.raises(ImproperlyConfigured, match=re.escape(f"add {fix} to your urlpatterns")),
     ):
-        render("{% import_progress 'a'" + namespace + " %}")
+        render("{% import_progress 'a'" + (namespace and f" namespace='{namespace}'") + " %}")
 
 
 def test_the_script_is_small_and_the_page_names_all_of_it() -> None:
