@@ -137,6 +137,7 @@ FOLLOWED = {
     "docs/docker-compose.md": "test_howtos_compose.py",
     "docs/htmx.md": "test_howtos.py",
     "docs/import-export.md": "test_import_export_page.py",
+    "docs/metrics.md": "test_howtos.py",
     "docs/protocol.md": "test_protocol.py",
     "docs/reference.md": "test_howtos.py",
     "docs/signals.md": "test_signals_recipe.py",

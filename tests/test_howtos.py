@@ -108,6 +108,24 @@ def test_the_admin(project: Project) -> None:
     project.script(STARTED + IN_THE_ADMIN)
 
 
+MEASURED = """
+job_id = begun()
+page = Client().get("/metrics/")
+assert page["Content-Type"].startswith("text/plain"), page
+assert "import_progress_imports 1.0" in page.content.decode(), page.content
+import os
+os.environ["METRICS_PORT"] = "0"  # any that is free
+from mysite.celery import serve_metrics
+serve_metrics()
+moves_and_is_cancelled(job_id)
+"""
+
+
+def test_metrics(project: Project) -> None:
+    project.follow("docs/metrics.md")
+    project.script(STARTED + MEASURED)
+
+
 TOLD = """
 import asyncio
 from asgiref.sync import sync_to_async

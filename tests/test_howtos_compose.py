@@ -15,11 +15,28 @@ import yaml
 from django_import_progress import SyncProgressManager
 
 from .conftest import missing
+from .kit.documented import blocks
 from .kit.nginx import Nginx, nginx_binary
 from .kit.processes import free_port
 from .kit.project import Project
 
 PAGE = "docs/docker-compose.md"
+
+
+def passed_on(page: str) -> str:
+    """Return what a page has nginx pass on to the site."""
+    [block] = (block for block in blocks(page) if block.language == "nginx")
+    [more] = re.findall(r"proxy_pass http://[\w.]+:8000;(.*?)\}", block.code, re.DOTALL)
+    return str(more)
+
+
+def pressed(client: httpx.Client) -> str:
+    """Press the button as a browser does, which says where its page is from; get the answer."""
+    [token] = re.findall(r'"csrfmiddlewaretoken" value="(\w+)"', client.get("/import/").text)
+    origin = {"Origin": str(client.base_url)}
+    answer = client.post("/import/", data={"csrfmiddlewaretoken": token}, headers=origin)
+    assert answer.status_code == 200, answer.text
+    return answer.text
 
 
 @pytest.fixture
@@ -49,8 +66,7 @@ def test_a_page_and_its_stream_come_through_all_of_them(
     port = str(free_port())
     web = re.sub(r"--host \S+ --port 8000", f"--port {port}", composed["web"]["command"])
     worker = f"{composed['worker']['command']} --pool solo"
-    configuration = (project.folder / "nginx.conf").read_text()
-    [more] = re.findall(r"proxy_pass http://web:8000;(.*?)\}", configuration, re.DOTALL)
+    more, others = (passed_on(page) for page in (PAGE, "docs/servers.md"))
     project.run("manage.py", "collectstatic", "--noinput", "--verbosity", "0")
     with ExitStack() as stack:
         for line, ready in ((web, "running on"), (worker, " ready.")):
@@ -59,8 +75,7 @@ def test_a_page_and_its_stream_come_through_all_of_them(
             )
         nginx = stack.enter_context(Nginx(str(binary), int(port), more))
         client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{nginx.port}"))
-        [token] = re.findall(r'"csrfmiddlewaretoken" value="(\w+)"', client.get("/import/").text)
-        page = client.post("/import/", data={"csrfmiddlewaretoken": token}).text
+        page = pressed(client)
         [script] = re.findall(r'src="(/static/.*?import-progress.js)"', page)
         assert client.get(script).status_code == 200
         [stream] = re.findall(r'data-stream="(.*?)"', page)
@@ -70,4 +85,8 @@ def test_a_page_and_its_stream_come_through_all_of_them(
             moving = next(event for event in events if event.get("processed_rows"))
             jobs.request_cancel(moving["job_id"])
             *_, told = events
+        beside = stack.enter_context(Nginx(str(binary), int(port), others))
+        with httpx.Client(base_url=f"http://127.0.0.1:{beside.port}") as client:
+            [other] = re.findall(r'data-job="(.*?)"', pressed(client))
+        jobs.request_cancel(other)
     assert (told["status"], told["total_rows"]) == ("cancelled", 300)
