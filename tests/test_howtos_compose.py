@@ -15,19 +15,11 @@ import yaml
 from django_import_progress import SyncProgressManager
 
 from .conftest import missing
-from .kit.documented import blocks
-from .kit.nginx import Nginx, nginx_binary
+from .kit.nginx import Nginx, nginx_binary, passed_on
 from .kit.processes import free_port
 from .kit.project import Project
 
 PAGE = "docs/docker-compose.md"
-
-
-def passed_on(page: str) -> str:
-    """Return what a page has nginx pass on to the site."""
-    [block] = (block for block in blocks(page) if block.language == "nginx")
-    [more] = re.findall(r"proxy_pass http://[\w.]+:8000;(.*?)\}", block.code, re.DOTALL)
-    return str(more)
 
 
 def pressed(client: httpx.Client) -> str:
@@ -66,7 +58,7 @@ def test_a_page_and_its_stream_come_through_all_of_them(
     port = str(free_port())
     web = re.sub(r"--host \S+ --port 8000", f"--port {port}", composed["web"]["command"])
     worker = f"{composed['worker']['command']} --pool solo"
-    more, others = (passed_on(page) for page in (PAGE, "docs/servers.md"))
+    more, others = (passed_on(page)[0] for page in (PAGE, "docs/servers.md"))
     project.run("manage.py", "collectstatic", "--noinput", "--verbosity", "0")
     with ExitStack() as stack:
         for line, ready in ((web, "running on"), (worker, " ready.")):

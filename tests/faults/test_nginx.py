@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from django.http import HttpResponseBase
+from websockets.exceptions import InvalidStatus
 
 from django_import_progress import SyncProgressManager, views
+from django_import_progress.access import make_ticket
 from django_import_progress.conf import Settings
 from django_import_progress.link import Link
 from django_import_progress.slot import Slot
@@ -17,9 +19,11 @@ from tests.conftest import missing
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.crowd import Stream, Visitor, crowd, path_of
-from tests.kit.nginx import Nginx, nginx_binary
+from tests.kit.nginx import Nginx, nginx_binary, passed_on
 from tests.kit.processes import RedisProcess
-from tests.kit.servers import ServerProcess, in_the_server
+from tests.kit.servers import ServerProcess, documented, in_the_server
+from tests.kit.sockets import hear, open_socket
+from tests.kit.tracked import JOB
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until
 from tests.site.asgi import application
@@ -88,6 +92,29 @@ async def test_a_client_that_tries_again_after_a_502_sees_the_current_state(
             await until(lambda: visitor.statuses[-1] == 502, "nginx to have nobody to ask")
             await asyncio.to_thread(web.start)
             await until(lambda: visitor.shown["n"] == 2, "what was missed")
+
+
+def nginx_is_told_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Nginx.__init__
+
+    def without_it(nginx: Nginx, binary: str, upstream: int, more: str) -> None:
+        start(nginx, binary, upstream, more.replace("proxy_http_version 1.1;", ""))
+
+    monkeypatch.setattr(Nginx, "__init__", without_it)
+
+
+@without(nginx_is_told_no_version, fails_with=(InvalidStatus,))
+def test_a_websocket_comes_through_to_a_server_that_heeds_no_upgrade_in_http_1_0(
+    server: RedisProcess, jobs: SyncProgressManager, nginx: str
+) -> None:
+    _, sockets = passed_on("docs/servers.md")
+    path = f"/ws/progress/jobs/{make_ticket(jobs.create(JOB))}/"
+    with (
+        ServerProcess(server.url, documented("hypercorn")) as web,
+        Nginx(nginx, web.port, sockets) as proxy,
+        open_socket(f"http://127.0.0.1:{proxy.port}{path}") as connection,
+    ):
+        assert hear(connection)["job_id"] == JOB
 
 
 def nothing_is_sent_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

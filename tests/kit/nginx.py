@@ -11,6 +11,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from .documented import blocks
 from .processes import free_port
 from .started import kill_group
 from .waiting import wait_for
@@ -56,6 +57,12 @@ http {{
 def nginx_binary() -> str | None:
     """Return the system's nginx, if it has one."""
     return shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
+def passed_on(page: str) -> list[str]:
+    """Return what each `location` of a page has beside its `proxy_pass` to the site."""
+    code = "".join(block.code for block in blocks(page) if block.language == "nginx")
+    return re.findall(r"proxy_pass http://[\w.]+:8000;(.*?)\}", code, re.DOTALL)
 
 
 def refusal(binary: str, block: str, folder: Path) -> str:
