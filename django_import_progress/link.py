@@ -126,16 +126,15 @@ class Link:
             if message is not None and _is_others_turn(message["channel"], told):
                 await asyncio.sleep(0)
                 told.clear()
-            if message is not None:
-                gathering.heard(self._clock())
-            if self._hear(message):
+            if self._hear(message, gathering):
                 assert message is not None
                 told.add(message["channel"])
 
-    def _hear(self, message: Mapping[str, Any] | None) -> bool:
+    def _hear(self, message: Mapping[str, Any] | None, gathering: Gathering) -> bool:
         now = self._clock()
         if message is not None:
             self._heard = now
+            gathering.heard(now)
             return self._take(message)
         if now - self._heard > SILENCE_SECONDS:
             raise TimeoutError("the link to Redis is silent")

@@ -105,10 +105,10 @@ class SentinelGroup(_Group):
     def fail_over(self) -> None:
         """Have the sentinel make the replica the primary, though nothing is wrong."""
         self.replace_the_primary()
-        wait_for(lambda: self._stubborn or self._is_demoted(), "the demotion", FAULT_SECONDS)
+        wait_for(self._is_demoted, "the demotion", FAULT_SECONDS)
 
     def _is_demoted(self) -> bool:
-        return bool(ask(self.primary, "ROLE")[0] == "slave")
+        return self._stubborn or ask(self.primary, "ROLE")[0] == "slave"
 
     def replace_the_primary(self) -> None:
         """Have the sentinel make the replica the primary, whatever has become of the old one."""
