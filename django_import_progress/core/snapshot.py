@@ -260,9 +260,11 @@ def percent(fields: Mapping[str, Any]) -> float | None:
     total, processed = fields.get("total_rows"), fields.get("processed_rows") or 0
     if not is_number(total) or not is_number(processed) or total <= 0:
         return None
-    # Fractions are exact, and don't overflow to infinity as a product of floats would.
-    part = Fraction(min(max(processed, 0), total))
-    return int(part * 1000 // Fraction(total)) / 10
+    part = min(max(processed, 0), total)
+    if type(part) is type(total) is int:
+        return part * 1000 // total / 10
+    # Fractions are exact too, and don't overflow to infinity as a product of floats would.
+    return int(Fraction(part) * 1000 // Fraction(total)) / 10
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -186,18 +186,18 @@ class JobView:
             return self._partial(values)
         if "_gone" in values:
             return self._deleted(values["_gone"])
+        known = self._stored
+        if known is not None and known.life == values.get("_l"):
+            values["_o"] = known.owner  # Only a read tells it.
         stored = split_bookkeeping(values)
         if not stored.version:
             raise JunkMessage("it has bookkeeping fields that are not ours")
-        known = self._stored
         if known is not None and stored.order <= known.order:
             # An earlier life, or a later one by a clock that was set back: only a read can tell.
             self.unsure |= stored.life < known.life
             return False
         self._misses = 0
         self._overlay = {}
-        if known is not None and known.life == stored.life:
-            stored = dataclasses.replace(stored, owner=known.owner)
         return self._show(stored)
 
     @property
