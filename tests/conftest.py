@@ -15,6 +15,7 @@ from django.db.models.signals import post_migrate
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser, Page
+from websockets.sync.client import ClientConnection
 
 from django_import_progress import (
     ProgressManager,
@@ -31,6 +32,7 @@ from .kit.lone import LoneWorker
 from .kit.managers import manager_on
 from .kit.processes import RedisProcess, redis_binary, valkey_binary
 from .kit.project import Project, begun
+from .kit.sockets import open_socket
 from .kit.stalling import NEVER, STALLED_AFTER_SECONDS
 from .kit.tracked import JOB, end_writers
 from .kit.waiting import wait_for
@@ -177,6 +179,13 @@ def live(site: RedisProcess, transactional_db: None) -> Iterator[AsgiServer]:
     """The site, served by uvicorn."""
     with AsgiServer(application) as asgi_server:
         yield asgi_server
+
+
+@pytest.fixture
+def prefix_socket(live: AsgiServer) -> Iterator[ClientConnection]:
+    """The WebSocket of the prefix itself: one for several jobs."""
+    with open_socket(f"{live.url}/ws/progress/") as connection:
+        yield connection
 
 
 @pytest.fixture

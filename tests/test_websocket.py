@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from django_import_progress import SyncProgressManager, sockets, track_import
+from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
-from django_import_progress.core.pacing import Allowance
-from django_import_progress.limits import open_streams
 from django_import_progress.visitors import Visitor
 from tests.faults.conftest import defence
 
 from .kit import http
 from .kit.asgi import AsgiServer
 from .kit.controls import without
-from .kit.sockets import ask, close_code, hear, open_socket, say
+from .kit.sockets import ask, close_code, hear, of_job, open_socket, say
 from .kit.tracked import JOB, state
 from .kit.visitors import login, subscribers
 from .kit.waiting import wait_for
@@ -29,21 +24,6 @@ from .kit.waiting import wait_for
 __all__ = ["defence"]
 
 NO_SUCH_JOB = "There is no such job."
-TOO_LONG = "x" * (64 * 1024 + 1)
-
-
-@pytest.fixture
-def socket(live: AsgiServer) -> Iterator[ClientConnection]:
-    """The WebSocket of the prefix itself."""
-    with open_socket(f"{live.url}/ws/progress/") as connection:
-        yield connection
-
-
-@contextmanager
-def of_job(live: AsgiServer, reference: str, **how: Any) -> Iterator[ClientConnection]:
-    """Give the WebSocket of one job."""
-    with open_socket(f"{live.url}/ws/progress/jobs/{reference}/", **how) as connection:
-        yield connection
 
 
 def test_one_job_is_told_until_its_end(live: AsgiServer, jobs: SyncProgressManager) -> None:
@@ -96,21 +76,21 @@ def test_whatever_is_said_to_one_jobs_socket_is_passed_over(
 
 
 def test_the_client_says_which_jobs_it_watches(
-    socket: ClientConnection, jobs: SyncProgressManager
+    prefix_socket: ClientConnection, jobs: SyncProgressManager
 ) -> None:
     tickets = {job_id: make_ticket(jobs.create(job_id)) for job_id in ("a", "b:c")}
     for job_id, ticket in tickets.items():
-        assert ask(socket, "watch", ticket)["job_id"] == job_id
-    assert ask(socket, "watch", tickets["a"])["job_id"] == "a"  # Again, from its state on.
-    say(socket, "unwatch", tickets["b:c"])
-    say(socket, "unwatch", "never watched")
+        assert ask(prefix_socket, "watch", ticket)["job_id"] == job_id
+    assert ask(prefix_socket, "watch", tickets["a"])["job_id"] == "a"  # Again, from its state on.
+    say(prefix_socket, "unwatch", tickets["b:c"])
+    say(prefix_socket, "unwatch", "never watched")
     wait_for(lambda: not subscribers(jobs, "b:c"), "the hub to unsubscribe")
     jobs.update("b:c", {"n": 1})
     jobs.update("a", {"status": "done"})
-    assert hear(socket)["status"] == "done"
-    assert ask(socket, "watch", tickets["b:c"])["n"] == 1  # It is open still.
+    assert hear(prefix_socket)["status"] == "done"
+    assert ask(prefix_socket, "watch", tickets["b:c"])["n"] == 1  # It is open still.
     jobs.delete("b:c")
-    assert hear(socket) == {"job_id": "b:c", "gone": True}
+    assert hear(prefix_socket) == {"job_id": "b:c", "gone": True}
 
 
 BAD = [
@@ -133,115 +113,30 @@ BAD += [
 
 @pytest.mark.parametrize("message", BAD, ids=range(len(BAD)))
 def test_a_malformed_message_gets_an_error_and_ends_nothing(
-    socket: ClientConnection, jobs: SyncProgressManager, message: str | bytes
+    prefix_socket: ClientConnection, jobs: SyncProgressManager, message: str | bytes
 ) -> None:
     is_text = isinstance(message, str)
-    socket.send(message.encode("utf-8", "replace") if is_text else message, text=is_text)
-    assert set(hear(socket)) == {"error"}
-    assert ask(socket, "watch", make_ticket(jobs.create(JOB)))["job_id"] == JOB
+    prefix_socket.send(message.encode("utf-8", "replace") if is_text else message, text=is_text)
+    assert set(hear(prefix_socket)) == {"error"}
+    assert ask(prefix_socket, "watch", make_ticket(jobs.create(JOB)))["job_id"] == JOB
 
 
 @pytest.mark.parametrize("reference", ["*", "{}", "a\nb", "@", "@x", "é", "x" * 50_000, ""])
 @pytest.mark.parametrize("action", ["watch", "cancel"])
 def test_what_cannot_be_a_job_is_one_that_is_not_there(
-    socket: ClientConnection, action: str, reference: str
+    prefix_socket: ClientConnection, action: str, reference: str
 ) -> None:
-    assert ask(socket, action, reference) == {"error": NO_SUCH_JOB, "job": reference}
+    assert ask(prefix_socket, action, reference) == {"error": NO_SUCH_JOB, "job": reference}
 
 
-def test_an_import_is_cancelled(socket: ClientConnection, jobs: SyncProgressManager) -> None:
+def test_an_import_is_cancelled(prefix_socket: ClientConnection, jobs: SyncProgressManager) -> None:
     ticket = make_ticket(JOB, cancel=True)
     with track_import(JOB) as job:
         for _ in job.rows(iter(int, 1)):  # pragma: no branch
             if not job.processed:
-                assert ask(socket, "cancel", ticket)["cancelling"]
+                assert ask(prefix_socket, "cancel", ticket)["cancelling"]
     assert state(jobs)["status"] == "cancelled"
-    assert ask(socket, "cancel", ticket) == {"error": "The job has ended.", "job": ticket}
-
-
-def bears_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "MAX_MESSAGE_BYTES", 10**9)
-
-
-@pytest.mark.parametrize("message", [TOO_LONG, TOO_LONG.encode(), "é" * 40_000])
-@without(bears_any_size)
-def test_a_message_that_is_too_long_ends_the_connection(
-    socket: ClientConnection, message: str | bytes
-) -> None:
-    socket.send(message)
-    assert close_code(socket) == 1009
-
-
-def bears_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Allowance, "take", lambda *_: True)
-
-
-@without(bears_any_number)
-def test_a_flood_of_messages_ends_the_connection(
-    live: AsgiServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sockets, "MESSAGES_PER_SECOND", 0)
-    with open_socket(f"{live.url}/ws/progress/") as connection:
-        for _ in range(200):
-            say(connection, "unwatch", "a")
-        connection.send("one more")
-        assert close_code(connection) == 1008
-
-
-@contextmanager
-def _watched(socket: ClientConnection, jobs: SyncProgressManager) -> Iterator[str]:
-    for number in range(100):
-        ask(socket, "watch", make_ticket(jobs.create(f"j{number}")))
-    yield make_ticket(jobs.create(JOB))
-
-
-def watches_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "MAX_JOBS", 1000)
-
-
-@without(watches_any_number, fails_with=(KeyError,))
-def test_a_hundred_jobs_are_watched_and_no_more(
-    socket: ClientConnection, jobs: SyncProgressManager
-) -> None:
-    with _watched(socket, jobs) as ticket:
-        assert "unwatch" in ask(socket, "watch", ticket)["error"]
-        assert ask(socket, "watch", make_ticket("j7"))["job_id"] == "j7"
-        say(socket, "unwatch", "j7")
-        assert ask(socket, "watch", ticket)["job_id"] == JOB
-
-
-@pytest.mark.parametrize("limit", ["MAX_STREAMS", "MAX_STREAMS_PER_CLIENT"])
-@pytest.mark.parametrize("path", ["", "jobs/{ticket}/"])
-def test_where_there_is_no_room_it_is_accepted_and_closed(
-    live: AsgiServer, jobs: SyncProgressManager, settings: Any, limit: str, path: str
-) -> None:
-    wait_for(lambda: not open_streams, "the streams of other tests to go")
-    settings.IMPORT_PROGRESS |= {limit: 1}
-    ticket = make_ticket(jobs.create(JOB))
-    url = f"{live.url}/ws/progress/{path.format(ticket=ticket)}"
-    with of_job(live, ticket) as first:
-        hear(first)
-        with open_socket(url) as second:
-            assert close_code(second) == 1013
-    wait_for(lambda: not open_streams, "the first to go")
-    with of_job(live, ticket) as third:
-        assert hear(third)["job_id"] == JOB
-
-
-@pytest.mark.parametrize("path", ["no%20id", "a/b", "%0a", "a%2Fb", "x" * 200, "@", "é", "/"])
-def test_an_id_that_cannot_be_is_refused(live: AsgiServer, path: str) -> None:
-    with pytest.raises(InvalidStatus) as refusal:
-        of_job(live, path).__enter__()
-    assert refusal.value.response.status_code == 403
-
-
-def test_a_socket_that_is_too_old_is_closed(
-    live: AsgiServer, jobs: SyncProgressManager, settings: Any
-) -> None:
-    settings.IMPORT_PROGRESS |= {"STREAM_SECONDS": 2, "HEARTBEAT_SECONDS": 0.5}
-    with of_job(live, make_ticket(jobs.create(JOB))) as connection:
-        hear(connection)
-        assert close_code(connection) == 1001
+    assert ask(prefix_socket, "cancel", ticket) == {"error": "The job has ended.", "job": ticket}
 
 
 def test_without_redis_a_ticket_waits_and_a_bare_id_comes_back(

@@ -19,6 +19,7 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.clients import perform_sync
+from django_import_progress.core import scripts
 from django_import_progress.core.attempt import Attempt, Lease, Told
 from django_import_progress.verbs import now_text
 from tests.kit.controls import without
@@ -164,7 +165,7 @@ def test_a_begin_that_is_sent_again_since_its_answer_was_lost_is_no_new_attempt(
         with track_import("another", manager=manager):  # Redis knows the scripts from now on.
             pass
         manager.set_progress(JOB, {"status": "queued"})
-        proxy.swallow()
+        proxy.swallow(to=scripts.BEGIN.sha)
         before = proxy.connections
         with track_import(JOB, manager=manager) as job:
             job.advance()

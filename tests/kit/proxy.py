@@ -18,6 +18,8 @@ class Connection:
         self.near, self.far = near, far
         self.said = b""
         """What the client said first, 64 KiB of it."""
+        self.asked = b""
+        """What the client said last."""
         self.spoke = False
         self.stuck = False
         """Whether nothing passes any more."""
@@ -59,6 +61,7 @@ class Proxy:
         self.connections = 0
         """How many there have been, those that were refused as well."""
         self._answers_to_swallow = 0
+        self._to_what = ""
         self._refusing = False
         self._held: list[Choice] = []
         self.holds = 0
@@ -80,9 +83,14 @@ class Proxy:
         for thread in self._threads:
             thread.join()
 
-    def swallow(self, answers: int = 1) -> None:
-        """Let the server do what it is asked next, and cut the link in place of its answer."""
-        self._answers_to_swallow = answers
+    def swallow(self, answers: int = 1, *, to: str = "") -> None:
+        """Let the server do what it is asked next, and cut the link in place of its answer.
+
+        Args:
+            answers: of so many.
+            to: what must be in the question; without it a handshake may come first.
+        """
+        self._answers_to_swallow, self._to_what = answers, to
 
     def blackhole(self) -> None:
         """Pass nothing more on over what is open now, without a FIN, as a pulled cable does."""
@@ -145,6 +153,7 @@ class Proxy:
         with suppress(OSError), connection.near:
             while data := connection.near.recv(65536):
                 connection.said = (connection.said + data)[:65536]
+                connection.asked = data
                 self._wait_to_pass(connection)
                 self.round_trips += not connection.spoke
                 connection.spoke = True
@@ -157,7 +166,7 @@ class Proxy:
             while data := connection.far.recv(65536):
                 self._wait_to_pass(connection)
                 connection.spoke = False
-                if self._answers_to_swallow:
+                if self._answers_to_swallow and self._to_what.encode() in connection.asked:
                     self._answers_to_swallow -= 1
                     break
                 connection.near.sendall(data)

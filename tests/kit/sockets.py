@@ -11,6 +11,7 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from .asgi import AsgiServer
 from .sse import Event
 
 PATIENCE_SECONDS = 60.0
@@ -39,6 +40,13 @@ def open_socket(
         open_timeout=PATIENCE_SECONDS,
         close_timeout=1,
     ) as connection:
+        yield connection
+
+
+@contextmanager
+def of_job(live: AsgiServer, reference: str, **how: Any) -> Iterator[ClientConnection]:
+    """Give the WebSocket of one job."""
+    with open_socket(f"{live.url}/ws/progress/jobs/{reference}/", **how) as connection:
         yield connection
 
 
