@@ -31,6 +31,9 @@ most of a minute."""
 REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError, IndexError)
 """What a client raises that cannot do what it was asked: a Cluster's also `IndexError`, where none
 of its servers holds a slot."""
+_CLIENT_ERRORS = (*REDIS_ERRORS, ValueError)
+"""The same, where no code of ours runs: redis-py before 8 closes connections from which other
+threads read, and those find a closed buffer."""
 
 
 class LazyCluster:
@@ -83,7 +86,9 @@ def _as_unavailable(redis: AsyncClient | SyncClient) -> Iterator[None]:
     """Turn what a client raises into `ProgressUnavailable`."""
     try:
         yield
-    except REDIS_ERRORS as error:
+    except UnicodeDecodeError:  # Of a strict client of the user's own: Redis has served.
+        raise
+    except _CLIENT_ERRORS as error:
         # Only the kind of the error: its text may hold the URL's password.
         raise ProgressUnavailable(
             f"Redis at {place_of(redis)} is out of reach or refuses to serve"

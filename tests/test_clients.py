@@ -16,6 +16,7 @@ from django_import_progress import (
     ProgressManager,
     ProgressUnavailable,
     SyncProgressManager,
+    clients,
     create_redis_client,
     create_sync_redis_client,
 )
@@ -23,9 +24,13 @@ from django_import_progress.clients import perform, perform_sync, read_all
 from django_import_progress.core.call import Call
 from django_import_progress.core.keys import Keys
 from django_import_progress.verbs import calls_for, now_text, plain
+from tests.faults.conftest import defence
 
+from .kit.controls import without
 from .kit.processes import RedisProcess, valkey_binary
 from .kit.proxy import Proxy
+
+__all__ = ["defence"]
 
 CALLS = calls_for("import_progress", 3600)
 
@@ -131,6 +136,21 @@ async def test_a_broken_connection_is_replaced_and_the_call_sent_again(
             perform_sync(sync_client, CALLS.get("j1"))
             proxy.swallow()
             assert perform_sync(sync_client, CALLS.get("j1")) is None
+
+
+def knows_no_closed_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "_CLIENT_ERRORS", clients.REDIS_ERRORS)
+
+
+@without(knows_no_closed_buffer, fails_with=(ValueError,))
+def test_a_connection_that_another_thread_has_closed_is_one_that_is_lost(
+    sync_client: redis.Redis,
+) -> None:
+    perform_sync(sync_client, CALLS.get("job"))
+    [connection] = sync_client.connection_pool._connections
+    connection._parser._buffer._buffer.close()  # As they do who disconnect it meanwhile.
+    with pytest.raises(ProgressUnavailable, match="out of reach"):
+        perform_sync(sync_client, CALLS.get("job"))
 
 
 def test_without_retries_it_is_not_sent_again(server: RedisProcess) -> None:
