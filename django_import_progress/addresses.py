@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -17,7 +16,9 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, LazyCluster, SyncClient
+from .clients import CALL_SECONDS, AsyncClient, ShardedCluster, SyncClient
+from .clusters import begin_with_any_server
+from .lazy import LazyCluster
 from .sentinels import PrimaryAndReplicas, SentinelPool
 
 CONNECTIONS = 50
@@ -35,7 +36,9 @@ _KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel"
 del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
 _DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
-_OUR_OPTIONS = (*_SENTINEL_OPTIONS, "read_from_replicas")
+_CHOICES = {"read_from_replicas": "sentinel", "sharded_pubsub": "cluster"}
+"""What may be asked for by ``yes``, and of which kind of servers."""
+_OUR_OPTIONS = (*_SENTINEL_OPTIONS, *_CHOICES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Address:
     """What the sentinels call the primary."""
     sentinel_options: tuple[tuple[str, str], ...] = ()
     read_from_replicas: bool = False
+    sharded_pubsub: bool = False
+    """Whether each job is told by the server of the Cluster that has it, and not by all."""
 
 
 def parse_address(url: str) -> Address:
@@ -62,7 +67,8 @@ def parse_address(url: str) -> Address:
             ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
             Both take ``rediss+`` as well, a user and a password for the servers before the hosts,
             and redis-py's options; ``sentinel_username`` and ``sentinel_password`` are for the
-            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first.
+            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first; by
+            ``sharded_pubsub=yes`` a server of a Cluster tells of its own jobs alone.
 
     Raises:
         ValueError: it is none of these. It says nothing of the URL, which may hold a password.
@@ -84,16 +90,17 @@ def parse_address(url: str) -> Address:
         raise ValueError("there is no such database; a Cluster has but one")
     options = [option.partition("=") for option in query.split("&") if option]
     common = "&".join(f"{n}={value}" for n, _, value in options if n not in _OUR_OPTIONS)
-    reads = dict.fromkeys(value for n, _, value in options if n == "read_from_replicas")
-    if reads and (kind != "sentinel" or not reads.keys() <= {"yes", "no"}):
-        raise ValueError("replicas are read under Sentinel, by read_from_replicas=yes")
+    for choice, _, value in options:
+        if choice in _CHOICES and (kind != _CHOICES[choice] or value not in {"yes", "no"}):
+            raise ValueError(f"{choice} is yes or no, and for {_CHOICES[choice]} URLs only")
+    chosen = {n: value == "yes" for n, _, value in options if n in _CHOICES}
     return Address(
         kind,
         f"{scheme.partition('+')[0]}://{login}{at}localhost/{db or 0}?{common}",
         hosts,
         unquote(service),
         tuple((n[9:], unquote(value)) for n, _, value in options if n in _SENTINEL_OPTIONS),
-        "yes" in reads,
+        **chosen,
     )
 
 
@@ -147,7 +154,7 @@ def _address(url: str) -> Address:
             "A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
             " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
             " special characters in a password are percent-encoded, and read_from_replicas=yes"
-            " or no is for Sentinel alone"
+            " or no is for Sentinel alone, sharded_pubsub=yes or no for a Cluster"
         )
     return parse_address(url)
 
@@ -166,6 +173,10 @@ def _options(address: Address, decode_responses: bool) -> dict[str, Any]:
         if common.pop("connection_class", None) is not None:
             options["ssl"] = True
         options |= common
+    if address.sharded_pubsub:
+        # Slots that have moved are asked for one by one. Each fifth time redis-py would ask who has
+        # which, and close all connections for it, with what is on its way over them.
+        options["reinitialize_steps"] = 0
     return options
 
 
@@ -187,14 +198,15 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
     options = _options(address, decode_responses)
     if address.kind == "cluster":
         options.pop("db", None)
-        cluster = async_redis.RedisCluster(
+        client = ShardedCluster if address.sharded_pubsub else async_redis.RedisCluster
+        cluster = client(
             startup_nodes=[AsyncClusterNode(*host) for host in address.hosts],
             require_full_coverage=False,
             retry=AsyncRetry(_backoff(), CLUSTER_RETRIES),
             socket_connect_timeout=NODE_SECONDS,
             **options,
         )
-        _begin_with_any_server(cluster)
+        begin_with_any_server(cluster)
         return cluster
     options |= {"retry": AsyncRetry(_backoff(), 1)}
     limits: dict[str, Any] = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
@@ -214,23 +226,6 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
         return both
     pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
     return async_redis.Redis.from_pool(pool)
-
-
-def _begin_with_any_server(cluster: async_redis.RedisCluster) -> None:
-    """Let the client begin though the first primary is down.
-
-    redis-py asks that one alone which commands there are, and gives up where it does not answer.
-    """
-    ask = cluster.commands_parser.initialize
-
-    async def initialize(node: AsyncClusterNode) -> None:
-        try:
-            await ask(node)
-        except REDIS_ERRORS:  # Any other; the next try may take another one.
-            nodes = cluster.nodes_manager.nodes_cache.values()
-            await ask(random.choice([other for other in nodes if other != node]))
-
-    cluster.commands_parser.initialize = initialize  # type: ignore[assignment]
 
 
 def _sentinel_options(address: Address, retry: Any, timeout_seconds: float) -> dict[str, Any]:
@@ -277,6 +272,7 @@ def create_sync_redis_client(
                 **options,
             ),
             [f"{host}:{port}" for host, port in address.hosts],
+            sharded=address.sharded_pubsub,
         )
     options["retry"] = Retry(_backoff(), retries)
     if address.kind == "sentinel":

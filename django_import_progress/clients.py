@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from redis.exceptions import (
 
 from .core.call import Call, Plan
 from .core.errors import ProgressUnavailable
+from .hashslots import with_owners, with_owners_sync
+from .lazy import LazyCluster
 from .places import place_of
 
 T = TypeVar("T")
@@ -36,40 +38,8 @@ _CLIENT_ERRORS = (*REDIS_ERRORS, ValueError)
 threads read, and those find a closed buffer."""
 
 
-class LazyCluster:
-    """A sync Cluster client that connects when it is first used, as all others do.
-
-    Args:
-        connect: makes the client, and asks the servers who they are.
-        hosts: whom it asks first, each with its port.
-    """
-
-    def __init__(
-        self, connect: Callable[[], sync_redis.RedisCluster], hosts: Sequence[str]
-    ) -> None:
-        self._connect = connect
-        self.hosts = hosts
-        self._client: sync_redis.RedisCluster | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-    @property
-    def client(self) -> sync_redis.RedisCluster:
-        """The client itself.
-
-        Raises:
-            RedisClusterException: none of the servers answers.
-        """
-        # No lock, which another thread may hold at a fork: two may connect, and one is dropped.
-        if self._client is None:
-            self._client = self._connect()
-        return self._client
-
-    def close(self) -> None:
-        """Close its connections, if there are any."""
-        if self._client is not None:
-            self._client.close()
+class ShardedCluster(async_redis.RedisCluster):
+    """A Cluster in which each job is told by its own server alone."""
 
 
 AsyncClient = async_redis.Redis | async_redis.RedisCluster
@@ -79,6 +49,11 @@ SyncClient = sync_redis.Redis | sync_redis.RedisCluster | LazyCluster
 def is_clustered(redis: AsyncClient | SyncClient) -> bool:
     """Tell whether each key may live on another server."""
     return isinstance(redis, async_redis.RedisCluster | sync_redis.RedisCluster | LazyCluster)
+
+
+def is_sharded(redis: AsyncClient | SyncClient) -> bool:
+    """Tell whether a job is told by the server alone that has its key."""
+    return isinstance(redis, ShardedCluster) or (isinstance(redis, LazyCluster) and redis.sharded)
 
 
 @contextmanager
@@ -136,9 +111,9 @@ async def _answer(redis: AsyncClient, call: Call[Any], seconds: float) -> Any:
 
 async def _send(redis: AsyncClient, call: Call[Any]) -> Any:
     try:
-        return await redis.execute_command(*call.command)
+        return await _execute(redis, call.command)
     except NoScriptError:
-        return await redis.execute_command(*call.with_text)
+        return await _execute(redis, call.with_text)
     except ResponseError as error:
         if _is_read_only(error):
             # The primary was demoted under an open socket: another one opens to its successor,
@@ -153,6 +128,12 @@ def _is_read_only(error: ResponseError) -> bool:
     Redis 6.2 says it within what it says of the script that was to write.
     """
     return isinstance(error, ReadOnlyError) or "-READONLY" in str(error)
+
+
+async def _execute(redis: AsyncClient, command: Command) -> Any:
+    if is_clustered(redis):
+        return await with_owners(redis, lambda: redis.execute_command(*command))
+    return await redis.execute_command(*command)
 
 
 async def carry_out(redis: AsyncClient, plan: Plan[T]) -> T:
@@ -211,6 +192,12 @@ async def read_each(
 
 
 async def _pipe(redis: AsyncClient, commands: Sequence[Command]) -> list[Any]:
+    if is_clustered(redis):
+        return await with_owners(redis, lambda: _pipe_once(redis, commands))
+    return await _pipe_once(redis, commands)
+
+
+async def _pipe_once(redis: AsyncClient, commands: Sequence[Command]) -> list[Any]:
     async with redis.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)
@@ -261,13 +248,19 @@ def perform_sync(redis: SyncClient, call: Call[T]) -> T:
 
 def _send_sync(redis: SyncClient, call: Call[Any]) -> Any:
     try:
-        return redis.execute_command(*call.command)
+        return _execute_sync(redis, call.command)
     except NoScriptError:
-        return redis.execute_command(*call.with_text)
+        return _execute_sync(redis, call.with_text)
     except ResponseError as error:
         if _is_read_only(error):
             drop_idle_connections_sync(redis)
         raise
+
+
+def _execute_sync(redis: SyncClient, command: Command) -> Any:
+    if is_clustered(redis):
+        return with_owners_sync(redis, lambda: redis.execute_command(*command))
+    return redis.execute_command(*command)
 
 
 def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
@@ -287,6 +280,12 @@ def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
 
 
 def _pipe_sync(redis: SyncClient, commands: Sequence[Command]) -> list[Any]:
+    if is_clustered(redis):
+        return with_owners_sync(redis, lambda: _pipe_once_sync(redis, commands))
+    return _pipe_once_sync(redis, commands)
+
+
+def _pipe_once_sync(redis: SyncClient, commands: Sequence[Command]) -> list[Any]:
     with redis.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)

@@ -68,7 +68,8 @@ KEYS: dict[str, Key] = {
         is_redis_url,
         "a URL such as redis://localhost:6379/0, rediss://…, unix://…,"
         " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-        " read_from_replicas=yes or no is for Sentinel alone",
+        " read_from_replicas=yes or no is for Sentinel alone,"
+        " sharded_pubsub=yes or no for a Cluster",
     ),
     "NAMESPACE": Key(
         lambda: "import_progress", is_clean, "1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -"

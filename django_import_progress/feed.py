@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio.client import PubSub
@@ -12,6 +12,7 @@ from .clients import AsyncClient
 from .core.calls import Calls
 from .core.snapshot import as_text
 from .hub import Hub
+from .line import Line, Message
 from .link import Link
 from .slot import Slot
 from .verbs import SILENCE_SECONDS
@@ -95,15 +96,10 @@ class _FeedLink(Link):
         if channel in self._slots:
             self.ask_to_read(self._slots[channel])
 
-    async def _talk(self, pubsub: PubSub) -> None:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            # A namespace has no character that is special in a pattern: see `core.keys`.
-            await pubsub.psubscribe(f"{self._prefix}*")
-        self._open.set()
-        while True:
-            await self._wait_or_ping(pubsub)
+    def _new_line(self, pubsub: PubSub) -> Line:
+        return _FeedLine(pubsub, self._slots, self._take, self._read_kept, prefix=self._prefix)
 
-    def _take(self, message: Mapping[str, Any]) -> bool:
+    def _take(self, message: Message) -> bool:
         if message["type"] == "psubscribe":
             for slot in self._slots.values():
                 self.ask_to_read(slot)
@@ -114,3 +110,20 @@ class _FeedLink(Link):
         if channel not in self._slots:
             self._on_unknown(channel.removeprefix(self._prefix), payload)
         return channel in self._slots and self._pass_on(self._slots[channel], payload)
+
+
+class _FeedLine(Line):
+    """Is subscribed to the pattern."""
+
+    def __init__(self, *args: Any, prefix: str) -> None:
+        super().__init__(*args)
+        self._prefix = prefix
+
+    async def talk(self) -> None:
+        """Subscribe once, to what is watched and to what is not."""
+        async with asyncio.timeout(SILENCE_SECONDS):
+            # A namespace has no character that is special in a pattern: see `core.keys`.
+            await self._pubsub.psubscribe(f"{self._prefix}*")
+        self._open.set()
+        while True:
+            await self._wait_or_ping()

@@ -8,27 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from .cancellation import raise_if_cancelled
-from .clients import REDIS_ERRORS, AsyncClient, drop_idle_connections
+from .clients import AsyncClient, is_sharded
 from .core.calls import Calls
-from .core.errors import ProgressUnavailable
-from .core.pacing import backoff_seconds
 from .core.view import State
 from .link import Link
+from .losses import Losses
+from .sharded import ShardedLink
 from .slot import Slot
 from .tally import tally
-
-logger = logging.getLogger("django_import_progress")
-
-LINK_ERRORS = (ProgressUnavailable, *REDIS_ERRORS)
-"""What a broken link raises. Anything else is a fault of ours, and logged with its traceback; the
-watchers are served on all the same."""
 
 
 class Watcher:
@@ -136,10 +127,6 @@ def _nothing() -> None:
     """Tell nobody."""
 
 
-def _say_that_it_is_back() -> None:
-    logger.info("The subscription to Redis is served again")
-
-
 def _set(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
@@ -237,26 +224,17 @@ class Hub:
         return bool(self._slots)
 
     def _new_link(self) -> Link:
-        return Link(self._redis, self._slots, self._heartbeat_seconds)
+        kind = ShardedLink if is_sharded(self._redis) else Link
+        return kind(self._redis, self._slots, self._heartbeat_seconds)
 
     async def _serve(self) -> None:
-        failures = 0
+        losses = Losses(self._redis)
         while self._is_needed:
             self._link = link = self._new_link()
-            link.on_served = _say_that_it_is_back if failures else None
+            link.on_served = losses.end
             try:
                 await link.run()
             except Exception as error:
-                raise_if_cancelled(error)
-                await drop_idle_connections(self._redis)
-                failures = 1 if link.served else failures + 1
-                tally.links_lost += 1
-                if failures == 1:
-                    logger.warning(
-                        "Lost the subscription to Redis (%s); trying again",
-                        type(error).__name__,
-                        exc_info=None if isinstance(error, LINK_ERRORS) else error,
-                    )
-                await asyncio.sleep(backoff_seconds(failures, random.random()))
+                await losses.bear(error, served=link.served)
             finally:
                 self._link = None

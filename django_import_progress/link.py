@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from redis.asyncio.client import PubSub
 
@@ -13,23 +12,17 @@ from .cancellation import run_together
 from .clients import AsyncClient, read_each
 from .core.call import Call
 from .core.snapshot import Stored, as_text
-from .gathering import Gathering
 from .heartbeats import Asked, compare, portions, to_be_compared
+from .line import Line, Message, chunks
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .tally import tally
 from .verbs import PING_SECONDS, SILENCE_SECONDS
 
-T = TypeVar("T")
-
 READ_SECONDS = 3.0
 """How long one pipeline of reads may take."""
 AGAIN_SECONDS = 2.0
 """After so long a job is read again that could not be read while others could."""
-AT_ONCE = 50
-"""Of so many jobs messages are heard before others in the event loop have their turn."""
-CHUNK = 500
-"""How many channels one command names, and how many jobs one pipeline reads."""
 
 
 class Link:
@@ -46,16 +39,12 @@ class Link:
         self._redis = redis
         self._slots = slots
         self._heartbeat_seconds = heartbeat_seconds
-        self._subscribed: set[str] = set()
-        self._changed: set[str] = set(slots)
+        self._line: Line | None = None
         self._to_read: dict[Slot, bool] = {}
         """Which jobs to read, and whether it counts as a heartbeat if they are absent."""
-        self._has_changed = asyncio.Event()
         self._has_to_read = asyncio.Event()
-        self._open = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self._heard = 0.0
         self._ahead = 0.0
         """By how many µs Redis's clock is ahead of ours."""
         self.served = False
@@ -65,8 +54,8 @@ class Link:
 
     def changed(self, channel: str) -> None:
         """Take note that somebody began, or everybody stopped, to watch."""
-        self._changed.add(channel)
-        self._has_changed.set()
+        if self._line is not None:  # Else it will begin with what is watched by then.
+            self._line.changed(channel)
 
     def ask_to_read(self, slot: Slot, *, heartbeat: bool = False) -> None:
         """Have a job read soon; at a heartbeat it counts if it is absent."""
@@ -86,69 +75,27 @@ class Link:
             RedisError, OSError, TimeoutError, ProgressUnavailable: the link broke.
         """
         async with subscription(self._redis) as pubsub:
-            jobs = [self._talk(pubsub), self._listen(pubsub), self._read(), self._beat()]
-            jobs += [self._look_for_the_stalled(), self._ask(pubsub)]
-            await run_together(jobs)
+            self._line = line = self._new_line(pubsub)
+            await run_together([line.talk(), line.listen(), self._ask(pubsub), *self._readers()])
 
-    async def _talk(self, pubsub: PubSub) -> None:
-        while self._slots:
-            channels, self._changed = self._changed, set()
-            self._has_changed.clear()
-            wanted = {channel for channel in channels if channel in self._slots}
-            async with asyncio.timeout(SILENCE_SECONDS):
-                for chunk in chunks(wanted - self._subscribed):
-                    await pubsub.subscribe(*chunk)
-                    self._open.set()
-                for chunk in chunks((channels - wanted) & self._subscribed):
-                    await pubsub.unsubscribe(*chunk)
-            for channel in wanted & self._subscribed & self._slots.keys():
-                # Left by its last watcher and taken up anew before we came to unsubscribe: no
-                # confirmation will come.
-                self.ask_to_read(self._slots[channel])
-            self._subscribed = (self._subscribed | wanted) - (channels - wanted)
-            await self._wait_or_ping(pubsub)
+    def _new_line(self, pubsub: PubSub) -> Line:
+        return Line(pubsub, self._slots, self._take, self._read_kept)
 
-    async def _wait_or_ping(self, pubsub: PubSub) -> None:
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                await self._has_changed.wait()
-        except TimeoutError:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await pubsub.ping()
+    def _readers(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._read(), self._beat(), self._look_for_the_stalled()]
 
-    async def _listen(self, pubsub: PubSub) -> None:
-        await self._open.wait()
-        self._heard = self._clock()
-        told: set[bytes | str] = set()
-        gathering = Gathering(pubsub)
-        while True:
-            message = await pubsub.get_message(timeout=PING_SECONDS)
-            if message is not None and _is_others_turn(message["channel"], told):
-                await asyncio.sleep(0)
-                told.clear()
-            if self._hear(message, gathering):
-                assert message is not None
-                told.add(message["channel"])
+    def _read_kept(self, channel: str) -> None:
+        self.ask_to_read(self._slots[channel])
 
-    def _hear(self, message: Mapping[str, Any] | None, gathering: Gathering) -> bool:
-        now = self._clock()
-        if message is not None:
-            self._heard = now
-            gathering.heard(now)
-            return self._take(message)
-        if now - self._heard > SILENCE_SECONDS:
-            raise TimeoutError("the link to Redis is silent")
-        return False
-
-    def _take(self, message: Mapping[str, Any]) -> bool:
+    def _take(self, message: Message) -> bool:
         kind, channel = message["type"], message["channel"]
         slot = None if channel is None else self._slots.get(as_text(channel))
         if slot is None:
             return False
-        if kind == "subscribe":
+        if kind in {"subscribe", "ssubscribe"}:
             # What was told before is lost.
             self.ask_to_read(slot)
-        elif kind == "message":
+        elif kind in {"message", "smessage"}:
             return self._pass_on(slot, message["data"])
         return False
 
@@ -255,21 +202,3 @@ class Link:
         while True:
             await asyncio.sleep(SILENCE_SECONDS)
             await check_primary(self._redis, pubsub)
-
-
-def _is_others_turn(channel: bytes | str, told: set[bytes | str]) -> bool:
-    """Tell whether those have to run who wait for a state, before the next one replaces it.
-
-    Args:
-        channel: of the message that comes next.
-        told: of which jobs something was told since their last turn. A turn for each message would
-            cost as much as the message itself.
-    """
-    return channel in told or len(told) >= AT_ONCE
-
-
-def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Part items into lists of `CHUNK`."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield chunk

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from .clients import AsyncClient, carry_out, is_clustered, perform
+from .clients import AsyncClient, carry_out, is_clustered, is_sharded, perform
 from .core.calls import clean_owner
 from .core.keys import JobId, clean_job_id
 from .hub import Hub, Watcher
@@ -39,7 +39,9 @@ class ProgressManager:
         hub: Hub | None = None,
     ) -> None:
         self.redis = redis
-        self.calls = calls_for(namespace, ttl_seconds, clustered=is_clustered(redis))
+        self.calls = calls_for(
+            namespace, ttl_seconds, clustered=is_clustered(redis), sharded=is_sharded(redis)
+        )
         self._heartbeat_seconds = heartbeat_seconds
         self._hub = hub
         self._shares_hub = hub is not None

@@ -9,6 +9,8 @@ import random
 from functools import partial
 from typing import Any, Protocol
 
+from django.core.exceptions import ImproperlyConfigured
+
 from .cancellation import raise_if_cancelled, run_together
 from .clients import CALL_SECONDS, read_all, read_each
 from .conf import settings
@@ -19,7 +21,8 @@ from .core.pacing import backoff_seconds
 from .core.view import State, gone_state, tells_deletion
 from .feed import Feed
 from .hub import Watcher
-from .link import AGAIN_SECONDS, chunks
+from .line import chunks
+from .link import AGAIN_SECONDS
 from .manager import ProgressManager
 
 logger = logging.getLogger("django_import_progress")
@@ -86,6 +89,9 @@ class Relay:
         layer: a channel layer, such as `channels.layers.get_channel_layer()` returns.
         heartbeat_seconds: how often the jobs are read, and told, again.
         max_per_second: how many updates of one job are told; an end is never held back.
+
+    Raises:
+        ImproperlyConfigured: a Cluster tells of its jobs by sharded pub/sub.
     """
 
     def __init__(
@@ -96,6 +102,11 @@ class Relay:
         heartbeat_seconds: float = 15,
         max_per_second: float = 10,
     ) -> None:
+        if manager.calls.keys.sharded:
+            raise ImproperlyConfigured(
+                "The relay hears of all jobs, and sharded channels have no patterns: take"
+                " sharded_pubsub=yes out of REDIS_URL, for the relay and for whoever writes"
+            )
         self._redis, self._calls = manager.redis, manager.calls
         self._layer = layer
         self._heartbeat_seconds = heartbeat_seconds

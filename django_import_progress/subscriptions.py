@@ -10,11 +10,13 @@ from typing import Any
 
 import redis as sync_redis
 from redis import asyncio as async_redis
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import SentinelConnectionPool
 
-from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, SyncClient
+from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, SyncClient, is_sharded, perform_sync
+from .core.call import Call
 
 ASK_SECONDS = 1.0
 """How long the sentinels may take to name the primary."""
@@ -24,7 +26,8 @@ ASK_SECONDS = 1.0
 async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.PubSub]:
     """Give a pub/sub connection, not connected yet, and close it. It fails when its link breaks.
 
-    In a Cluster it leads to any one server: what is published on one is told on all.
+    In a Cluster it leads to any one server: what is published on one is told on all, unless it is
+    sharded.
     Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#pubsub
     """
     if isinstance(redis, async_redis.Redis):
@@ -36,15 +39,23 @@ async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.P
         return
     async with asyncio.timeout(CALL_SECONDS):
         await redis.initialize()
-    node = random.choice(redis.get_nodes())
+    async with subscription_at(random.choice(redis.get_nodes())) as pubsub:
+        yield pubsub
+
+
+@asynccontextmanager
+async def subscription_at(node: ClusterNode) -> AsyncIterator[async_redis.client.PubSub]:
+    """Give one to this server of a Cluster."""
     # Not the client's own `pubsub`: redis-py before 8 has none for asyncio.
     pool = async_redis.ConnectionPool(node.connection_class, **node.connection_kwargs)
     pubsub = _unmended(async_redis.client.PubSub(pool))
     try:
         yield pubsub
     finally:
-        await pubsub.aclose()
-        await pool.disconnect()
+        try:
+            await pubsub.aclose()
+        finally:  # Who is cancelled again while closing leaves nothing open.
+            await pool.disconnect()
 
 
 def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
@@ -61,14 +72,24 @@ def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
     return pubsub
 
 
+def ask_for(channel: str) -> Call[int]:
+    """Return what has a client learn, on its way, who tells on a sharded channel."""
+    return Call(("EXISTS", channel), int)
+
+
 @contextmanager
-def subscription_sync(redis: SyncClient) -> Iterator[sync_redis.client.PubSub]:
-    """Do the same with a client of the sync kind."""
+def subscription_sync(redis: SyncClient, channel: str) -> Iterator[sync_redis.client.PubSub]:
+    """Do the same with a client of the sync kind; where `channel` is sharded, at its server."""
     if isinstance(redis, sync_redis.Redis):
         with closing(redis.pubsub()) as pubsub:
             yield pubsub
         return
-    shared = redis.get_redis_connection(redis.get_random_node()).connection_pool
+    if is_sharded(redis):
+        perform_sync(redis, ask_for(channel))
+        node = redis.get_node_from_key(channel)
+    else:
+        node = redis.get_random_node()
+    shared = redis.get_redis_connection(node).connection_pool
     # A pool of its own: redis-py 6 closes the shared one's connections, those in use as well, when
     # another thread finds that a slot has moved.
     pool = sync_redis.ConnectionPool(shared.connection_class, **shared.connection_kwargs)

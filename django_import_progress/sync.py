@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from redis.client import PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from .clients import (
     REDIS_ERRORS,
@@ -16,6 +17,7 @@ from .clients import (
     carry_out_sync,
     drop_idle_connections_sync,
     is_clustered,
+    is_sharded,
     perform_sync,
 )
 from .core.calls import clean_owner
@@ -50,7 +52,9 @@ class SyncProgressManager:
         heartbeat_seconds: float = 15,
     ) -> None:
         self.redis = redis
-        self.calls = calls_for(namespace, ttl_seconds, clustered=is_clustered(redis))
+        self.calls = calls_for(
+            namespace, ttl_seconds, clustered=is_clustered(redis), sharded=is_sharded(redis)
+        )
         self._heartbeat_seconds = heartbeat_seconds
 
     def __repr__(self) -> str:
@@ -120,7 +124,7 @@ class SyncProgressManager:
         told: State | None = None
         while (state := slot.view.state) is None or not state.ended:
             try:
-                with subscription_sync(self.redis) as pubsub:
+                with subscription_sync(self.redis, slot.channel) as pubsub:
                     for state in self._follow(pubsub, slot):
                         failures = 0
                         # That its worker has stalled is no newer snapshot.
@@ -136,7 +140,7 @@ class SyncProgressManager:
 
     def _follow(self, pubsub: PubSub, slot: Slot) -> Iterator[State]:
         """Yield each new state before the last, over one life of the connection."""
-        pubsub.subscribe(slot.channel)
+        (pubsub.ssubscribe if self.calls.keys.sharded else pubsub.subscribe)(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)
         heard = read = asked = held_since = time.monotonic()
         ahead = 0.0  # By how many µs Redis's clock is ahead of ours.
@@ -156,7 +160,8 @@ class SyncProgressManager:
                     continue
             if message is not None:
                 heard = now
-                if message["type"] == "message":
+                _raise_if_moved(message)
+                if message["type"] in {"message", "smessage"}:
                     slot.hear(message["data"])
             elif now - heard > SILENCE_SECONDS:
                 raise TimeoutError("the link to Redis is silent")
@@ -168,7 +173,7 @@ class SyncProgressManager:
             # Over a silent link only once: such a read may wait for as long as the client does.
             is_due = now - read >= self._heartbeat_seconds
             heartbeat = is_due and (message is not None or not has_read)
-            confirmed = message is not None and message["type"] == "subscribe"
+            confirmed = message is not None and message["type"] in {"subscribe", "ssubscribe"}
             late = message is not None and slot.view.lease_is_over(int(now * 1e6 + ahead))
             if confirmed or heartbeat or late or slot.view.unsure:
                 has_read, read, mark = True, now, slot.view.mark
@@ -176,3 +181,9 @@ class SyncProgressManager:
                 if stored is not None:
                     ahead = stored.read_at - now * 1e6
                 slot.view.read(stored, mark=mark, heartbeat=heartbeat)
+
+
+def _raise_if_moved(message: Mapping[str, Any]) -> None:
+    """Raise where a server has given away the job that it told of; nobody else unsubscribes."""
+    if message["type"] == "sunsubscribe":
+        raise RedisConnectionError("another server has the job now")

@@ -21,14 +21,22 @@ read whose peer vanished without a FIN."""
 _DEFAULT = DjangoJSONEncoder().default
 
 
-def calls_for(namespace: str, ttl_seconds: int, *, clustered: bool = False) -> Calls:
-    """Return the verbs of a namespace; `clustered` where each key may live on another server.
+def calls_for(
+    namespace: str, ttl_seconds: int, *, clustered: bool = False, sharded: bool = False
+) -> Calls:
+    """Return the verbs of a namespace.
+
+    Args:
+        namespace: first part of every key and channel.
+        ttl_seconds: how long a snapshot outlives its last write.
+        clustered: whether each key may live on another server.
+        sharded: whether its server alone tells of a job.
 
     Raises:
         ValueError: the namespace, or the time to live, cannot be one.
     """
     check_ttl(ttl_seconds)
-    return Calls(Keys(namespace), ttl_seconds, _DEFAULT, clustered)
+    return Calls(Keys(namespace, sharded), ttl_seconds, _DEFAULT, clustered)
 
 
 def now_text() -> str:

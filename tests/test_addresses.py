@@ -13,6 +13,7 @@ from django_import_progress import (
     create_sync_redis_client,
 )
 from django_import_progress.addresses import is_redis_url, parse_address
+from django_import_progress.clients import is_sharded
 
 from .kit.managers import manager_on
 from .kit.processes import free_port
@@ -50,6 +51,10 @@ def test_a_cluster(tail: str) -> None:
         "redis+sentinel:///jobs",
         "redis+sentinel://a/jobs?read_from_replicas=perhaps",
         "redis+cluster://a?read_from_replicas=yes",
+        "redis+cluster://a?sharded_pubsub=perhaps",
+        "redis+cluster://a?sharded_pubsub",
+        "redis+sentinel://a/jobs?sharded_pubsub=yes",
+        "redis://a?sharded_pubsub=yes",
         "redis+sentinel://a:x/jobs",
         "redis+sentinel://a:99999/jobs",
         "redis+sentinel://a:1/jobs/zero",
@@ -80,6 +85,25 @@ def test_what_is_said_in_the_url_is_what_the_connections_are_made_with() -> None
         assert "SSL" in client.connection_pool.connection_class.__name__
         (sentinel,) = client.connection_pool.sentinel_manager.sentinels
         assert sentinel.connection_pool.connection_kwargs["password"] == "s"
+
+
+@pytest.mark.parametrize(
+    ("tail", "is_asked_for"),
+    [("", False), ("?sharded_pubsub=no", False), ("?sharded_pubsub=yes", True)],
+)
+def test_a_clusters_servers_tell_of_their_own_jobs_alone_where_that_is_asked_for(
+    tail: str, is_asked_for: bool
+) -> None:
+    url = f"redis+cluster://a:7000,b/0{tail}"
+    assert parse_address(url).sharded_pubsub is is_asked_for
+    assert "sharded" not in parse_address(url).url
+    for create in (create_redis_client, create_sync_redis_client):
+        assert is_sharded(create(url)) is is_asked_for
+
+
+def test_a_choice_for_other_servers_is_named() -> None:
+    with pytest.raises(ValueError, match="sharded_pubsub=yes or no for a Cluster"):
+        create_redis_client("redis+sentinel://a/jobs?sharded_pubsub=yes")
 
 
 async def test_a_cluster_over_tls() -> None:

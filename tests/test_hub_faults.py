@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from django_import_progress import ProgressManager, create_redis_client
+from django_import_progress.cancellation import end_tasks
 from django_import_progress.heartbeats import Asked
 from django_import_progress.hub import Hub
 from django_import_progress.link import Link
@@ -152,4 +153,20 @@ async def test_a_manager_that_is_closed_leaves_a_hub_that_it_shares(server: Redi
     await sees(watcher, n=1)
     watcher.close()
     await hub.aclose()
+    await client.aclose()
+
+
+async def test_what_changes_before_a_link_has_its_connection_is_in_what_it_begins_with(
+    server: RedisProcess, foreign: redis.Redis
+) -> None:
+    client = create_redis_client(server.url)
+    slot = Slot(ProgressManager(client).calls, "j1")
+    slots: dict[str, Slot] = {}
+    link = Link(client, slots, 15)
+    slots[slot.channel] = slot
+    link.changed(slot.channel)
+    running = asyncio.create_task(link.run())
+    await until(lambda: link.served, "the first read, after the subscription")
+    assert is_subscribed(foreign, "j1")
+    await end_tasks([running])
     await client.aclose()

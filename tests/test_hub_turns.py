@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis
 
-from django_import_progress import ProgressManager, create_redis_client, link
+from django_import_progress import ProgressManager, create_redis_client, line
 from django_import_progress.hub import Hub, Watcher
 
 from .kit.controls import without
@@ -16,7 +16,7 @@ from .kit.hubs import sees
 from .kit.processes import RedisProcess
 
 UPDATES = 20
-JOBS = 3 * link.AT_ONCE
+JOBS = 3 * line.AT_ONCE
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
 
 
 def nobody_has_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_is_others_turn", lambda channel, told: False)
+    monkeypatch.setattr(line, "_is_others_turn", lambda channel, told: False)
 
 
 @pytest.fixture

@@ -138,7 +138,8 @@ class Calls:
         encoded = encode(data, self.default)
         if now is not None:
             encoded.setdefault("updated_at", f'"{now}"')
-        return Call(("PUBLISH", self.keys.channel(job_id), join_json(encoded)), int)
+        publish = "SPUBLISH" if self.keys.sharded else "PUBLISH"
+        return Call((publish, self.keys.channel(job_id), join_json(encoded)), int)
 
     def create(
         self,

@@ -56,6 +56,8 @@ class Keys:
     """The names in Redis of one namespace."""
 
     namespace: str
+    sharded: bool = False
+    """Whether a job is told by the server alone that has it: sharded pub/sub of a Cluster."""
 
     def __post_init__(self) -> None:
         if not is_clean(self.namespace):
@@ -69,8 +71,12 @@ class Keys:
         return f"{self.namespace}:hash:{job_id}"
 
     def channel(self, job_id: str) -> str:
-        """The pub/sub channel on which a job is told."""
-        return f"{self.namespace}:channel:{job_id}"
+        """The pub/sub channel on which a job is told.
+
+        A sharded one has the name of the job's hash: a script may tell only on channels of its
+        keys' slot, and no other name is sure to be in it. A channel and a key never collide.
+        """
+        return self.hash(job_id) if self.sharded else f"{self.namespace}:channel:{job_id}"
 
     def index(self, owner: str | None = None) -> str:
         """The key of the sorted set that lists the jobs: all of them, or one owner's."""

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+PUBLISH = """
+-- A channel that has the key's own name is a sharded one: see `Keys.channel`.
+local function publish(channel, text)
+  redis.call(channel == KEYS[1] and 'SPUBLISH' or 'PUBLISH', channel, text)
+end
+"""
+"""How a message is told."""
+
 CLOCK = """
 local function now()
   local t = redis.call('TIME')
@@ -37,6 +45,7 @@ then return redis.error_reply('STALE The primary was not heard of for long') end
 
 PRELUDE = (
     CLOCK
+    + PUBLISH
     + """
 local TERMINAL = {['"done"'] = true, ['"failed"'] = true, ['"cancelled"'] = true}
 
@@ -129,7 +138,7 @@ local function tell(channel, job, parts)
   if values['_c'] then ours = ours .. ',"_c":' .. values['_c'] end
   local text = table.concat(parts, ',')
   if text ~= '' then ours = text .. ',' .. ours end
-  redis.call('PUBLISH', channel, '{' .. ours .. '}')
+  publish(channel, '{' .. ours .. '}')
 end
 
 -- Answers the user's fields as one text, which is read in one go. A line each: a value that

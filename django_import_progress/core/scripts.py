@@ -28,7 +28,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from .prelude import CLOCK, DIGEST, FRESH, LISTING, PRELUDE, SHARED_DIGEST, WORKER
+from .prelude import CLOCK, DIGEST, FRESH, LISTING, PRELUDE, PUBLISH, SHARED_DIGEST, WORKER
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,10 +149,10 @@ DELETE = _script(
 -- KEYS: hash. ARGV: channel.
 local life = redis.call('HGET', KEYS[1], '_l')
 if redis.call('DEL', KEYS[1]) == 0 then return {0, 0} end
-redis.call('PUBLISH', ARGV[1], '{"_gone":' .. (life or '0') .. '}')
+publish(ARGV[1], '{"_gone":' .. (life or '0') .. '}')
 return {0, 1}
 """,
-    "",
+    PUBLISH,
 )
 
 ENLIST = _script(

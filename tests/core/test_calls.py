@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import types
 import uuid
@@ -88,6 +89,11 @@ def test_publish_adds_the_time_where_it_is_missing() -> None:
     text = f'{{"a":1,"updated_at":{NOW_JSON}}}'
     assert call.command == ("PUBLISH", "ns:channel:j1", text)
     assert call.parse(3) == 3
+
+
+def test_publish_is_sharded_where_all_is() -> None:
+    sharded = dataclasses.replace(CALLS, keys=Keys("ns", sharded=True))
+    assert sharded.publish("j1", {}, None).command == ("SPUBLISH", "ns:hash:j1", "{}")
 
 
 @pytest.mark.parametrize("now", [NOW, None])

@@ -62,6 +62,11 @@ def test_keys_and_channels_are_as_promised() -> None:
     assert keys.channel("j1") == "import_progress:channel:j1"
 
 
+def test_a_sharded_channel_is_named_so_that_it_is_in_the_hash_slot_of_the_jobs_key() -> None:
+    keys = Keys("import_progress", sharded=True)
+    assert keys.channel("j1") == keys.hash("j1") == "import_progress:hash:j1"
+
+
 def test_each_owner_has_an_index_of_its_own_under_the_namespace() -> None:
     keys = Keys("ns")
     assert len({keys.index(), keys.index("7"), keys.index("8")}) == 3

@@ -1,11 +1,14 @@
-"""The switch by which a test is run without the defence that it tests."""
+"""The switch by which a test is run without the defence that it tests, and what tests share."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
 from tests.kit import waiting
 from tests.kit.controls import Switch
+from tests.kit.topologies import ClusterGroup
 from tests.kit.wires import SocketWire, SseWire, Wire
 
 CONTROL_PATIENCE_SECONDS = 6.0
@@ -28,3 +31,34 @@ def wire(request: pytest.FixtureRequest) -> type[Wire]:
     """Each way in which progress reaches a browser."""
     kind: type[Wire] = request.param
     return kind
+
+
+QUICK_CONTROL_SECONDS = 2.5
+"""How long a control waits where no heartbeat mends anything later."""
+
+
+@pytest.fixture(scope="session")
+def lasting_cluster(redis_program: str) -> Iterator[ClusterGroup]:
+    with ClusterGroup(redis_program) as group:
+        yield group
+
+
+@pytest.fixture
+def cluster(
+    defence: bool, lasting_cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
+) -> ClusterGroup:
+    """A Cluster with no keys in it."""
+    if not defence:
+        monkeypatch.setattr(waiting, "PATIENCE_SECONDS", QUICK_CONTROL_SECONDS)
+    return lasting_cluster.emptied()
+
+
+@pytest.fixture
+def lone_cluster(
+    defence: bool, redis_program: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ClusterGroup]:
+    """One of which a server may go."""
+    with ClusterGroup(redis_program) as group:
+        if not defence:
+            monkeypatch.setattr(waiting, "PATIENCE_SECONDS", QUICK_CONTROL_SECONDS)
+        yield group

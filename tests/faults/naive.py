@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import hub, link, sync, tracker
+from django_import_progress import hub, line, link, losses, sync, tracker
 from django_import_progress.clients import perform_sync, read_all
 from django_import_progress.core import scripts, view
 from django_import_progress.core.attempt import Attempt
@@ -98,7 +98,7 @@ def waits_for_a_job_forever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a link lives until TCP says that it does not."""
-    for module in (link, sync):
+    for module in (line, link, sync):
         monkeypatch.setattr(module, "SILENCE_SECONDS", 3600)
 
 
@@ -114,7 +114,7 @@ def gives_up_a_link_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> float:
         raise TimeoutError("not a second time")
 
-    monkeypatch.setattr(hub, "backoff_seconds", lambda *_: 3600.0)
+    monkeypatch.setattr(losses, "backoff_seconds", lambda *_: 3600.0)
     monkeypatch.setattr(sync, "backoff_seconds", never)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import link, relay
+from django_import_progress import line, link, relay
 from django_import_progress.core.view import State
 from django_import_progress.relay import Relay
 
@@ -29,7 +29,8 @@ def looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a link lives until TCP says that it does not."""
-    monkeypatch.setattr(link, "SILENCE_SECONDS", 3600)
+    for module in (line, link):
+        monkeypatch.setattr(module, "SILENCE_SECONDS", 3600)
 
 
 def drops_what_the_layer_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,7 +186,7 @@ async def test_a_slot_moves_under_watchers_and_writers(kind: str, cluster: Clust
 
 
 def the_first_server_alone_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "_begin_with_any_server", lambda _: None)
+    monkeypatch.setattr(addresses, "begin_with_any_server", lambda _: None)
 
 
 @without(the_first_server_alone_is_asked, fails_with=(ProgressUnavailable,))

@@ -149,6 +149,30 @@ class ClusterGroup(_Group):
         """What to set `REDIS_URL` to."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
+    @property
+    def sharded_url(self) -> str:
+        """The same where each job is to be told by its own server alone."""
+        return f"{self.url}?sharded_pubsub=yes"
+
+    def emptied(self) -> ClusterGroup:
+        """Remove all keys, and return the group."""
+        for node in self.nodes:
+            ask(node, "FLUSHALL")
+        return self
+
+    def own(self, slot: int, owner: int, *, but: int | None = None) -> None:
+        """Have all servers, `but` one that is down, know that another one has a slot."""
+        for node in self.nodes:
+            if but is None or node is not self.nodes[but]:
+                ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[owner])
+
+    def disown(self, slot: int) -> None:
+        """Have nobody own a slot, and all servers know it."""
+        owner = self.nodes[self.owner(slot)]
+        for node in (owner, *self.nodes):
+            with suppress(redis.ResponseError):  # It knows already.
+                ask(node, "CLUSTER", "DELSLOTS", slot)
+
     def _node(self, binary: str, bus: int) -> RedisProcess:
         options = ["--cluster-enabled", "yes", "--cluster-port", str(bus)]
         options += ["--cluster-node-timeout", "15000", "--cluster-require-full-coverage", "no"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from channels.exceptions import InvalidChannelLayerError
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from ...conf import settings
@@ -33,7 +34,8 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """Relay until SIGTERM or SIGINT.
 
     Raises:
-        CommandError: there is no channel layer that reaches other processes.
+        CommandError: there is no channel layer that reaches other processes, or the updates are
+            told by sharded pub/sub, which cannot be relayed.
     """
     layer = _layer()
     asyncio.run(_relay(command, options["namespace"] or settings.namespace, layer))
@@ -52,12 +54,15 @@ def _layer() -> Layer:
 
 
 async def _relay(command: BaseCommand, namespace: str, layer: Layer) -> None:
-    relay = Relay(
-        get_progress_manager(namespace),
-        layer,
-        heartbeat_seconds=settings.heartbeat_seconds,
-        max_per_second=settings.max_updates_per_second,
-    )
+    try:
+        relay = Relay(
+            get_progress_manager(namespace),
+            layer,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            max_per_second=settings.max_updates_per_second,
+        )
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from error
     running = asyncio.create_task(relay.run())
     loop = asyncio.get_running_loop()
     with suppress(NotImplementedError):  # On Windows, where Ctrl-C still ends it.

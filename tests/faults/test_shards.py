@@ -1,0 +1,213 @@
+"""Sharded pub/sub of a Cluster: each server tells of its own jobs alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from django_import_progress import line
+from django_import_progress.cancellation import end_tasks
+from django_import_progress.sharded import ShardedLink
+from django_import_progress.slot import Slot
+from django_import_progress.tally import tally
+from tests.kit.controls import without
+from tests.kit.hubs import sees
+from tests.kit.managers import manager_on
+from tests.kit.shards import NEVER, TWINS, is_subscribed, listeners, owner_of, slot_of, updated
+from tests.kit.topologies import ClusterGroup, ask
+from tests.kit.waiting import until
+from tests.kit.watching import Watching
+
+from .naive import bears_silence, edit, gives_up_a_link_for_good, has_a_hub_for_each_watcher
+
+both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
+
+
+def sent_to_others(cluster: ClusterGroup) -> int:
+    """Return how many messages the servers have passed on to one another."""
+    lines = [line for node in cluster.nodes for line in ask(node, "CLUSTER", "INFO").splitlines()]
+    return sum(int(line.split(":")[1]) for line in lines if "_messages_publish" in line)
+
+
+def all_servers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for no shards."""
+    monkeypatch.setattr(ClusterGroup, "sharded_url", property(lambda self: self.url))
+
+
+@without(all_servers_tell)
+@both_managers
+async def test_a_job_is_told_by_its_own_server_alone(kind: str, cluster: ClusterGroup) -> None:
+    before = sent_to_others(cluster)
+    async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        await progress.create("j1", data={"n": 0})
+        async with Watching(progress) as watching:
+            for number in range(1, 4):
+                await watching.sees(n=number - 1)
+                await progress.update("j1", {"n": number})
+            assert sent_to_others(cluster) == before
+            home = cluster.nodes[owner_of(cluster, "j1")]
+            assert [bool(listeners(node)) for node in cluster.nodes] == [
+                node is home for node in cluster.nodes
+            ]
+            await progress.update("j1", {"status": "done"})
+            await watching.ends()
+    assert sent_to_others(cluster) == before
+
+
+def scripts_tell_on_all_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish as one does who knows of no shards."""
+    for name in ("UPDATE", "CANCEL", "DELETE"):
+        edit(monkeypatch, name, ("channel == KEYS[1] and 'SPUBLISH' or 'PUBLISH'", "'PUBLISH'"))
+
+
+@without(scripts_tell_on_all_servers)
+@both_managers
+async def test_whatever_is_told_is_heard(kind: str, cluster: ClusterGroup) -> None:
+    async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        await progress.create("j1", data={"n": 1})
+        async with Watching(progress) as watching:
+            await watching.sees(n=1)
+            await progress.update("j1", {"n": 2})
+            await watching.sees(n=2)
+            assert await progress.publish_update("j1", {"n": 3}) == 1
+            await watching.sees(n=3)
+            assert await progress.request_cancel("j1")
+            await progress.delete("j1")
+            await watching.ends()
+
+
+@without(has_a_hub_for_each_watcher)
+async def test_a_server_has_one_connection_however_many_watch(cluster: ClusterGroup) -> None:
+    async with manager_on("async", cluster.sharded_url) as progress:
+        watchers = [progress.watcher(f"j{number % 9}") for number in range(30)]
+        try:
+            for number in range(9):
+                home = cluster.nodes[owner_of(cluster, f"j{number}")]
+                await until(lambda n=number, home=home: is_subscribed(home, f"j{n}"), "all")
+            assert [len(listeners(node)) for node in cluster.nodes] == [1, 1, 1]
+        finally:
+            for watcher in watchers:
+                watcher.close()
+            await until(lambda: not any(map(listeners, cluster.nodes)), "all to have gone")
+
+
+@without(gives_up_a_link_for_good)
+@both_managers
+async def test_a_connection_that_breaks_is_mended(
+    kind: str, cluster: ClusterGroup, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        await progress.create("j2", data={"n": 1})
+        async with Watching(progress, "j2") as watching:
+            await watching.sees(n=1)
+            ask(
+                cluster.nodes[owner_of(cluster, "j2")],
+                "CLIENT",
+                "KILL",
+                "TYPE",
+                "pubsub",
+            )
+            await progress.update("j2", {"n": 2})
+            await watching.sees(n=2)
+            await progress.update("j2", {"status": "done"})
+            await watching.ends()
+    said = [record.message[:27] for record in caplog.records if "subscription" in record.message]
+    lines = ["Lost the subscription to Re", "The subscription to Redis i"]
+    assert said == (lines if kind == "async" else [])
+
+
+@without(bears_silence)
+async def test_a_server_that_is_silent_is_noticed(
+    cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "PING_SECONDS", 0.1)
+    if line.SILENCE_SECONDS < NEVER:
+        monkeypatch.setattr(line, "SILENCE_SECONDS", 0.5)
+    async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        await progress.create("j3", data={"n": 1})
+        watcher = progress.watcher("j3")
+        await sees(watcher, n=1)
+        before = tally.links_lost
+        try:
+            with cluster.nodes[owner_of(cluster, "j3")].frozen():
+                await until(lambda: tally.links_lost > before, "the loss to be noticed")
+            await progress.update("j3", {"n": 2})
+            await sees(watcher, n=2)
+        finally:
+            watcher.close()
+
+
+async def test_who_leaves_is_unsubscribed_and_may_come_back(cluster: ClusterGroup) -> None:
+    async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        home = cluster.nodes[owner_of(cluster, TWINS[0])]
+        staying, leaving = map(progress.watcher, TWINS)
+        for twin in TWINS:
+            await until(lambda twin=twin: is_subscribed(home, twin), "the subscription")
+        leaving.close()
+        await until(lambda: not is_subscribed(home, TWINS[1]), "the end of the subscription")
+        leaving.close()
+        back = progress.watcher(TWINS[1])
+        await progress.create(TWINS[0], data={"n": 1})
+        await progress.create(TWINS[1], data={"n": 2})
+        await sees(staying, n=1)
+        await sees(back, n=2)
+        staying.close()
+        back.close()
+
+
+async def test_who_comes_before_the_client_has_begun_is_placed(
+    cluster: ClusterGroup,
+) -> None:
+    async with manager_on("async", cluster.sharded_url) as progress:
+        slot = Slot(progress.calls, "j6")
+        slots: dict[str, Slot] = {}
+        link = ShardedLink(progress.redis, slots, NEVER)
+        slots[slot.channel] = slot
+        link.changed(slot.channel)
+        running = asyncio.create_task(link.run())
+        await until(lambda: link.served, "the first read, after the subscription")
+        assert is_subscribed(cluster.nodes[owner_of(cluster, "j6")], "j6")
+        await end_tasks([running])
+
+
+def a_fault_ends_what_it_befalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardedLink, "_note_the_end", lambda *_: None)
+
+
+@without(a_fault_ends_what_it_befalls)
+async def test_a_fault_of_ours_is_said_and_the_watchers_are_served_on(
+    cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = []
+
+    async def find(*_: Any) -> bool:
+        faults.append(ZeroDivisionError())
+        raise faults[-1]
+
+    monkeypatch.setattr(ShardedLink, "_is_found", find)
+    async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        await progress.create("j7", data={"n": 1})
+        slot = slot_of("j7")
+        async with Watching(progress, "j7") as watching:
+            await watching.sees(n=1)
+            cluster.move(slot, (cluster.owner(slot) + 1) % 3)
+            await until(lambda: faults, "the fault")
+            await updated(progress, "j7", n=2)
+            await watching.sees(n=2)
+            await updated(progress, "j7", status="done")
+            await watching.ends()
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_link_that_is_over_begins_nothing(cluster: ClusterGroup) -> None:
+    async with manager_on("async", cluster.sharded_url) as progress:
+        slots: dict[str, Slot] = {}
+        link = ShardedLink(progress.redis, slots, NEVER)
+        await link.run()  # Nobody watches.
+        slot = Slot(progress.calls, "j1")
+        slots[slot.channel] = slot
+        link.changed(slot.channel)
+        assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,0 +1,231 @@
+"""Hash slots of a Cluster with sharded pub/sub that move, and servers of it that go."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from django_import_progress import (
+    ProgressUnavailable,
+    hashslots,
+    sharded,
+    subscriptions,
+    sync,
+)
+from django_import_progress.shard import Shard
+from django_import_progress.sharded import ShardedLink
+from django_import_progress.tally import tally
+from tests.kit.controls import FAILURES, without
+from tests.kit.hubs import sees
+from tests.kit.managers import manager_on
+from tests.kit.shards import (
+    NEVER,
+    TWINS,
+    is_subscribed,
+    listeners,
+    owner_of,
+    slot_of,
+    tried,
+    updated,
+)
+from tests.kit.topologies import ClusterGroup, ask
+from tests.kit.waiting import until
+from tests.kit.watching import Watching
+
+both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
+ask_for_another = subscriptions.ask_for("import_progress:hash:j2")
+
+
+def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not mind being unsubscribed."""
+    monkeypatch.setattr(ShardedLink, "_moved", lambda *_: None)
+    monkeypatch.setattr(sync, "_raise_if_moved", lambda _: None)
+
+
+@without(stays_where_it_was)
+@both_managers
+async def test_hash_slots_move_under_watchers_and_writers(kind: str, cluster: ClusterGroup) -> None:
+    async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        await progress.create("j1", data={"n": 0})
+        slot = slot_of("j1")
+        async with Watching(progress) as watching:
+            await watching.sees(n=0)
+            for number in range(1, 7):
+                cluster.move(slot, (cluster.owner(slot) + 1) % 3)
+                await updated(progress, "j1", n=number)
+                await watching.sees(n=number)
+            await updated(progress, "j1", status="done")
+            seen = [snapshot["n"] for snapshot in await watching.ends()]
+            assert seen == sorted(seen)
+
+
+def asks_nobody_for_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go where it was, and stay there."""
+    stays_where_it_was(monkeypatch)
+    monkeypatch.setattr(subscriptions, "ask_for", lambda _: ask_for_another)
+
+
+@without(asks_nobody_for_the_way)
+@both_managers
+async def test_who_comes_with_old_knowledge_is_shown_the_way(
+    kind: str, cluster: ClusterGroup
+) -> None:
+    async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        await progress.get_progress("j1")  # What the client knows is from now.
+        slot = slot_of(TWINS[0])
+        cluster.move(slot, (cluster.owner(slot) + 1) % 3)
+        async with (
+            AsyncExitStack() as stack,
+            manager_on("async", cluster.sharded_url) as writer,
+        ):
+            watchings = [
+                await stack.enter_async_context(Watching(progress, twin, writer)) for twin in TWINS
+            ]
+            home = cluster.nodes[cluster.owner(slot)]
+            for twin, watching in zip(TWINS, watchings, strict=True):
+                await until(lambda twin=twin: is_subscribed(home, twin), "the subscription")
+                await writer.create(twin, data={"n": 1})
+                await watching.sees(n=1)
+                await writer.update(twin, {"status": "done"})
+                await watching.ends()
+
+
+class _Broken(Exception):
+    """One connection of a link is."""
+
+
+def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the link fail with the first of its connections."""
+
+    async def serve(self: ShardedLink, shard: Shard) -> None:
+        try:
+            await shard.run()
+        except Exception:
+            self._is_over = True
+            self._has_changed.set()
+
+    async def watch_over(self: ShardedLink) -> None:
+        while not self._is_over:
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        raise _Broken
+
+    monkeypatch.setattr(ShardedLink, "_serve", serve)
+    monkeypatch.setattr(ShardedLink, "_wait_until_nobody_watches", watch_over)
+
+
+@without(one_lost_is_all_lost)
+async def test_a_server_goes_and_the_connections_to_the_others_are_kept(
+    lone_cluster: ClusterGroup,
+) -> None:
+    async with manager_on("async", lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        lost, kept = (lone_cluster.nodes[owner_of(lone_cluster, job_id)] for job_id in ("j1", "j2"))
+        orphan = progress.watcher("j1")
+        await until(lambda: is_subscribed(lost, "j1"), "the subscription")
+        await progress.create("j2", data={"n": 1})
+        async with Watching(progress, "j2") as watching:
+            await watching.sees(n=1)
+            (before,) = listeners(kept)
+            known, losses = before.split()[0], tally.links_lost
+            lost.kill()
+            await until(lambda: tally.links_lost > losses + 2, "the loss to be noticed")
+            await updated(progress, "j2", n=2)
+            await watching.sees(n=2)
+            assert [line.split()[0] for line in listeners(kept)] == [known]
+            await updated(progress, "j2", status="done")
+            await watching.ends()
+        orphan.close()
+
+
+def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stay(*_: Any) -> bool:
+        """Expect it back."""
+        return False
+
+    monkeypatch.setattr(ShardedLink, "_place_anew", stay)
+    monkeypatch.setattr(subscriptions, "ask_for", lambda _: ask_for_another)
+
+
+@without(what_is_lost_stays_where_it_was)
+@both_managers
+async def test_another_server_takes_over_what_one_had_that_is_down(
+    kind: str, lone_cluster: ClusterGroup, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    lost, heir = owner_of(lone_cluster, "j1"), owner_of(lone_cluster, "j2")
+    async with (
+        manager_on(kind, lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress,
+        manager_on("async", lone_cluster.sharded_url) as writer,
+    ):
+        for job_id in ("j1", "j4"):
+            await writer.create(job_id, data={"n": 1})
+        async with AsyncExitStack() as stack:
+            if kind == "async":  # One more on the same server, whose slot nobody takes at first.
+                stack.callback(progress.watcher("j4").close)
+            watching = await stack.enter_async_context(Watching(progress, ender=writer))
+            await watching.sees(n=1)
+            lone_cluster.nodes[lost].kill()
+            lone_cluster.own(slot_of("j1"), heir, but=lost)
+            await tried(lambda: writer.create("j1", data={"n": 2}), "the job, made anew")
+            await watching.sees(n=2)
+            await updated(writer, "j1", status="done")
+            await watching.ends()
+            if kind == "async":
+                assert "is served again" not in caplog.text
+                lone_cluster.own(slot_of("j4"), heir, but=lost)
+                await until(lambda: "is served again" in caplog.text, "it to be said")
+
+
+async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
+    lone_cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharded, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(sharded, "ASK_SECONDS", 10)  # Longer than redis-py tries.
+    home, down = owner_of(lone_cluster, "j1"), owner_of(lone_cluster, "j2")
+    async with manager_on("async", lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+        staying, leaving = map(progress.watcher, ("j1", "j4"))
+        for job_id in ("j1", "j4"):
+            await progress.create(job_id, data={"n": 1})
+        await sees(staying, n=1)
+        await sees(leaving, n=1)
+        lone_cluster.nodes[down].kill()
+        for job_id in ("j1", "j4"):
+            ask(lone_cluster.nodes[home], "DEL", f"import_progress:hash:{job_id}")
+            lone_cluster.own(slot_of(job_id), down, but=down)
+        link = progress._hub._link
+        await until(lambda: len(link._sought) == 2, "both to be looked for")
+        leaving.close()
+        await until(lambda: len(link._sought) == 1, "the other to be looked for no longer")
+        lone_cluster.own(slot_of("j1"), home, but=down)
+        await tried(lambda: progress.create("j1", data={"n": 2}), "the job")
+        await sees(staying, n=2)
+        staying.close()
+
+
+def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashslots, "UNKNOWN", ())
+
+
+@without(servers_are_not_asked_again, fails_with=(*FAILURES, KeyError))
+@both_managers
+async def test_a_hash_slot_that_nobody_had_when_the_client_began_is_found(
+    kind: str, cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharded, "AGAIN_SECONDS", 0.05)
+    home, slot = owner_of(cluster, "j1"), slot_of("j1")
+    try:
+        cluster.disown(slot)
+        async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
+            await progress.get_progress("j2")  # What the client knows is from now.
+            with pytest.raises(ProgressUnavailable):
+                await progress.create("j1")
+            async with Watching(progress) as watching:
+                cluster.own(slot, home)
+                await tried(lambda: progress.create("j1", data={"n": 1}), "the job")
+                await watching.sees(n=1)
+                await updated(progress, "j1", status="done")
+                await watching.ends()
+    finally:
+        cluster.own(slot, home)
