@@ -52,7 +52,7 @@ def test_an_import_reports_its_rows_and_what_became_of_them(
 
     def before(resource: Any, number: int) -> None:
         if number == 2:
-            shows(jobs, stage="importing", processed_rows=1, total_rows=2)
+            shows(jobs, stage="rows", processed_rows=1, total_rows=2)
 
     groups.GroupResource.before_each = staticmethod(before)
     assert not run(groups, "a", "b", progress_owner=7).has_errors()

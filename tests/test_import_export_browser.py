@@ -85,6 +85,6 @@ async def test_the_bar_moves_while_the_file_is_checked_and_while_it_is_imported(
     await upload(page, ROWS)
     await moves(shown, gate, "checking")
     await confirm(page)
-    await moves(shown, gate, "importing")
+    await moves(shown, gate, "rows")
     await expect(page.get_by_text(f"Import finished: {ROWS} new")).to_be_visible()
     assert await sync_to_async(Group.objects.count)() == ROWS

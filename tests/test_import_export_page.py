@@ -69,7 +69,7 @@ async def test_the_bar_moves_under_wsgi(served: str, page: Page, complaints: lis
     await upload(page, ROWS)
     await moves(shown, "checking")
     await confirm(page)
-    await moves(shown, "importing")
+    await moves(shown, "rows")
     await expect(page.get_by_text(f"Import finished: {ROWS} new")).to_be_visible(timeout=20_000)
     # Chromium complains of a poll that came before the import had begun.
     assert {text for text in complaints if "404" not in text} == set()

@@ -22,8 +22,8 @@ from ..core.errors import ImportCancelled, ImportSuperseded
 from ..core.keys import JobId
 from ..tracker import ImportTracker
 
-CHECKING, IMPORTING, COMMITTING = "checking", "importing", "committing"
-"""The stages: of a dry run, and of an import."""
+CHECKING, ROWS, COMMITTING = "checking", "rows", "committing"
+"""The stages: of a dry run, and of an import, whose status says already that it is importing."""
 
 CONFLICT = 409
 
@@ -67,7 +67,7 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
             progress_job or uuid.uuid4(),
             total=len(dataset),
             owner=progress_owner,
-            stage=CHECKING if dry_run else IMPORTING,
+            stage=CHECKING if dry_run else ROWS,
         )
         try:
             with job:
