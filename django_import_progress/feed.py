@@ -44,6 +44,8 @@ class Feed(Hub):
         self._prefix = calls.keys.channel("")
         self._on_subscribed = on_subscribed
         self._on_unknown = on_unknown
+        self._is_subscribed = False
+        """Whether the present link is."""
 
     async def run(self) -> None:
         """Serve until cancelled, through any outage."""
@@ -55,7 +57,8 @@ class Feed(Hub):
 
         It shows that the link is served where there is no job of ours that could show it.
         """
-        if self._link is not None and not self._slots:
+        # One that was asked before the link broke may be answered before the next is subscribed.
+        if self._link is not None and self._is_subscribed and not self._slots:
             self._link.serve()
 
     @property
@@ -63,14 +66,19 @@ class Feed(Hub):
         return True
 
     def _new_link(self) -> Link:
+        self._is_subscribed = False
         return _FeedLink(
             self._redis,
             self._slots,
             self._heartbeat_seconds,
             prefix=self._prefix,
-            on_subscribed=self._on_subscribed,
+            on_subscribed=self._begin,
             on_unknown=self._on_unknown,
         )
+
+    def _begin(self) -> None:
+        self._is_subscribed = True
+        self._on_subscribed()
 
 
 class _FeedLink(Link):

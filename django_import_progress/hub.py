@@ -230,11 +230,16 @@ class Hub:
     async def _serve(self) -> None:
         losses = Losses(self._redis)
         while self._is_needed:
-            self._link = link = self._new_link()
+            link = self._new_link()
             link.on_served = losses.end
             try:
-                await link.run()
+                await self._run(link)
             except Exception as error:
                 await losses.bear(error, served=link.served)
-            finally:
-                self._link = None
+
+    async def _run(self, link: Link) -> None:
+        self._link = link
+        try:
+            await link.run()
+        finally:  # Before the next one is tried: nothing that is answered meanwhile is its merit.
+            self._link = None

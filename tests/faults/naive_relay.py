@@ -8,6 +8,7 @@ import pytest
 
 from django_import_progress import line, link, relay
 from django_import_progress.core.view import State
+from django_import_progress.feed import Feed
 from django_import_progress.relay import Relay
 
 
@@ -31,6 +32,16 @@ def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a link lives until TCP says that it does not."""
     for module in (line, link):
         monkeypatch.setattr(module, "SILENCE_SECONDS", 3600)
+
+
+def takes_any_answer_for_its_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that who is answered over one connection is served over the other."""
+
+    def was_answered(self: Feed) -> None:
+        if self._link is not None:
+            self._link.serve()
+
+    monkeypatch.setattr(Feed, "was_answered", was_answered)
 
 
 def drops_what_the_layer_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:

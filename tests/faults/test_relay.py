@@ -101,6 +101,29 @@ async def test_that_a_link_without_jobs_is_back_is_logged_too(
     assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"] * 2
 
 
+@without(naive_relay.takes_any_answer_for_its_links)
+async def test_a_link_is_not_said_to_be_back_before_it_is_subscribed(
+    server: RedisProcess,
+    redis_server: RedisProcess,
+    foreign: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def looked() -> int:
+        calls: Any = foreign.info("commandstats")
+        return int(calls.get("cmdstat_zrevrangebyscore", {}).get("calls", 0))
+
+    caplog.set_level(logging.INFO, "django_import_progress")
+    with Proxy(server.port) as proxy:
+        async with relaying(proxy.url, "pubsub", redis_server.url, heartbeat_seconds=0.1):
+            with proxy.holding(lambda connection: b"PSUBSCRIBE" in connection.said):
+                proxy.cut()
+                await until(lambda: proxy.holds, "the next link to ask in vain")
+                before = looked()
+                await until(lambda: looked() > before + 2, "Redis to answer who looks for jobs")
+                assert [line.levelname for line in caplog.records] == ["WARNING"]
+            await until(lambda: len(caplog.records) == 2, "the end of the outage to be said")
+
+
 @without(naive_relay.bears_silence)
 async def test_a_link_that_goes_silent_is_mended(
     server: RedisProcess, redis_server: RedisProcess
