@@ -153,6 +153,17 @@ def test_a_connection_that_another_thread_has_closed_is_one_that_is_lost(
         perform_sync(sync_client, CALLS.get("job"))
 
 
+def test_bytes_that_are_no_text_are_no_outage(
+    sync_client: redis.Redis, server: RedisProcess
+) -> None:
+    sync_client.hset(CALLS.keys.hash("job"), "name", b"\xff")
+    with (
+        redis.Redis.from_url(server.url, decode_responses=True) as decoding,  # Strict: not ours.
+        pytest.raises(UnicodeDecodeError),
+    ):
+        perform_sync(decoding, CALLS.get("job"))
+
+
 def test_without_retries_it_is_not_sent_again(server: RedisProcess) -> None:
     with Proxy(server.port) as proxy, create_sync_redis_client(proxy.url, retries=0) as client:
         perform_sync(client, CALLS.get("j1"))
