@@ -128,7 +128,7 @@ class ShardedLink(Link):
                 await shard.run()
             except Exception as error:
                 await losses.bear(error, served=shard.served)
-                if await self._place_anew(shard):
+                if await self._place_anew(shard):  # pragma: no cover - or a server says so first
                     losses.end()
         del self._shards[shard.node.name]
 

@@ -38,7 +38,7 @@ def takes_any_answer_for_its_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that who is answered over one connection is served over the other."""
 
     def was_answered(self: Feed) -> None:
-        if self._link is not None:
+        if self._link is not None:  # pragma: no branch - whether it is depends on the moment
             self._link.serve()
 
     monkeypatch.setattr(Feed, "was_answered", was_answered)
