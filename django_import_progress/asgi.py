@@ -17,7 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 
 from . import views
-from .access import TICKET_MARK, admit_all
+from .access import TICKET_MARK, admit_all, by_job
 from .connections import get_progress_manager
 from .core.ends import names_an_end, names_the_end_of_all
 from .limits import MAX_JOBS
@@ -83,7 +83,7 @@ async def _opened(scope: Scope) -> PushedStream | None:
     if view is views.stream:
         source: Callable[[], Source] = one_job(manager, grants[0])
     else:
-        source = several_jobs(manager, dict.fromkeys(grant.job_id for grant in grants))
+        source = several_jobs(manager, by_job(grants).values())
     # Nobody is asked again: a ticket was good when the stream was opened.
     return PushedStream(source, client=visitor.client, **limits())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .access import admit
 from .clients import perform
-from .core.view import State, state_of
+from .core.state import State, state_of
 from .manager import ProgressManager
 from .visitors import User
 
@@ -29,6 +29,14 @@ async def cancel(
     grant = await admit(reference, "cancel", user=user, manager=manager)
     if grant is None:
         return None, False
-    is_asked = await manager.request_cancel(grant.job_id)
-    stored = await perform(manager.redis, manager.calls.get(grant.job_id))
-    return (None if stored is None else state_of(grant.job_id, stored)), is_asked
+    job_id, owner = grant.job_id, None
+    if grant.owners:
+        before = grant.seen(await perform(manager.redis, manager.calls.get(job_id)))
+        if before is None or before.deleted:
+            return None, False
+        owner = before.owner  # The request is for this owner's job, whatever happens meanwhile.
+    is_asked = await perform(manager.redis, manager.calls.cancel(job_id, owner))
+    stored = grant.seen(await perform(manager.redis, manager.calls.get(job_id)))
+    if stored is None or stored.deleted:
+        return None, False
+    return state_of(job_id, stored), is_asked

@@ -56,6 +56,12 @@ def is_sharded(redis: AsyncClient | SyncClient) -> bool:
     return isinstance(redis, ShardedCluster) or (isinstance(redis, LazyCluster) and redis.sharded)
 
 
+def database_of(redis: AsyncClient | SyncClient) -> int:
+    """Return the number of the database to which the client connects; a Cluster has only 0."""
+    pool = None if is_clustered(redis) else getattr(redis, "connection_pool", None)
+    return 0 if pool is None else int(pool.connection_kwargs.get("db") or 0)
+
+
 @contextmanager
 def _as_unavailable(redis: AsyncClient | SyncClient) -> Iterator[None]:
     """Turn what a client raises into `ProgressUnavailable`."""

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from .addresses import is_redis_url
-from .core.calls import MAX_TTL_SECONDS
+from .core.calls import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
 from .core.keys import is_clean
 
 SETTING = "IMPORT_PROGRESS"
@@ -75,6 +75,8 @@ KEYS: dict[str, Key] = {
         lambda: "import_progress", is_clean, "1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -"
     ),
     "TTL_SECONDS": Key(lambda: 3600, _is_whole_seconds, _WHOLE_SECONDS),
+    "QUEUED_SECONDS": Key(lambda: QUEUED_SECONDS, _is_whole_seconds, _WHOLE_SECONDS),
+    "ENDED_SECONDS": Key(lambda: ENDED_SECONDS, _is_whole_seconds, _WHOLE_SECONDS),
     "AUTHORIZE": Key(
         lambda: "django_import_progress.access.owner_or_staff",
         _is_rule,
@@ -160,6 +162,16 @@ class Settings:
     def ttl_seconds(self) -> int:
         """How long a snapshot outlives its last write."""
         return cast(int, _get("TTL_SECONDS"))
+
+    @property
+    def queued_seconds(self) -> int:
+        """How long a queued job is kept."""
+        return cast(int, _get("QUEUED_SECONDS"))
+
+    @property
+    def ended_seconds(self) -> int:
+        """How long a job's outcome is remembered after its snapshot has expired."""
+        return cast(int, _get("ENDED_SECONDS"))
 
     @property
     def authorize(self) -> Rule:

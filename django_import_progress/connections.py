@@ -65,7 +65,12 @@ def get_progress_manager(namespace: str | None = None) -> ProgressManager:
         connection = _Connection(*made_for, redis, hub, _close_with_loop(redis, hub))
         _per_loop[loop] = connection
     return ProgressManager(
-        connection.redis, namespace or settings.namespace, settings.ttl_seconds, hub=connection.hub
+        connection.redis,
+        namespace or settings.namespace,
+        settings.ttl_seconds,
+        queued_seconds=settings.queued_seconds,
+        ended_seconds=settings.ended_seconds,
+        hub=connection.hub,
     )
 
 
@@ -128,5 +133,7 @@ def _sync_manager(
         client,
         namespace or settings.namespace,
         settings.ttl_seconds,
+        queued_seconds=settings.queued_seconds,
+        ended_seconds=settings.ended_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
     )

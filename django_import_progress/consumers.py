@@ -99,7 +99,7 @@ async def _serve(
         manager=manager,
         visitor=visitor,
         permission=Permission(visitor, manager, [] if only is None else [only]),
-        only=None if only is None else only.job_id,
+        only=only,
     )
     open_streams.add(socket, visitor.client)
     try:

@@ -6,7 +6,7 @@ import shutil
 from typing import Any, Protocol, TextIO
 
 from .core.terminal import amount, cut, description, line, printable_json
-from .core.view import State
+from .core.state import State
 
 try:
     from rich.console import Console

@@ -12,6 +12,7 @@ from .core.call import Call
 from .core.checks import PORTION, Checked, check
 from .core.errors import ProgressUnavailable
 from .core.scripts import CHECK, CHECK_AT_REPLICA, CHECK_SHARED, Script
+from .core.view import Reading
 from .sentinels import PrimaryAndReplicas
 from .slot import Slot
 
@@ -27,13 +28,13 @@ class Asked(NamedTuple):
     """What was known of a job when a read of it was sent."""
 
     slot: Slot
-    mark: tuple[int, int]
+    since: Reading
     joined: int
 
     @classmethod
     def of(cls, slot: Slot) -> Asked:
         """Note what is known now."""
-        return cls(slot, slot.view.mark, slot.asked)
+        return cls(slot, slot.view.begin_read(), slot.asked)
 
 
 def portions(redis: AsyncClient, asked: Sequence[Asked]) -> list[list[Asked]]:
@@ -54,10 +55,10 @@ def compare(redis: AsyncClient, asked: Sequence[Asked], now: int) -> Call[Checke
 
 
 def _compare(asked: Sequence[Asked], now: int, script: Script) -> Call[Checked]:
-    keys = [slot.calls.keys.hash(slot.view.job_id) for slot, _, _ in asked]
+    jobs = [(slot.calls.keys, slot.view.job_id) for slot, _, _ in asked]
     # Whether a worker is late depends on the time as well.
     digests = ["" if slot.view.lease_is_over(now) else slot.digest for slot, _, _ in asked]
-    return check(keys, digests, script)
+    return check(jobs, digests, script)
 
 
 async def to_be_compared(redis: AsyncClient, asked: list[Asked], now: int) -> list[Asked]:

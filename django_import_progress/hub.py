@@ -14,7 +14,7 @@ from functools import partial
 
 from .clients import AsyncClient, is_sharded
 from .core.calls import Calls
-from .core.view import State
+from .core.state import State, gone_state
 from .link import Link
 from .losses import Losses
 from .sharded import ShardedLink
@@ -31,14 +31,24 @@ class Watcher:
     """
 
     __slots__ = (
-        *("_hold_until", "_hub", "_joined", "_seconds_between", "_seen", "_slot", "_timer"),
-        *("closed", "on_news"),
+        *("_hold_until", "_hub", "_joined", "_may_see", "_owner", "_refusal", "_seconds_between"),
+        *("_seen", "_slot", "_timer", "closed", "on_news"),
     )
 
-    def __init__(self, hub: Hub, slot: Slot, seconds_between: float) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        slot: Slot,
+        seconds_between: float,
+        may_see: Callable[[str | None], bool] | None,
+    ) -> None:
         self._hub = hub
         self._slot = slot
         self._joined = slot.asked
+        self._may_see = may_see
+        self._owner: object = self
+        """The owner for whom `may_see` said yes last."""
+        self._refusal: State | None = None
         self._seen: State | None = None
         self._seconds_between = seconds_between
         self._hold_until = 0.0
@@ -94,11 +104,22 @@ class Watcher:
         # A job that is gone is not read again, and there is nothing newer to wait for.
         if self._slot.answered < self._joined and not state.gone:
             return None
+        if self._may_see is not None and not state.gone and state.owner != self._owner:
+            if not self._may_see(state.owner):
+                return self._refused(state)
+            self._owner = state.owner
         if self._hold_until and not state.ended and self._hub.loop.time() < self._hold_until:
             if self._timer is None:
                 self._timer = self._hub.loop.call_at(self._hold_until, self._release)
             return None
         return state
+
+    def _refused(self, state: State) -> State | None:
+        """Return that the job is gone, for this watcher: once, and as soon as its owner is known."""
+        if self._refusal is None and self._slot.view.is_stored:
+            self._refusal = gone_state(state.job_id)
+            return self._refusal
+        return None
 
     def _release(self) -> None:
         self._timer, self._hold_until = None, 0.0
@@ -108,6 +129,11 @@ class Watcher:
         """Tell that there is something, if there is."""
         if self.closed or self._news() is not None:
             self.on_news()
+
+    def repeat(self) -> None:
+        """Return the newest state once more, as soon as a read that begins now has confirmed it."""
+        self._hub.refresh(self._slot)
+        self._joined, self._seen, self._hold_until = self._slot.asked, None, 0.0
 
     def close(self) -> None:
         """Stop watching. May be called from any thread, and more than once."""
@@ -172,7 +198,14 @@ class Hub:
             stalled=sum(state is not None and state.stalled for state in states),
         )
 
-    def watch(self, calls: Calls, job_id: str, *, max_per_second: float = 0) -> Watcher:
+    def watch(
+        self,
+        calls: Calls,
+        job_id: str,
+        *,
+        max_per_second: float = 0,
+        may_see: Callable[[str | None], bool] | None = None,
+    ) -> Watcher:
         """Begin to watch a job, there or not yet. The watcher must be closed.
 
         Args:
@@ -180,6 +213,8 @@ class Hub:
             job_id: the job.
             max_per_second: what comes faster is thinned to the newest; an end is never held back.
                 0: nothing is thinned.
+            may_see: called with the job's owner; where it returns False the job is gone for this
+                watcher.
         """
         channel = calls.keys.channel(job_id)
         slot = self._slots.get(channel)
@@ -187,15 +222,18 @@ class Hub:
             slot = self._slots[channel] = Slot(calls, job_id)
             self._changed(channel)
         else:
-            # Something may be stored that nobody was told of: what is known may be old.
-            slot.asked += 1
-            if self._link is not None:
-                self._link.ask_to_read(slot)
-        watcher = Watcher(self, slot, 1 / max_per_second if max_per_second else 0.0)
+            self.refresh(slot)
+        watcher = Watcher(self, slot, 1 / max_per_second if max_per_second else 0.0, may_see)
         slot.watchers.add(watcher)
         if self._task is None or self._task.done():
             self._task = self.loop.create_task(self._serve())
         return watcher
+
+    def refresh(self, slot: Slot) -> None:
+        """Have a job read again: what is known may be older than what is stored."""
+        slot.asked += 1
+        if self._link is not None:
+            self._link.ask_to_read(slot)
 
     def leave(self, slot: Slot, watcher: Watcher) -> None:
         """Forget a watcher, and the job with its last one."""

@@ -17,7 +17,7 @@ from .line import Line, Message, chunks
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .tally import tally
-from .verbs import PING_SECONDS, SILENCE_SECONDS
+from .verbs import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS
 
 READ_SECONDS = 3.0
 """How long one pipeline of reads may take."""
@@ -101,11 +101,26 @@ class Link:
 
     def _pass_on(self, slot: Slot, payload: bytes | str) -> bool:
         changed = slot.hear(payload)
-        if slot.view.unsure:
-            self.ask_to_read(slot)
+        if slot.view.needs_read and not slot.has_due_read:
+            self._read_soon(slot)
         if changed:
             self._tell(slot)
         return changed
+
+    def _read_soon(self, slot: Slot) -> None:
+        now = self._clock()
+        if now < slot.read_again_at:
+            slot.has_due_read = True
+            self._loop.call_at(slot.read_again_at, self._read_now, slot)
+        else:
+            slot.read_again_at = now + READ_INTERVAL_SECONDS
+            self.ask_to_read(slot)
+
+    def _read_now(self, slot: Slot) -> None:
+        slot.has_due_read = False
+        slot.read_again_at = self._clock() + READ_INTERVAL_SECONDS
+        if slot.view.needs_read and self._slots.get(slot.channel) is slot:
+            self.ask_to_read(slot)
 
     def _tell(self, slot: Slot) -> None:
         state = slot.view.state
@@ -170,7 +185,7 @@ class Link:
         slot = asked.slot
         waited, slot.answered = slot.answered < asked.joined, asked.joined
         was_known = slot.view.state is not None
-        is_news = slot.view.read(stored, mark=asked.mark, heartbeat=heartbeat)
+        is_news = slot.view.apply_read(stored, asked.since, heartbeat=heartbeat)
         tally.resyncs += is_news and was_known
         if is_news or waited:
             self._tell(slot)

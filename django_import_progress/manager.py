@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from .clients import AsyncClient, carry_out, is_clustered, is_sharded, perform
-from .core.calls import clean_owner
+from .clients import AsyncClient, carry_out, perform
+from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from .core.keys import JobId, clean_job_id
+from .core.state import description_of
 from .hub import Hub, Watcher
 from .verbs import calls_for, now_text
+from .written import LastWritten
 
 
 class ProgressManager:
@@ -20,7 +22,9 @@ class ProgressManager:
     Args:
         redis: a `redis.asyncio` client; it belongs to the event loop in which it is first used.
         namespace: first part of every key and channel.
-        ttl_seconds: how long a snapshot outlives its last write.
+        ttl_seconds: how long a snapshot is kept after its last write.
+        queued_seconds: the same for a job that is still queued.
+        ended_seconds: how long the outcome of a job is remembered after its snapshot has expired.
         heartbeat_seconds: how often watched jobs are read again.
         hub: shared with other managers of the same client; one of its own where not given.
 
@@ -35,13 +39,20 @@ class ProgressManager:
         namespace: str = "import_progress",
         ttl_seconds: int = 3600,
         *,
+        queued_seconds: int = QUEUED_SECONDS,
+        ended_seconds: int = ENDED_SECONDS,
         heartbeat_seconds: float = 15,
         hub: Hub | None = None,
     ) -> None:
         self.redis = redis
         self.calls = calls_for(
-            namespace, ttl_seconds, clustered=is_clustered(redis), sharded=is_sharded(redis)
+            redis,
+            namespace,
+            ttl_seconds,
+            queued_seconds=queued_seconds,
+            ended_seconds=ended_seconds,
         )
+        self._written = LastWritten()
         self._heartbeat_seconds = heartbeat_seconds
         self._hub = hub
         self._shares_hub = hub is not None
@@ -57,29 +68,47 @@ class ProgressManager:
         Publishes nothing: watchers see it with the next message or heartbeat. Keeps the owner; on
         a job that has ended it begins anew.
         """
-        call = self.calls.set(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return await perform(self.redis, call)
+        job_id = clean_job_id(job_id)
+        stored = await perform(self.redis, self.calls.set(job_id, data, now_text(), ttl_seconds))
+        return self._written.note(job_id, stored)
 
     async def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: exactly the fields written, and `updated_at`."""
-        stored = await perform(self.redis, self.calls.get(clean_job_id(job_id)))
-        return None if stored is None else stored.fields
+        job_id = clean_job_id(job_id)
+        stored = await perform(self.redis, self.calls.get(job_id))
+        if stored is None or stored.expired:
+            self._written.forget(job_id)
+            return None
+        return self._written.note(job_id, stored)
+
+    async def describe(self, job_id: JobId) -> dict[str, Any] | None:
+        """Return the representation of a job, for templates and APIs of your own.
+
+        A finished job whose snapshot has expired is described by its outcome (``expired`` is
+        true) for `ended_seconds`. None for a job that does not exist, or was deleted.
+        """
+        job_id = clean_job_id(job_id)
+        return description_of(job_id, await perform(self.redis, self.calls.get(job_id)))
 
     async def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
     ) -> int:
-        """Publish `data` on the job's channel and store nothing; how many subscribers there are.
+        """Publish `data` on the job's channel and store nothing; the number of subscribers.
 
-        Who watches now sees it merged over the last snapshot, until something newer is stored. A
-        terminal status in it ends the watching.
+        Current watchers see it merged over the last snapshot, until a newer version is stored. A
+        terminal status in it ends the watching, with the snapshot that is stored then.
+
+        The message builds on the version of the job that this manager last wrote or read, or else
+        on the current one: a late message of an earlier run is dropped by the watchers.
 
         Args:
             job_id: the job.
             data: what to tell.
             ensure_timestamp: add `updated_at` where `data` has none.
         """
-        now = now_text() if ensure_timestamp else None
-        return await perform(self.redis, self.calls.publish(clean_job_id(job_id), data, now))
+        job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
+        call = self.calls.publish(job_id, data, now, self._written.of(job_id))
+        return await perform(self.redis, call)
 
     async def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
@@ -90,8 +119,9 @@ class ProgressManager:
             JobNotFound: there is no such job.
             JobFinished: it has ended.
         """
-        call = self.calls.update(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return await perform(self.redis, call)
+        job_id = clean_job_id(job_id)
+        stored = await perform(self.redis, self.calls.update(job_id, data, now_text(), ttl_seconds))
+        return self._written.note(job_id, stored)
 
     async def create(
         self,
@@ -115,18 +145,19 @@ class ProgressManager:
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
         fields = {} if data is None else data
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
+        self._written.forget(text)
         return await perform(self.redis, call)
 
     async def request_cancel(self, job_id: JobId) -> bool:
-        """Ask a job to stop, again and again if need be; whether it is there and goes on.
+        """Request cancellation; False if the job is unknown or has finished.
 
-        Its worker stops at a row's boundary. One that is still queued ends as soon as its worker
+        Its worker stops at a row's boundary. A job that is still queued ends as soon as its worker
         takes it.
         """
         return await perform(self.redis, self.calls.cancel(clean_job_id(job_id)))
 
     async def delete(self, job_id: JobId) -> bool:
-        """Forget a job and tell its watchers; whether it was there."""
+        """Delete a job and notify its watchers; its worker cannot create it again."""
         return await perform(self.redis, self.calls.delete(clean_job_id(job_id)))
 
     async def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
@@ -158,16 +189,26 @@ class ProgressManager:
         finally:
             watcher.close()
 
-    def watcher(self, job_id: JobId, *, max_per_second: float = 0) -> Watcher:
-        """Return one who watches the job, to be closed: what views and consumers build on.
+    def watcher(
+        self,
+        job_id: JobId,
+        *,
+        max_per_second: float = 0,
+        may_see: Callable[[str | None], bool] | None = None,
+    ) -> Watcher:
+        """Return a watcher of the job, to be closed: what views and consumers build on.
 
         Args:
             job_id: the job.
             max_per_second: what comes faster is thinned to the newest; 0: nothing is thinned.
+            may_see: called with the job's owner; where it returns False the job is gone for this
+                watcher.
         """
         if self._hub is None or self._hub.loop is not asyncio.get_running_loop():
             self._hub = Hub(self.redis, heartbeat_seconds=self._heartbeat_seconds)
-        return self._hub.watch(self.calls, clean_job_id(job_id), max_per_second=max_per_second)
+        return self._hub.watch(
+            self.calls, clean_job_id(job_id), max_per_second=max_per_second, may_see=may_see
+        )
 
     async def aclose(self) -> None:
         """End all watching by this manager, and wait until it has let go of its connections.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from typing import Any
 
 from .access import Grant
 from .conf import settings
 from .core import sse
 from .core.answers import TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
+from .hub import Watcher
 from .limits import open_streams
 from .manager import ProgressManager
 from .sources import OneJob, SeveralJobs
@@ -34,26 +34,25 @@ def too_many(client: str) -> str:
 
 def one_job(manager: ProgressManager, grant: Grant) -> Callable[[], OneJob]:
     """Return what opens a source of one job."""
-    watch = _watch(manager)
-    return lambda: OneJob(watch(grant.job_id))
+    return lambda: OneJob(_watcher(manager, grant))
 
 
 def several_jobs(
-    manager: ProgressManager, job_ids: Collection[str], refused: Iterable[str] = ()
+    manager: ProgressManager, grants: Collection[Grant], refused: Iterable[str] = ()
 ) -> Callable[[], SeveralJobs]:
     """Return what opens a source of several jobs.
 
     Args:
         manager: of the namespace in question.
-        job_ids: what may be watched.
+        grants: what may be watched.
         refused: what was asked for and may not.
     """
-    watch = _watch(manager)
-    return lambda: SeveralJobs([*map(watch, job_ids)], refused)
+    return lambda: SeveralJobs([_watcher(manager, grant) for grant in grants], refused)
 
 
-def _watch(manager: ProgressManager) -> Callable[[str], Any]:
-    return partial(manager.watcher, max_per_second=settings.max_updates_per_second)
+def _watcher(manager: ProgressManager, grant: Grant) -> Watcher:
+    limit = settings.max_updates_per_second
+    return manager.watcher(grant.job_id, max_per_second=limit, may_see=grant.may_see)
 
 
 def limits() -> dict[str, Any]:

@@ -18,7 +18,9 @@ from .core.errors import ProgressUnavailable
 from .core.keys import JobId, Keys, clean_job_id, is_clean
 from .core.listing import LENGTH
 from .core.pacing import backoff_seconds
-from .core.view import State, gone_state, tells_deletion
+from .core.snapshot import Stored
+from .core.state import State, gone_state
+from .core.view import announces_deletion
 from .feed import Feed
 from .hub import Watcher
 from .line import chunks
@@ -140,11 +142,12 @@ class Relay:
     def _hear_of(self, job_id: str, payload: bytes | str) -> None:
         if not is_clean(job_id):
             return
-        if tells_deletion(payload):
+        is_deletion = announces_deletion(payload, self._calls.database)
+        if is_deletion:
             self._deleted.add(job_id)
             self._ends.pop(job_id, None)
             self._tell(gone_state(job_id))
-        else:
+        elif is_deletion is not None:
             self._follow(job_id)
 
     def _follow(self, job_id: str) -> None:
@@ -199,13 +202,17 @@ class Relay:
             found = await read_each(self._redis, [self._calls.get(job_id) for job_id in chunk])
             for job_id, stored in zip(chunk, found, strict=True):
                 # What was heard meanwhile is newer than what was read.
-                if stored is None or job_id in self._jobs or job_id in self._deleted:
+                if job_id in self._jobs or job_id in self._deleted:
                     continue
                 # One that could not be read is followed: it is read again and again.
-                known = self._ends.get(job_id)
-                if isinstance(stored, BaseException) or stored.order != known:
+                if isinstance(stored, BaseException) or self._is_news(job_id, stored):
                     self._follow(job_id)
         self._newest_life = max([self._newest_life, *(life for _, life in entries)])
+
+    def _is_news(self, job_id: str, stored: Stored | None) -> bool:
+        # Of a job that has expired the end was published long ago.
+        is_there = stored is not None and not stored.expired
+        return is_there and stored.written != self._ends.get(job_id)
 
     # What goes out.
 

@@ -30,8 +30,10 @@ class Slot:
         "asked",
         "calls",
         "channel",
+        "has_due_read",
         "junk_logged",
         "known",
+        "read_again_at",
         "view",
         "watchers",
     )
@@ -39,7 +41,7 @@ class Slot:
     def __init__(self, calls: Calls, job_id: str) -> None:
         self.calls = calls
         self.channel = calls.keys.channel(job_id)
-        self.view = JobView(job_id)
+        self.view = JobView(job_id, calls.database)
         self.watchers: set[Wakeable] = set()
         self.junk_logged = False
         self.known: Known | None = None
@@ -48,18 +50,22 @@ class Slot:
         """How often somebody joined who must be shown what a read has confirmed since."""
         self.answered = 0
         """How many of them a read has served."""
+        self.read_again_at = 0.0
+        """When the job may be read again because of a message, by the event loop's clock."""
+        self.has_due_read = False
+        """Whether such a read waits for that moment."""
 
     @property
     def digest(self) -> str:
         """By what Redis can tell that the job is as it is shown; nothing where it is to be read."""
-        if self.known is None or self.known.order != self.view.mark or self.view.unsure:
+        if self.known is None or self.known.order != self.view.order or self.view.needs_read:
             return ""
         return self.known.digest
 
     def hear(self, payload: bytes | str) -> bool:
         """Take a message of the job's channel; whether watchers see a change."""
         try:
-            return self.view.message(payload)
+            return self.view.apply_message(payload)
         except JunkMessage as error:
             if not self.junk_logged:  # One line a job: a flood of junk must not become one of logs.
                 self.junk_logged = True

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from .access import Permission, admit, named_by
+from .access import Grant, Permission, admit, named_by
 from .cancellation import end_tasks
 from .cancelling import cancel
 from .conf import settings
@@ -54,7 +54,7 @@ class Socket:
         manager: ProgressManager,
         visitor: Visitor,
         permission: Permission,
-        only: str | None,
+        only: Grant | None,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -139,28 +139,38 @@ class Socket:
         if len(self._watchers) >= MAX_JOBS and grant.job_id not in self._watchers:
             return error_message(f"{MAX_JOBS} jobs are watched; unwatch another first.", reference)
         self._permission.add(grant)
-        self._watch(grant.job_id)
+        self._watch(grant)
         return None
 
     async def _stop_watching(self, reference: str) -> None:
         self._leave(named_by(reference))
 
-    async def _ask_to_stop(self, reference: str) -> str:
-        user = await self._user_now()
+    async def _ask_to_stop(self, reference: str) -> str | None:
+        user, watcher = await self._user_now(), self._watchers.get(named_by(reference))
         state, is_asked = await cancel(reference, user=user, manager=self._manager)
         if state is None:
             return error_message(NO_SUCH_JOB, reference)
-        return state.message if is_asked else error_message(HAS_ENDED, reference)
+        if not is_asked:
+            return error_message(HAS_ENDED, reference)
+        if watcher is None:
+            return state.message
+        # It is watched over this connection, where nothing older may follow what was sent.
+        if self._watchers.get(state.job_id) is watcher:
+            watcher.repeat()
+        return None
 
     async def _user_now(self) -> Any:
         # The handshake may be an hour old.
         return await self._visitor.user_now()
 
-    def _watch(self, job_id: str) -> None:
+    def _watch(self, grant: Grant) -> None:
         """Watch a job, from its present state on: again, where that is so already."""
+        job_id = grant.job_id
         if job_id in self._watchers:
             self._watchers.pop(job_id).close()
-        watcher = self._manager.watcher(job_id, max_per_second=settings.max_updates_per_second)
+        watcher = self._manager.watcher(
+            job_id, max_per_second=settings.max_updates_per_second, may_see=grant.may_see
+        )
         watcher.on_news = self._has_news.set
         self._watchers[job_id] = watcher
         self._has_news.set()  # It may be known already.

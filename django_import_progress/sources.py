@@ -7,7 +7,7 @@ from typing import Protocol
 
 from .core import sse
 from .core.ends import NO_JOB, end_of, end_of_all
-from .core.view import gone_event
+from .core.state import gone_event
 from .hub import Watcher
 
 

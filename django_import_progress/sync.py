@@ -16,18 +16,23 @@ from .clients import (
     SyncClient,
     carry_out_sync,
     drop_idle_connections_sync,
-    is_clustered,
-    is_sharded,
     perform_sync,
 )
-from .core.calls import clean_owner
+from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
 from .core.pacing import backoff_seconds
-from .core.view import State
+from .core.state import State, description_of
 from .slot import Slot
 from .subscriptions import check_primary_sync, subscription_sync
-from .verbs import PING_SECONDS, SILENCE_SECONDS, calls_for, now_text
+from .verbs import (
+    PING_SECONDS,
+    READ_INTERVAL_SECONDS,
+    SILENCE_SECONDS,
+    calls_for,
+    now_text,
+)
+from .written import LastWritten
 
 MOST_HELD_SECONDS = 0.1
 """How long news may wait while more is coming in."""
@@ -39,7 +44,9 @@ class SyncProgressManager:
     Args:
         redis: a `redis` client; safe to be shared by threads.
         namespace: first part of every key and channel.
-        ttl_seconds: how long a snapshot outlives its last write.
+        ttl_seconds: how long a snapshot is kept after its last write.
+        queued_seconds: the same for a job that is still queued.
+        ended_seconds: how long the outcome of a job is remembered after its snapshot has expired.
         heartbeat_seconds: how often a watched job is read again.
     """
 
@@ -49,12 +56,19 @@ class SyncProgressManager:
         namespace: str = "import_progress",
         ttl_seconds: int = 3600,
         *,
+        queued_seconds: int = QUEUED_SECONDS,
+        ended_seconds: int = ENDED_SECONDS,
         heartbeat_seconds: float = 15,
     ) -> None:
         self.redis = redis
         self.calls = calls_for(
-            namespace, ttl_seconds, clustered=is_clustered(redis), sharded=is_sharded(redis)
+            redis,
+            namespace,
+            ttl_seconds,
+            queued_seconds=queued_seconds,
+            ended_seconds=ended_seconds,
         )
+        self._written = LastWritten()
         self._heartbeat_seconds = heartbeat_seconds
 
     def __repr__(self) -> str:
@@ -64,27 +78,39 @@ class SyncProgressManager:
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Replace the stored snapshot: see `ProgressManager.set_progress`."""
-        call = self.calls.set(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return perform_sync(self.redis, call)
+        job_id = clean_job_id(job_id)
+        stored = perform_sync(self.redis, self.calls.set(job_id, data, now_text(), ttl_seconds))
+        return self._written.note(job_id, stored)
 
     def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: see `ProgressManager.get_progress`."""
-        stored = perform_sync(self.redis, self.calls.get(clean_job_id(job_id)))
-        return None if stored is None else stored.fields
+        job_id = clean_job_id(job_id)
+        stored = perform_sync(self.redis, self.calls.get(job_id))
+        if stored is None or stored.expired:
+            self._written.forget(job_id)
+            return None
+        return self._written.note(job_id, stored)
+
+    def describe(self, job_id: JobId) -> dict[str, Any] | None:
+        """Return the representation of a job: see `ProgressManager.describe`."""
+        job_id = clean_job_id(job_id)
+        return description_of(job_id, perform_sync(self.redis, self.calls.get(job_id)))
 
     def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
     ) -> int:
         """Publish and store nothing: see `ProgressManager.publish_update`."""
-        now = now_text() if ensure_timestamp else None
-        return perform_sync(self.redis, self.calls.publish(clean_job_id(job_id), data, now))
+        job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
+        call = self.calls.publish(job_id, data, now, self._written.of(job_id))
+        return perform_sync(self.redis, call)
 
     def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Merge and publish in one atomic step: see `ProgressManager.update`."""
-        call = self.calls.update(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return perform_sync(self.redis, call)
+        job_id = clean_job_id(job_id)
+        stored = perform_sync(self.redis, self.calls.update(job_id, data, now_text(), ttl_seconds))
+        return self._written.note(job_id, stored)
 
     def create(
         self,
@@ -98,14 +124,15 @@ class SyncProgressManager:
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
         fields = {} if data is None else data
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
+        self._written.forget(text)
         return perform_sync(self.redis, call)
 
     def request_cancel(self, job_id: JobId) -> bool:
-        """Ask a job to stop: see `ProgressManager.request_cancel`."""
+        """Request cancellation: see `ProgressManager.request_cancel`."""
         return perform_sync(self.redis, self.calls.cancel(clean_job_id(job_id)))
 
     def delete(self, job_id: JobId) -> bool:
-        """Forget a job: see `ProgressManager.delete`."""
+        """Delete a job: see `ProgressManager.delete`."""
         return perform_sync(self.redis, self.calls.delete(clean_job_id(job_id)))
 
     def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
@@ -148,7 +175,8 @@ class SyncProgressManager:
         while (state := slot.view.state) is None or not state.ended:
             # What waits is heard before anything is told: who is slow gets only the newest.
             news = None if state is told else state
-            message = pubsub.get_message(timeout=wait if news is None else 0)
+            waits = READ_INTERVAL_SECONDS if slot.view.needs_read else wait
+            message = pubsub.get_message(timeout=waits if news is None else 0)
             now = time.monotonic()
             if news is None:
                 held_since = now
@@ -175,12 +203,13 @@ class SyncProgressManager:
             heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] in {"subscribe", "ssubscribe"}
             late = message is not None and slot.view.lease_is_over(int(now * 1e6 + ahead))
-            if confirmed or heartbeat or late or slot.view.unsure:
-                has_read, read, mark = True, now, slot.view.mark
+            doubtful = slot.view.needs_read and now - read >= READ_INTERVAL_SECONDS
+            if confirmed or heartbeat or late or doubtful:
+                has_read, read, since = True, now, slot.view.begin_read()
                 stored = perform_sync(self.redis, self.calls.get(slot.view.job_id))
                 if stored is not None:
                     ahead = stored.read_at - now * 1e6
-                slot.view.read(stored, mark=mark, heartbeat=heartbeat)
+                slot.view.apply_read(stored, since, heartbeat=heartbeat)
 
 
 def _raise_if_moved(message: Mapping[str, Any]) -> None:

@@ -163,7 +163,7 @@ class ImportTracker(Counts):
 
     def _listen(self, told: Told) -> None:
         """Take note of what Redis says of the job. Called in the writer's thread."""
-        if told is Told.SUPERSEDED:
+        if told in {Told.SUPERSEDED, Told.DELETED}:
             self.interrupt = ImportSuperseded
         elif told is Told.STOP and self.interrupt is None:
             self.interrupt = ImportCancelled

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from .core.calls import Calls, check_ttl
+from .clients import AsyncClient, SyncClient, database_of, is_clustered, is_sharded
+from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, Calls, check_ttl
 from .core.keys import Keys
 from .core.snapshot import Fields, encode, loads
 
@@ -18,25 +19,43 @@ SILENCE_SECONDS = 3.0
 """A subscription that said nothing for so long is dead. redis-py's health check does not end a
 read whose peer vanished without a FIN."""
 
+READ_INTERVAL_SECONDS = 0.1
+"""How often a job is read at most because of its messages: a flood of them must not become one of
+reads."""
+
 _DEFAULT = DjangoJSONEncoder().default
 
 
 def calls_for(
-    namespace: str, ttl_seconds: int, *, clustered: bool = False, sharded: bool = False
+    redis: AsyncClient | SyncClient,
+    namespace: str,
+    ttl_seconds: int,
+    *,
+    queued_seconds: int = QUEUED_SECONDS,
+    ended_seconds: int = ENDED_SECONDS,
 ) -> Calls:
     """Return the verbs of a namespace.
 
     Args:
+        redis: the client by which they are sent.
         namespace: first part of every key and channel.
-        ttl_seconds: how long a snapshot outlives its last write.
-        clustered: whether each key may live on another server.
-        sharded: whether its server alone tells of a job.
+        ttl_seconds: how long a snapshot is kept after its last write.
+        queued_seconds: the same for a job that is queued.
+        ended_seconds: how long a job's outcome is remembered after that.
 
     Raises:
-        ValueError: the namespace, or the time to live, cannot be one.
+        ValueError: the namespace, or a number of seconds, cannot be one.
     """
-    check_ttl(ttl_seconds)
-    return Calls(Keys(namespace, sharded), ttl_seconds, _DEFAULT, clustered)
+    for seconds in (ttl_seconds, queued_seconds, ended_seconds):
+        check_ttl(seconds)
+    return Calls(
+        Keys(namespace, is_clustered(redis), is_sharded(redis)),
+        ttl_seconds,
+        _DEFAULT,
+        queued_seconds,
+        ended_seconds,
+        database_of(redis),
+    )
 
 
 def now_text() -> str:

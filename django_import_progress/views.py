@@ -14,7 +14,7 @@ from django.utils.cache import get_conditional_response
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from .access import Grant, Permission, admit, admit_all
+from .access import Grant, Permission, admit, admit_all, by_job
 from .cancelling import cancel as ask_to_stop
 from .clients import read_all
 from .connections import get_progress_manager
@@ -37,7 +37,7 @@ from .core.ends import (
 from .core.errors import ProgressUnavailable
 from .core.polls import GONE, SEEN, event_id_of, known_now
 from .core.snapshot import Stored, to_json
-from .core.view import gone_event, state_of
+from .core.state import description_of, gone_event, state_of
 from .limits import MAX_JOBS
 from .manager import ProgressManager
 from .opening import HEADERS, limits, one_job, several_jobs, too_many
@@ -89,12 +89,13 @@ def _come_back(error: str, *, status: int = 503) -> HttpResponse:
 
 
 async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[str, Stored | None]:
-    """Return what is stored of the jobs, by their ids."""
+    """Return what is stored of the jobs, or remembered, by their ids."""
     stored = {grant.job_id: grant.stored for grant in grants}
-    missing = [grant.job_id for grant in grants if grant.by_ticket]  # No look was needed yet.
+    missing = [grant for grant in grants if grant.by_ticket]  # No look was needed yet.
     if missing:
-        found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in missing])
-        stored |= zip(missing, found, strict=True)
+        calls = [manager.calls.get(grant.job_id) for grant in missing]
+        for grant, found in zip(missing, await read_all(manager.redis, calls), strict=True):
+            stored[grant.job_id] = grant.seen(found)
     return stored
 
 
@@ -106,9 +107,10 @@ async def snapshot(
     """Answer with the representation; 304 where the client's `If-None-Match` has it already."""
     grant = await admit(job, "watch", user=visitor.user, manager=manager)
     stored = None if grant is None else (await _stored(manager, [grant]))[grant.job_id]
-    if grant is None or stored is None:
+    found = None if grant is None else description_of(grant.job_id, stored)
+    if found is None:
         return _not_found()
-    response = _json(state_of(grant.job_id, stored).representation)
+    response = _json(found)
     etag = f'"{hashlib.blake2b(response.content, digest_size=16).hexdigest()}"'
     response["ETag"] = etag
     return cast(HttpResponse, get_conditional_response(request, etag=etag, response=response))
@@ -152,7 +154,7 @@ async def streams(
     if not 0 < len(references) <= MAX_JOBS:
         return _json({"error": f"Name 1 to {MAX_JOBS} jobs, each as ?job=."}, status=400)
     admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
-    grants = {grant.job_id: grant for grant in admitted if grant is not None}
+    grants = by_job(grant for grant in admitted if grant is not None)
     refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
     # A ticket adds to what the rule allows, under whichever name the job was asked for as well.
     refused = [ref for ref in refused if ref not in grants]
@@ -167,7 +169,9 @@ async def streams(
         found = await _stored(manager, grants.values())
         return _single_answer(_frames(found, refused, last_event_id))
     permission = Permission(visitor, manager, filter(None, admitted))
-    return _open_stream(several_jobs(manager, grants, refused), permission, visitor)
+    return _open_stream(
+        several_jobs(manager, grants.values(), refused), permission, visitor
+    )
 
 
 def _session_at_hand(view: View) -> View:
@@ -219,7 +223,11 @@ def _frames(stored: dict[str, Stored | None], refused: Iterable[str], last_event
     """Return all that is to be told of several jobs to a client that polls them."""
     known = known_now(last_event_id, stored)
     gone = [*refused, *(job_id for job_id in stored if known[job_id] == GONE)]
-    found = [state_of(job_id, job) for job_id, job in stored.items() if job is not None]
+    found = [
+        state_of(job_id, job)
+        for job_id, job in stored.items()
+        if job is not None and not job.deleted
+    ]
     events = [*map(gone_event, gone), *(state.event for state in found)]
     if all(known[job_id] in {SEEN, GONE} for job_id in stored) and all(s.ended for s in found):
         events.append(sse.frame(b"", event="end", event_id=_end_now(stored, refused)))

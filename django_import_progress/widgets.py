@@ -19,7 +19,7 @@ from .connections import get_impatient_manager
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
 from .core.snapshot import is_terminal
-from .core.view import state_of
+from .core.state import description_of
 from .shown import notice_of, parts, status_of
 from .texts import texts
 
@@ -89,7 +89,7 @@ def _representation(job_id: str, namespace: str | None) -> Mapping[str, Any]:
         stored = perform_sync(manager.redis, manager.calls.get(job_id))
     except ProgressUnavailable:
         return UNKNOWN  # The page is shown all the same; the script tells when Redis is back.
-    return UNKNOWN if stored is None else state_of(job_id, stored).representation
+    return description_of(job_id, stored) or UNKNOWN
 
 
 def _known(transport: str | None) -> str | None:

@@ -223,7 +223,7 @@ class Writer(threading.Thread):
             # What the user added is too large, or has no JSON. The end must be told all the same.
             told = self._write(self.attempt, _own(fields))
         self._note_written(fields)
-        self._is_over = told in {Told.ENDED, Told.SUPERSEDED}
+        self._is_over = told in {Told.ENDED, Told.SUPERSEDED, Told.DELETED}
         self._on_told(told)
 
     def _is_told(self, fields: Fields) -> bool:
@@ -254,7 +254,7 @@ class Writer(threading.Thread):
     def _write(self, attempt: Attempt, fields: Fields) -> Told:
         told = self._perform(attempt, fields, anew=False)
         if told is Told.GONE:
-            # Redis was emptied, or the job has expired or was deleted: the whole of it, anew.
+            # Redis was emptied, or the job has expired: the whole of it again.
             told = self._perform(attempt, fields, anew=True)
         return told
 

@@ -32,7 +32,7 @@ from .kit.proxy import Proxy
 
 __all__ = ["defence"]
 
-CALLS = calls_for("import_progress", 3600)
+CALLS = calls_for(redis.Redis(), "import_progress", 3600)
 
 
 @pytest.fixture

@@ -41,6 +41,12 @@ ODD_FIELDS: dict[str, Any] = {
 }
 
 
+def without_bookkeeping(message: bytes) -> dict[str, Any]:
+    """Return the fields of a message, which other subscribers see."""
+    values: dict[str, Any] = json.loads(message)
+    return {name: value for name, value in values.items() if not name.startswith("_")}
+
+
 def _key(job_id: object) -> str:
     return f"import_progress:hash:{job_id}"
 
@@ -131,11 +137,10 @@ async def test_publish_update_tells_the_data_as_json_with_the_time(
     with Ear(raw, "j1") as ear:
         await progress.publish_update("j1", ODD_FIELDS)
         await progress.publish_update("j1", {"updated_at": "then"})
-        first, second = ear.texts()
-    message = json.loads(first)
-    assert datetime.fromisoformat(message.pop("updated_at")).utcoffset() == timedelta(0)
-    assert message == ODD_FIELDS
-    assert second == b'{"updated_at":"then"}'
+        first, second = map(without_bookkeeping, ear.texts())
+    assert datetime.fromisoformat(first.pop("updated_at")).utcoffset() == timedelta(0)
+    assert first == ODD_FIELDS
+    assert second == {"updated_at": "then"}
 
 
 async def test_without_ensure_timestamp_none_is_added(
@@ -144,7 +149,7 @@ async def test_without_ensure_timestamp_none_is_added(
     with Ear(raw, "j1") as ear:
         await progress.publish_update("j1", {"a": 1}, ensure_timestamp=False)
         await progress.publish_update("j1", {}, False)
-        assert ear.texts() == [b'{"a":1}', b"{}"]
+        assert [*map(without_bookkeeping, ear.texts())] == [{"a": 1}, {}]
 
 
 async def test_update_merges_and_tells_the_whole(

@@ -10,6 +10,7 @@ import redis
 from django_import_progress import ProgressManager
 from django_import_progress.clients import perform
 from django_import_progress.core.checks import check
+from django_import_progress.core.keys import Keys
 from django_import_progress.core.scripts import CHECK_AT_REPLICA
 from django_import_progress.slot import Slot
 
@@ -31,6 +32,9 @@ async def manager(server: RedisProcess) -> Any:
         yield manager
 
 
+KEYS = Keys("import_progress")
+
+
 def key_of(job_id: str) -> str:
     return f"import_progress:hash:{job_id}"
 
@@ -38,11 +42,11 @@ def key_of(job_id: str) -> str:
 async def test_what_is_as_it_was_is_not_answered(
     manager: ProgressManager, foreign: redis.Redis
 ) -> None:
-    keys = [key_of(job_id) for job_id in ("same", "other", "absent", "no-job")]
+    jobs = [(KEYS, job_id) for job_id in ("same", "other", "absent", "no-job")]
     foreign.set(key_of("no-job"), "a text")
     for job_id in ("same", "other"):
         await manager.create(job_id, data={"n": 1})
-    first = await perform(manager.redis, check(keys, [""] * 4))
+    first = await perform(manager.redis, check(jobs, [""] * 4))
     assert list(first.found) == [0, 1, 2, 3]
     assert first.found[2] == first.found[3] == (None, None)
     stored, known = first.found[0]
@@ -51,7 +55,7 @@ async def test_what_is_as_it_was_is_not_answered(
     assert (stored.fields["n"], stored.read_at) == (1, first.read_at)
     digests = [known.digest if known else "" for _, known in first.found.values()]
     foreign.hset(key_of("other"), "n", 2)  # By hand: no version is counted.
-    second = await perform(manager.redis, check(keys, digests))
+    second = await perform(manager.redis, check(jobs, digests))
     assert list(second.found) == [1, 2, 3]
     changed, _ = second.found[1]
     assert changed is not None
@@ -68,7 +72,7 @@ def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) 
         commands=["+eval"],
     )
     with redis.Redis(port=server.port, **who) as reader:
-        command: Any = check([key_of("a")], [""]).with_text
+        command: Any = check([(KEYS, "a")], [""]).with_text
         with pytest.raises(redis.exceptions.RedisError):
             reader.execute_command(*command)
     foreign.acl_deluser(who["username"])
@@ -76,7 +80,7 @@ def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) 
 
 def test_what_is_no_replica_refuses_to_answer_as_one(each_server: RedisProcess) -> None:
     with redis.Redis(port=each_server.port) as client:
-        command: Any = check([key_of("a")], [""], CHECK_AT_REPLICA).with_text
+        command: Any = check([(KEYS, "a")], [""], CHECK_AT_REPLICA).with_text
         with pytest.raises(redis.exceptions.ResponseError, match="STALE"):
             client.execute_command(*command)
 

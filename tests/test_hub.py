@@ -256,11 +256,11 @@ async def test_the_first_watcher_of_a_job_is_shown_no_partial_message_before_the
     slot = Slot(progress.calls, "j1")
     hub = progress._hub
     assert hub is not None
-    watcher = Watcher(hub, slot, 0)
+    watcher = Watcher(hub, slot, 0, None)
     slot.hear(b'{"p":1}')  # Between the confirmation and the answer of the read.
     with pytest.raises(TimeoutError):
         await watcher.next(0)
-    slot.view.read(None, mark=slot.view.mark, heartbeat=False)
+    slot.view.apply_read(None, slot.view.begin_read())
     slot.answered = slot.asked
     assert (await watcher.next(0)) is not None
 
@@ -282,7 +282,7 @@ async def test_who_joins_a_job_that_goes_before_it_is_read_is_told(
     slot = Slot(progress.calls, "j1")  # The read it asks for never comes: the link breaks.
     hub = progress._hub
     assert hub is not None
-    watcher = Watcher(hub, slot, 0)
+    watcher = Watcher(hub, slot, 0, None)
     slot.hear(b'{"_l":1,"_v":1}')
     with pytest.raises(TimeoutError):
         await watcher.next(0)

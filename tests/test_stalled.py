@@ -105,15 +105,26 @@ async def test_the_hub_shows_a_worker_as_stalled_that_was_killed(
         assert again.fields["attempt"] == 2
 
 
-async def test_what_others_write_about_a_stalled_job_does_not_make_it_run(
+@pytest.mark.parametrize("verb", ["update", "set_progress"])
+async def test_whoever_continues_a_stalled_job_makes_it_run(
+    jobs: SyncProgressManager, lone_worker: LoneWorker, watcher: Watcher, verb: str
+) -> None:
+    await asyncio.to_thread(lone_worker.kill)
+    await becomes(watcher, stalled=True)
+    getattr(jobs, verb)(JOB, {"status": "importing", "note": "by hand"})
+    jobs.publish_update(JOB, {})  # What was set is not published.
+    state = await becomes(watcher, stalled=False)
+    assert state.fields["note"] == "by hand"
+    described = jobs.describe(JOB)
+    assert described is not None
+    assert not described["stalled"]
+
+
+async def test_what_is_published_about_a_stalled_job_does_not_make_it_run(
     jobs: SyncProgressManager, lone_worker: LoneWorker, watcher: Watcher
 ) -> None:
     await asyncio.to_thread(lone_worker.kill)
     await becomes(watcher, stalled=True)
-    jobs.update(JOB, {"note": "where is it?"})
-    noted = await watcher.next(10)
-    assert noted is not None
-    assert (noted.fields["note"], noted.stalled) == ("where is it?", True)
     assert jobs.request_cancel(JOB)
     asked = await watcher.next(10)
     assert asked is not None

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from django_import_progress import ProgressManager
-from django_import_progress.core.view import State
+from django_import_progress.core.state import State
 from django_import_progress.hub import Watcher
 
 from .kit.hubs import sees

@@ -156,13 +156,17 @@ def test_under_wsgi_who_polls_a_deleted_job_is_told_so_and_stops(
         return response.status_code, found[0] if found else ""
 
     seen = poll("")[1]
-    jobs.delete(job_id)
+    jobs.redis.delete(f"import_progress:hash:{job_id}")  # Redis may be written again.
     status, absent = poll(seen)
     assert (status, absent) == (200, f"{seen}-absent")
     assert poll(absent) == (200, f"{seen}-gone")
     assert poll(f"{seen}-gone") == (204, "")
     jobs.create(job_id)
     assert poll(absent)[1] not in {"", seen}
+    jobs.delete(job_id)
+    status, gone = poll(seen)
+    assert (status, gone[-5:]) == (200, "-gone")
+    assert poll(gone) == (204, "")
 
 
 def test_a_site_without_logins_serves_tickets(

@@ -57,7 +57,9 @@ def test_it_carries_a_ticket_to_watch(job_id: str) -> None:
     html = render("{% import_progress job_id %}", job_id=job_id)
     found = re.search(r'data-stream="/progress/jobs/([^/"]+)/stream/"', html)
     assert found is not None
-    assert read_ticket(found[1], "watch", "import_progress") == job_id
+    grant = read_ticket(found[1], "watch", "import_progress")
+    assert grant is not None
+    assert grant.job_id == job_id
     assert read_ticket(found[1], "cancel", "import_progress") is None
 
 

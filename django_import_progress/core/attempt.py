@@ -36,6 +36,8 @@ class Told(enum.Enum):
     """The job had ended already: nothing was written."""
     SUPERSEDED = enum.auto()
     """Another attempt has taken it: nothing was written."""
+    DELETED = enum.auto()
+    """The job was deleted: nothing was written, and it is not created again."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,5 +54,7 @@ class Attempt:
     lease: Lease
     begun: int = 0
     """When it began, µs by Redis's clock: of two attempts that which began later is the job's."""
+    life: int = 0
+    """When the job came to be, by the same clock: one that was deleted since is not continued."""
     asked_to_stop: bool = False
     """Whether the job had been asked to stop before."""

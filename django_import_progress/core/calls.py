@@ -13,7 +13,8 @@ from .attempt import Attempt, Lease, Told
 from .call import Call, Plan, Reply, evalsha
 from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
 from .keys import Keys
-from .listing import Listing
+from .listing import Listing, owner_json
+from .outcome import recall
 from .snapshot import (
     KNOWN,
     MAX_BYTES,
@@ -21,17 +22,22 @@ from .snapshot import (
     Fields,
     JsonDefault,
     Stored,
+    Written,
     as_text,
     checked_mapping,
     decode,
     encode,
     join_json,
     loads,
-    loads_fields,
+    loads_answer,
 )
 
 MAX_TTL_SECONDS = 10_000_000_000
 """Some 317 years: Redis refuses an expiry that overflows 64 bits of milliseconds."""
+QUEUED_SECONDS = 7 * 24 * 3600
+"""How long a queued job is kept, unless set otherwise."""
+ENDED_SECONDS = 7 * 24 * 3600
+"""How long a job's outcome is remembered after its snapshot has expired, unless set otherwise."""
 MAX_OWNER_LENGTH = 255
 _KEYS_WITHOUT_STR = (int, float, tuple)
 """Their text is that for programmers; a tuple is a composite primary key."""
@@ -96,50 +102,60 @@ class Calls:
     ttl_seconds: int
     default: JsonDefault
     """How a value is encoded that JSON has no form for."""
-    clustered: bool = False
-    """Whether each key may live on another server."""
+    queued_seconds: int = QUEUED_SECONDS
+    ended_seconds: int = ENDED_SECONDS
+    database: int = 0
+    """Its number: all databases of a server share their channels."""
 
     def get(self, job_id: str) -> Call[Stored | None]:
-        """Read a job."""
-        return evalsha(scripts.READ, [self.keys.hash(job_id)], [], _parse_read)
+        """Read a job, or what is remembered of it."""
+        return evalsha(scripts.READ, self._keys(job_id), [], partial(_parse_read, job_id))
 
-    def cancel(self, job_id: str) -> Call[bool]:
-        """Ask a job to stop."""
-        args = (self.ttl_seconds, self.keys.channel(job_id))
+    def cancel(self, job_id: str, owner: str | None = None) -> Call[bool]:
+        """Request cancellation; where `owner` is given, only if the job is still the owner's."""
         return evalsha(
             scripts.CANCEL,
-            [self.keys.hash(job_id)],
-            args,
+            self._keys(job_id),
+            [*self._args(job_id, None), owner_json(owner)],
             lambda reply: bool(reply[0] == scripts.OK),
         )
 
     def set(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
-    ) -> Call[Fields]:
+    ) -> Call[Stored]:
         """Replace a job's snapshot."""
-        args = [*self._ttls(ttl_seconds), *self._fields(data, now)]
-        return evalsha(scripts.SET, [self.keys.hash(job_id)], args, partial(_parse_fields, job_id))
+        args = [*self._args(job_id, ttl_seconds), *self._fields(data, now)]
+        return evalsha(scripts.SET, self._keys(job_id), args, partial(_parse_stored, job_id))
 
     def update(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
-    ) -> Call[Fields]:
-        """Merge into a job's snapshot, and tell the whole."""
-        args = [*self._ttls(ttl_seconds), self.keys.channel(job_id), MAX_BYTES]
-        args += self._fields(data, now)
-        return evalsha(
-            scripts.UPDATE, [self.keys.hash(job_id)], args, partial(_parse_fields, job_id)
-        )
+    ) -> Call[Stored]:
+        """Merge into a job's snapshot, and publish the whole."""
+        args = [*self._args(job_id, ttl_seconds), MAX_BYTES, *self._fields(data, now)]
+        return evalsha(scripts.UPDATE, self._keys(job_id), args, partial(_parse_stored, job_id))
 
-    def publish(self, job_id: str, data: Mapping[str, Any], now: str | None) -> Call[int]:
-        """Tell something on a job's channel, and store nothing.
+    def publish(
+        self, job_id: str, data: Mapping[str, Any], now: str | None, written: Written | None
+    ) -> Call[int]:
+        """Publish something on a job's channel, and store nothing.
 
-        `updated_at` is added where it is missing and `now` is given.
+        Args:
+            job_id: the job.
+            data: what to publish.
+            now: `updated_at`, where `data` has none; None: it is not added.
+            written: the snapshot on which the publisher builds; None: the one stored now.
         """
         encoded = encode(data, self.default)
         if now is not None:
             encoded.setdefault("updated_at", f'"{now}"')
+        start = join_json(encoded | {"_l": "1", "_v": "1"})[:-1] + ',"_m":'
+        end, channel = f',"_db":{self.database}}}', self.keys.channel(job_id)
+        if written is None:
+            return evalsha(
+                scripts.PUBLISH_CURRENT, [self.keys.hash(job_id)], [channel, start, end], int
+            )
         publish = "SPUBLISH" if self.keys.sharded else "PUBLISH"
-        return Call((publish, self.keys.channel(job_id), join_json(encoded)), int)
+        return Call((publish, channel, f"{start}[{written[0]},{written[1]}]{end}"), int)
 
     def create(
         self,
@@ -154,16 +170,16 @@ class Calls:
         listing = self._listing
         return evalsha(
             scripts.CREATE,
-            listing.keys_of(job_id, owner),
-            [*self._ttls(ttl_seconds), *listing.args_of(job_id, owner), *fields],
+            self._keys(job_id) + listing.keys_of(owner),
+            [*self._args(job_id, ttl_seconds), *listing.args_of(job_id, owner), *fields],
             lambda reply: job_id if reply[0] == scripts.OK else _fail(job_id, reply),
             lambda reply: listing.enter(job_id, reply[1]),
         )
 
     def delete(self, job_id: str) -> Call[bool]:
-        """Forget a job, and tell so."""
-        keys, args = [self.keys.hash(job_id)], [self.keys.channel(job_id)]
-        return evalsha(scripts.DELETE, keys, args, lambda reply: bool(reply[1]))
+        """Delete a job, and publish that."""
+        args = self._args(job_id, None)
+        return evalsha(scripts.DELETE, self._keys(job_id), args, lambda reply: bool(reply[1]))
 
     def jobs(self, owner: str | None, limit: int) -> Plan[list[Fields]]:
         """List jobs, newest first."""
@@ -178,10 +194,10 @@ class Calls:
     ) -> Call[Attempt]:
         """Take a job as its worker: a new attempt, the fields of the last one gone."""
         listing = self._listing
-        args = [*self._ttls(None), *listing.args_of(job_id, owner)]
+        args = [*self._args(job_id, None), *listing.args_of(job_id, owner)]
         return evalsha(
             scripts.BEGIN,
-            listing.keys_of(job_id, owner),
+            self._keys(job_id) + listing.keys_of(owner),
             [*args, *lease.args, *self._fields(data, now)],
             partial(_parse_attempt, lease),
             lambda reply: listing.enter(job_id, reply[1][1]),
@@ -203,14 +219,14 @@ class Calls:
         """
         listing = self._listing
         added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
-        args = self._ttls(attempt.ttl_seconds if anew else None)
+        args = self._args(job_id, attempt.ttl_seconds if anew else None)
         args += [*listing.args_of(job_id, attempt.owner)]
-        args += [*attempt.lease.args, MAX_BYTES, int(anew)]
+        args += [*attempt.lease.args, MAX_BYTES, int(anew), attempt.number, attempt.begun, number]
         whole = {**attempt.base, **data} if anew else data
-        args += [attempt.number, attempt.begun, number, added, *self._fields(whole, now)]
+        args += [attempt.life, added, *self._fields(whole, now)]
         return evalsha(
             scripts.WRITE,
-            listing.keys_of(job_id, attempt.owner),
+            self._keys(job_id) + listing.keys_of(attempt.owner),
             args,
             partial(_parse_written, job_id),
             lambda reply: listing.enter(job_id, reply[2]) if reply[2:] else [],
@@ -218,17 +234,23 @@ class Calls:
 
     @property
     def _listing(self) -> Listing:
-        return Listing(self.keys, self.ttl_seconds, self.clustered)
+        return Listing(self.keys, self.ttl_seconds)
+
+    def _keys(self, job_id: str) -> list[str]:
+        return [self.keys.hash(job_id), self.keys.outcome(job_id)]
 
     def _fields(self, data: Mapping[str, Any], now: str) -> list[str]:
         given = {name: data[name] for name in checked_mapping(data) if name != "updated_at"}
         encoded = {**encode(given, self.default), "updated_at": f'"{now}"'}
         return [text for pair in encoded.items() for text in pair]
 
-    def _ttls(self, ttl_seconds: int | None) -> list[str | int]:
+    def _args(self, job_id: str, ttl_seconds: int | None) -> list[str | int]:
+        """Return what every script that writes is passed first: see `prelude.ARGUMENTS`."""
         if ttl_seconds is not None:
             check_ttl(ttl_seconds)
-        return [self.ttl_seconds, "" if ttl_seconds is None else ttl_seconds]
+        own_ttl = "" if ttl_seconds is None else ttl_seconds
+        seconds = [self.ttl_seconds, own_ttl, self.queued_seconds, self.ended_seconds]
+        return [*seconds, self.database, self.keys.channel(job_id)]
 
 
 def _fail(job_id: str, reply: Reply) -> NoReturn:
@@ -254,24 +276,26 @@ def _pairs(flat: list[str | bytes]) -> dict[str | bytes, str | bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _parse_read(reply: Reply) -> Stored | None:
-    return decode(_pairs(reply[1]), int(reply[0]))
+def _parse_read(job_id: str, reply: Reply) -> Stored | None:
+    read_at = int(reply[0])
+    return decode(_pairs(reply[1]), read_at) or recall(reply[2], job_id, read_at)
 
 
-def _parse_fields(job_id: str, reply: Reply) -> Fields:
-    return _fail(job_id, reply) if isinstance(reply, list) else loads_fields(reply)
+def _parse_stored(job_id: str, reply: Reply) -> Stored:
+    return _fail(job_id, reply) if isinstance(reply, list) else loads_answer(reply)
 
 
 def _parse_attempt(lease: Lease, reply: Reply) -> Attempt:
     number, begun = loads(reply[1][0]), loads(reply[1][3])
-    _, owner, ttl_seconds = map(loads, reply[1][1])
+    life, owner, ttl_seconds = map(loads, reply[1][1])
     return Attempt(
         number=number,
-        base=loads_fields(reply[2]),
+        base=loads_answer(reply[2]).fields,
         owner=owner,
         ttl_seconds=ttl_seconds,
         lease=lease,
         begun=begun,
+        life=life,
         asked_to_stop=_is_set(reply[1][2]),
     )
 
@@ -280,6 +304,7 @@ _REFUSALS = {
     scripts.MISSING: Told.GONE,
     scripts.FINISHED: Told.ENDED,
     scripts.SUPERSEDED: Told.SUPERSEDED,
+    scripts.DELETED: Told.DELETED,
 }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from .call import Call, Reply, evalsha
+from .keys import Keys
+from .outcome import recall
 from .scripts import CHECK, Script
-from .snapshot import Stored, as_text, decode
+from .snapshot import Order, Stored, as_text, decode
 
 PORTION = 100
 """How many jobs one command compares: some two milliseconds, in which Redis serves nobody else."""
@@ -18,8 +21,8 @@ class Known:
     """By what a job is known that was read before."""
 
     digest: str
-    order: tuple[int, int]
-    """Its life and version then. Of one that was told to have changed since, the digest says
+    order: Order
+    """Its state then. Of one that was told to have changed since, the digest says
     nothing: if Redis has gone back (a fail-over), it is as it was, and is to be shown so."""
 
 
@@ -33,23 +36,26 @@ class Checked:
     """By its place: what is stored, and by what it is known from now on."""
 
 
-def check(keys: Sequence[str], digests: Sequence[str], script: Script = CHECK) -> Call[Checked]:
-    """Read those hashes that have another digest by now. In a Cluster only one is passed.
+def check(
+    jobs: Sequence[tuple[Keys, str]], digests: Sequence[str], script: Script = CHECK
+) -> Call[Checked]:
+    """Read those jobs whose hashes have another digest by now. In a Cluster only one is passed.
 
     Args:
-        keys: the hashes.
+        jobs: their namespaces' keys, and their ids.
         digests: the digest by which each is known; "": it is read in any case. One that is not
             there is answered in any case, too: it must be missed twice.
         script: `CHECK_SHARED` and `CHECK_AT_REPLICA` agree about digests, where both are asked.
     """
-    return evalsha(script, list(keys), digests, _parse)
+    names = [name for keys, job in jobs for name in (keys.hash(job), keys.outcome(job))]
+    return evalsha(script, names, digests, partial(_parse, [job for _, job in jobs]))
 
 
-def _parse(reply: Reply) -> Checked:
+def _parse(jobs: Sequence[str], reply: Reply) -> Checked:
     read_at = int(reply[0])
     found: dict[int, tuple[Stored | None, Known | None]] = {}
-    for place, digest, flat in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
+    for place, digest, flat, record in zip(*(reply[i::4] for i in range(1, 5)), strict=True):
         stored = decode(dict(zip(flat[::2], flat[1::2], strict=True)), read_at)
         known = None if stored is None else Known(as_text(digest), stored.order)
-        found[int(place)] = (stored, known)
+        found[int(place)] = (stored or recall(record, jobs[int(place)], read_at), known)
     return Checked(read_at, found)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from . import sse
 from .snapshot import Stored
-from .view import State, gone_event
+from .state import State, gone_event
 
 _END = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-([0-9]{1,20})-(end|gone)", re.ASCII)
 _SEEN = re.compile(r"([0-9]{1,20}-[0-9]{1,20}-[0-9]{1,20})(-absent)?", re.ASCII)
@@ -34,11 +34,11 @@ def ended_with(event_id: str, stored: Stored | None) -> bool:
     match = _END.fullmatch(event_id)
     if match is None:
         return False
-    if stored is None:
+    if stored is None or stored.deleted:
         return True
     # An end may have been told by a message alone, which counts in the third number. One that was
     # stored is stored still, or Redis has gone back and come to the same version by another way.
-    is_same = stored.order == (int(match[1]), int(match[2]))
+    is_same = stored.written == (int(match[1]), int(match[2]))
     return match[4] == "end" and is_same and (stored.ended or int(match[3]) > 0)
 
 
@@ -84,6 +84,6 @@ def end_of(state: State) -> str:
 
 def end_in(stored: Stored | None) -> str:
     """Return the same of a job as it is stored now; of one that goes on, what no watcher saw."""
-    if stored is None:
+    if stored is None or stored.deleted:
         return NO_JOB
     return f"{stored.life}-{stored.version}-{'stored' if stored.ended else 'told'}"

@@ -56,6 +56,8 @@ class Keys:
     """The names in Redis of one namespace."""
 
     namespace: str
+    clustered: bool = False
+    """Whether each key may live on another server."""
     sharded: bool = False
     """Whether a job is told by the server alone that has it: sharded pub/sub of a Cluster."""
 
@@ -69,6 +71,15 @@ class Keys:
     def hash(self, job_id: str) -> str:
         """The key of a job's hash."""
         return f"{self.namespace}:hash:{job_id}"
+
+    def outcome(self, job_id: str) -> str:
+        """The key of what is remembered of a job that has ended or was deleted.
+
+        In a Cluster it must be in the slot of the hash, and so has its name as a hash tag:
+        https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+        """
+        name = f"{{{self.hash(job_id)}}}" if self.clustered else job_id
+        return f"{self.namespace}:end:{name}"
 
     def channel(self, job_id: str) -> str:
         """The pub/sub channel on which a job is told.

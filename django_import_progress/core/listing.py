@@ -26,24 +26,23 @@ class Listing:
 
     keys: Keys
     ttl_seconds: int
-    clustered: bool
-    """Whether each key may live on another server: then a job is entered after it was written."""
 
-    def keys_of(self, job_id: str, owner: str | None) -> list[str]:
-        """Return the keys that a script needs which writes and enters a job."""
-        if self.clustered:
-            return [self.keys.hash(job_id)]
-        owners = [] if not owner else [self.keys.index(owner)]
-        return [self.keys.hash(job_id), self.keys.index(), *owners]
+    def keys_of(self, owner: str | None) -> list[str]:
+        """Return the keys of the lists, for a script that writes a job and enters it.
+
+        In a Cluster, where each may live on another server, `enter` follows.
+        """
+        if self.keys.clustered:
+            return []
+        return [self.keys.index(), *([self.keys.index(owner)] if owner else [])]
 
     def args_of(self, job_id: str, owner: str | None) -> list[str | int]:
         """Return the arguments that it needs."""
-        text = "" if not owner else json.dumps(owner, ensure_ascii=False)
-        return [self.keys.channel(job_id), job_id, text, LENGTH, SECONDS]
+        return [job_id, owner_json(owner), LENGTH, SECONDS]
 
     def enter(self, job_id: str, entry: list[str | bytes]) -> list[Call[Any]]:
         """Return what enters a job into its lists, where its own script could not."""
-        if not self.clustered:
+        if not self.keys.clustered:
             return []
         life, owner, own_ttl = (loads(text) for text in entry)
         args = [job_id, life, own_ttl or self.ttl_seconds, LENGTH, SECONDS]
@@ -81,13 +80,18 @@ class Listing:
             jobs: list[Stored | None] = yield [get(job_id) for job_id, _ in entries]
             for (job_id, life), stored in zip(entries, jobs, strict=True):
                 # Made anew since, it has an entry of its own, or had.
-                if stored is not None and stored.life == life:
+                if stored is not None and stored.life == life and not stored.deleted:
                     found[job_id] = {**stored.fields, "job_id": job_id}
                 else:
                     dead.append(life)
         if dead:
             yield _without(index, dead)
         return list(found.values())[:limit]
+
+
+def owner_json(owner: str | None) -> str:
+    """Return an owner as the hash has it; empty for none."""
+    return json.dumps(owner, ensure_ascii=False) if owner else ""
 
 
 def _without(index: str, dead: list[int]) -> list[Call[Any]]:

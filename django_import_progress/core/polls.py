@@ -34,9 +34,15 @@ def known_now(event_id: str, stored: Mapping[str, Stored | None]) -> dict[str, s
     is_ours = match is not None and match[1] == _digest(stored) and len(match[2]) == len(stored)
     before = match[2] if match is not None and is_ours else NEVER_SEEN * len(stored)
     return {
-        job_id: SEEN if stored[job_id] is not None else _AFTER_AN_ABSENCE[letter]
+        job_id: _known_of(stored[job_id], letter)
         for job_id, letter in zip(sorted(stored), before, strict=True)
     }
+
+
+def _known_of(stored: Stored | None, before: str) -> str:
+    if stored is None:
+        return _AFTER_AN_ABSENCE[before]
+    return GONE if stored.deleted else SEEN
 
 
 def event_id_of(known: Mapping[str, str]) -> str:

@@ -1,14 +1,14 @@
-"""The Lua functions that scripts share. Redis makes them anew for each call of a script."""
+"""Lua functions that the scripts share. Redis creates them for each call of a script."""
 
 from __future__ import annotations
 
 PUBLISH = """
--- A channel that has the key's own name is a sharded one: see `Keys.channel`.
+-- A channel with the key's own name is a sharded one: see `Keys.channel`.
 local function publish(channel, text)
-  redis.call(channel == KEYS[1] and 'SPUBLISH' or 'PUBLISH', channel, text)
+  return redis.call(channel == KEYS[1] and 'SPUBLISH' or 'PUBLISH', channel, text)
 end
 """
-"""How a message is told."""
+"""How a message is published."""
 
 CLOCK = """
 local function now()
@@ -21,7 +21,7 @@ end
 DIGEST = """
 local function digest_of(flat) return redis.sha1hex(table.concat(flat, '\\n')) end
 """
-"""By what one server knows a hash."""
+"""The digest by which one server recognises a hash."""
 
 SHARED_DIGEST = """
 -- Where a value is long each server has the fields in an order of its own.
@@ -32,7 +32,7 @@ local function digest_of(flat)
   return redis.sha1hex(table.concat(fields, '\\n'))
 end
 """
-"""By what a primary and its replicas know it: it takes half as long again."""
+"""The same for a primary and its replicas: it takes half as long again."""
 
 FRESH = """
 -- A replica that is cut off goes on to answer, with what it has. A primary pings each ten seconds.
@@ -43,14 +43,133 @@ then return redis.error_reply('STALE The primary was not heard of for long') end
 """
 """What a replica is asked for first: it refuses where it may be far behind, or is none."""
 
+JSON = """
+local LITERALS = {['true'] = true, ['false'] = true, ['null'] = true}
+
+-- The grammar of RFC 8259, which is also Python's. cjson takes more: 007, 0x10, NaN.
+local function is_json_number(text)
+  local whole, rest = string.match(text, '^%-?(%d+)(.*)$')
+  if not whole or #whole > 4000 or (#whole > 1 and string.byte(whole) == 48) then return false end
+  if rest == '' then return true end
+  if tonumber(text) == math.huge or tonumber(text) == -math.huge then return false end
+  return string.find(rest, '^%.%d+$') or string.find(rest, '^%.%d+[eE][+-]?%d+$')
+    or string.find(rest, '^[eE][+-]?%d+$')
+end
+
+local function is_json_string(text)
+  if string.find(text, '^"[^"\\\\%z\\1-\\31]*"$') then return true end
+  text = string.gsub(string.gsub(text, '\\\\["\\\\/bfnrt]', ' '), '\\\\u%x%x%x%x', ' ')
+  return string.find(text, '^"[^"\\\\%z\\1-\\31]*"$')
+end
+
+local function is_json_tree(text)
+  if not pcall(cjson.decode, text) then return false end
+  text = string.gsub(string.gsub(text, '\\\\["\\\\/bfnrt]', ' '), '\\\\u%x%x%x%x', ' ')
+  text = string.gsub(text, '"[^"\\\\%z\\1-\\31]*"', ' ')
+  for token in string.gmatch(text, '[^ \\t\\r\\n%[%]{},:]+') do
+    if not LITERALS[token] and not is_json_number(token) then return false end
+  end
+  local depth = 0
+  for bracket in string.gmatch(text, '[%[%]{}]') do
+    depth = depth + ((bracket == '[' or bracket == '{') and 1 or -1)
+    if depth > 100 then return false end
+  end
+  return true
+end
+
+-- Whether a field's value is JSON. Arrays and objects are looked at only in a hash that was not
+-- written by this package before: its own are sound, and may be long.
+local function is_json(text, is_foreign)
+  local first = string.byte(text)
+  if first == 34 then return is_json_string(text) end
+  if first == 91 or first == 123 then return not is_foreign or is_json_tree(text) end
+  return LITERALS[text] or is_json_number(text)
+end
+"""
+"""Which values that another program wrote are JSON, and which are to become JSON strings."""
+
+RECORD = """
+-- What is remembered of a job that has ended or was deleted: see `core.outcome`.
+local function recall()
+  local text = redis.call('GET', KEYS[2])
+  if not text then return nil end
+  local life, version, status = string.match(text, '^%[(%d+),(%d+),"(%a)"')
+  return life and {life = tonumber(life), version = version, is_deletion = status == 'x'}
+end
+
+local MOST_BYTES = 124
+
+-- A JSON text as a JSON string of at most `bytes`.
+local function shortened(value, bytes)
+  if not value or value == 'null' or bytes < 8 then return 'null' end
+  local is_json, text = pcall(cjson.decode, value)
+  if not is_json or type(text) ~= 'string' then text = value end
+  -- The sentence that names the job is the most frequent one: the id is known from the key.
+  local id = string.match(KEYS[1], ':hash:(.*)$')
+  local from, to = string.find(text, id, 1, true)
+  if from then text = string.sub(text, 1, from - 1) .. '\\127' .. string.sub(text, to + 1) end
+  local whole = string.gsub(cjson.encode(text), '\\\\/', '/')
+  if #whole <= bytes then return whole end
+  for size = math.min(#text, bytes), 0, -4 do
+    local cut = string.gsub(string.sub(text, 1, size), '[\\192-\\255][\\128-\\191]*$', '')
+    local short = string.gsub(cjson.encode(cut .. '\\226\\128\\166'), '\\\\/', '/')
+    if #short <= bytes then return short end
+  end
+  return 'null'
+end
+
+local function rows(value)
+  return value and #value < 16 and string.match(value, '^%-?%d+%.?%d*$') or 'null'
+end
+
+-- `status` is a letter; `values` are the job's fields; `seconds` is how long it is remembered.
+local function remember(status, values, seconds)
+  local life, moment = tonumber(values['_l'] or '0'), tonumber(now())
+  local function since(value)
+    return value and string.format('%d', (tonumber(value) - life) / 1000000) or 'null'
+  end
+  local parts = {
+    values['_l'] or '0', values['_v'] or '0', '"' .. status .. '"', since(moment),
+    since(values['_b']), rows(values['processed_rows']), rows(values['total_rows']),
+    rows(values['rejected_rows']), values['_o'] or 'null',
+  }
+  local text = table.concat(parts, ',')
+  local error = shortened(values['error_message'], MOST_BYTES - #text - 3)
+  redis.call('SET', KEYS[2], '[' .. text .. ',' .. error .. ']', 'EX', seconds)
+end
+"""
+"""What is remembered after a job's end."""
+
+ARGUMENTS = """
+-- KEYS: hash, record; where a job is entered into lists: index, owner's index (not in a Cluster).
+-- ARGV: the manager's time to live, the job's own ('' for none), that of a queued job, how long an
+-- outcome outlives its snapshot (all in seconds), the number of the database, the channel.
+local default_ttl, own_ttl, queued_ttl, ended_seconds, database, channel = unpack(ARGV, 1, 6)
+"""
+"""What every script that writes is passed first."""
+
 PRELUDE = (
-    CLOCK
+    ARGUMENTS
+    + CLOCK
     + PUBLISH
+    + JSON
+    + RECORD
     + """
-local TERMINAL = {['"done"'] = true, ['"failed"'] = true, ['"cancelled"'] = true}
+local TERMINAL = {['"done"'] = 'd', ['"failed"'] = 'f', ['"cancelled"'] = 'c'}
+
+local function own(name) return string.byte(name) == 95 end
+
+local function set(job, name, value)
+  if job.values[name] == nil then job.names[#job.names + 1] = name end
+  job.values[name] = value
+  local changed = job.changed
+  changed[#changed + 1] = name
+  changed[#changed + 1] = value
+end
 
 -- A job: its fields by name, the names in their order, and what is to be written: names and values
--- in turn.
+-- in turn. What another program wrote and is not JSON becomes a JSON string, with the next write in
+-- the hash as well.
 local function load(key)
   local flat = redis.call('HGETALL', key)
   local names, values, count = {}, {}, 0
@@ -61,22 +180,14 @@ local function load(key)
     values[name] = flat[i + 1]
   end
   local job = {names = names, values = values, changed = {}, there = count > 0}
-  if job.there and not job.values['_v'] then
-    -- Written by hand, and maybe not as JSON: then it is the text that it is.
-    for name, value in pairs(job.values) do
-      if not pcall(cjson.decode, value) then job.values[name] = cjson.encode(value) end
-    end
+  local is_foreign = not values['_v']
+  for i = 1, count do
+    local name = names[i]
+    local value = values[name]
+    if not is_json(value, is_foreign) and not own(name) then set(job, name, cjson.encode(value)) end
   end
-  job.ended = TERMINAL[job.values['status']] or false
+  job.ended = TERMINAL[values['status']] ~= nil
   return job
-end
-
-local function set(job, name, value)
-  if job.values[name] == nil then job.names[#job.names + 1] = name end
-  job.values[name] = value
-  local changed = job.changed
-  changed[#changed + 1] = name
-  changed[#changed + 1] = value
 end
 
 -- Whether the job has all that ARGV says from `first` on, the microsecond of `updated_at` included:
@@ -92,8 +203,6 @@ end
 local function set_fields(job, first)
   for i = first, #ARGV, 2 do set(job, ARGV[i], ARGV[i + 1]) end
 end
-
-local function own(name) return string.byte(name) == 95 end
 
 -- The user's fields, each as its part of a JSON object, and how many bytes they are as JSON,
 -- updated_at not counted.
@@ -116,9 +225,18 @@ local function parts_of(job)
   return parts, bytes
 end
 
--- Writes the whole job as one new version. `own_ttl` is '' where none was given.
-local function save(key, job, default_ttl, own_ttl)
-  if not job.values['_l'] then set(job, '_l', now()) end
+-- A life begins, later than one that has ended or was deleted, though the clock may be another
+-- server's. A deleted one is noted: its worker must not continue this one.
+local function begin_life(job)
+  local life, before = tonumber(now()), recall()
+  if before then life = math.max(life, before.life + 1) end
+  if before and before.is_deletion then set(job, '_x', string.format('%d', before.life)) end
+  set(job, '_l', string.format('%d', life))
+end
+
+-- Writes the whole job as one new version, and remembers the outcome if it has ended.
+local function save(key, job)
+  if not job.values['_l'] then begin_life(job) end
   set(job, '_v', string.format('%d', (tonumber(job.values['_v'] or '0') or 0) + 1))
   if own_ttl ~= '' then set(job, '_t', own_ttl) end
   -- In portions: Lua cannot unpack more than some 8,000 values.
@@ -126,35 +244,33 @@ local function save(key, job, default_ttl, own_ttl)
   for i = 1, #changed, 1000 do
     redis.call('HSET', key, unpack(changed, i, math.min(i + 999, #changed)))
   end
-  redis.call('EXPIRE', key, job.values['_t'] or default_ttl)
+  local status = job.values['status']
+  local ttl = job.values['_t'] or (status == '"queued"' and queued_ttl or default_ttl)
+  redis.call('EXPIRE', key, ttl)
+  if TERMINAL[status] then
+    remember(TERMINAL[status], job.values, string.format('%d', ttl + ended_seconds))
+  elseif job.ended or not job.there then
+    redis.call('DEL', KEYS[2])
+  end
 end
 
--- Tells the whole job, and of its bookkeeping what watchers need.
-local function tell(channel, job, parts)
+-- Publishes the whole job, and of its bookkeeping what watchers need.
+local function tell(job, parts)
   local values = job.values
-  local ours = '"_l":' .. values['_l'] .. ',"_v":' .. values['_v']
-  -- Not the worker alone writes: whether its lease is over is to be told by the same clock.
+  local ours = '"_l":' .. values['_l'] .. ',"_v":' .. values['_v'] .. ',"_db":' .. database
+  -- Not the worker alone writes: whether its lease is over is decided by the same clock.
   if values['_d'] then ours = ours .. ',"_d":' .. values['_d'] .. ',"_r":' .. now() end
   if values['_c'] then ours = ours .. ',"_c":' .. values['_c'] end
+  if values['_o'] then ours = ours .. ',"_o":' .. values['_o'] end
   local text = table.concat(parts, ',')
   if text ~= '' then ours = text .. ',' .. ours end
   publish(channel, '{' .. ours .. '}')
 end
 
--- Answers the user's fields as one text, which is read in one go. A line each: a value that
--- somebody else wrote, and not as JSON, does not spoil the others.
-local function answer(parts) return table.concat(parts, ',\\n') end
-"""
-)
-"""What it takes to change a job and tell of it."""
-
-WORKER = """
--- When the present attempt began: 0 where there is none.
-local function begun(job) return tonumber(job.values['_b'] or '0') or 0 end
-
--- Has the job's worker be believed alive for so long.
-local function lease(job, seconds)
-  set(job, '_d', string.format('%d', tonumber(now()) + tonumber(seconds) * 1000000))
+-- Answers the user's fields, and life and version, as one text, which is read in one go.
+local function answer(job, parts)
+  parts[#parts + 1] = '"_l":' .. job.values['_l'] .. ',"_v":' .. job.values['_v']
+  return table.concat(parts, ',')
 end
 
 -- Removes the fields that are keys of `gone`, from the hash as well.
@@ -169,6 +285,23 @@ local function drop(key, job, gone)
   for i = 1, #dropped, 1000 do
     redis.call('HDEL', key, unpack(dropped, i, math.min(i + 999, #dropped)))
   end
+end
+
+-- Whether the job's worker has been silent for longer than it had promised.
+local function is_overdue(job)
+  return job.values['_d'] and tonumber(job.values['_d']) < tonumber(now())
+end
+"""
+)
+"""What it takes to change a job and publish it."""
+
+WORKER = """
+-- When the present attempt began: 0 where there is none.
+local function begun(job) return tonumber(job.values['_b'] or '0') or 0 end
+
+-- Has the job's worker be believed alive for so long.
+local function lease(job, seconds)
+  set(job, '_d', string.format('%d', tonumber(now()) + tonumber(seconds) * 1000000))
 end
 
 -- The fields that the last attempt added, and their list itself: the next begins without them.
@@ -191,15 +324,27 @@ local function enter(index, job_id, life, job_ttl, length, seconds)
     redis.call('EXPIRE', index, string.format('%d', ttl))
   end
 end
+"""
+"""How a job is entered into one list."""
 
--- Enters the job into the index of all jobs, and into that of `owner` (as JSON) if the job is the
--- owner's: it keeps the first it had, whoever is named later. In a Cluster no index is passed, for
--- each key may live on another server: there ENLIST follows.
-local function enlist(owner, job_id, job, default_ttl, length, seconds)
-  local ttl = job.values['_t'] or default_ttl
-  if KEYS[2] then enter(KEYS[2], job_id, job.values['_l'], ttl, length, seconds) end
-  if KEYS[3] and job.values['_o'] == owner then
-    enter(KEYS[3], job_id, job.values['_l'], ttl, length, seconds)
+ENLISTING = (
+    LISTING
+    + """
+-- ARGV after those of every script: job id, owner as JSON or '', length and seconds of the index.
+local job_id, owner, length, seconds = unpack(ARGV, 7, 10)
+
+local function ttl_of(job)
+  return job.values['_t'] or default_ttl
+end
+
+-- Enters the job into the index of all jobs, and into that of `owner` if the job is the owner's: it
+-- keeps the first it had, whoever is named later. In a Cluster no index is passed, for each key may
+-- live on another server: there ENLIST follows.
+local function enlist(job)
+  local life = job.values['_l']
+  if KEYS[3] then enter(KEYS[3], job_id, life, ttl_of(job), length, seconds) end
+  if KEYS[4] and job.values['_o'] == owner then
+    enter(KEYS[4], job_id, life, ttl_of(job), length, seconds)
   end
 end
 
@@ -208,4 +353,5 @@ local function entry(job)
   return {job.values['_l'], job.values['_o'] or 'null', job.values['_t'] or 'null'}
 end
 """
-"""What it takes to enter a job into its lists."""
+)
+"""What it takes to enter a job into its lists, in the script that writes it."""

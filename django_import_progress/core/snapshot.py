@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, TypeGuard
@@ -16,6 +15,10 @@ from .errors import InvalidProgress
 Fields = dict[str, Any]
 Encoded = dict[str, str]
 """Field names, and each value as JSON text."""
+Written = tuple[int, int]
+"""The life of a job, and the version in it: one write of its snapshot."""
+Order = tuple[int, int, int]
+"""The same, and whether cancellation was requested since: one state of its hash."""
 JsonDefault = Callable[[Any], Any]
 """What `json.dumps` calls for a value that it does not know, as `DjangoJSONEncoder.default`."""
 
@@ -47,13 +50,17 @@ class Stored:
     version: int
     """How many writes this life has seen."""
     owner: str | None = None
-    """The owner's primary key as text; a message does not tell it."""
+    """The owner's primary key as text."""
     lease: int = 0
     """Until when the job's worker is believed alive, µs by Redis's clock; 0: there is none."""
     read_at: int = 0
     """When this was read, or told, by the same clock; 0: it is not known."""
     asked_to_stop: bool = False
     """Whether `request_cancel` was called."""
+    expired: bool = False
+    """Whether the snapshot has expired, and only the outcome is remembered."""
+    deleted: bool = False
+    """Whether the job was deleted; only that is remembered."""
 
     @property
     def stalled(self) -> bool:
@@ -71,9 +78,14 @@ class Stored:
         return is_terminal(self.fields)
 
     @property
-    def order(self) -> tuple[int, int]:
-        """What grows with each write, and over the lives of a job."""
+    def written(self) -> Written:
+        """Which write of the user's fields this is: it orders partial messages."""
         return (self.life, self.version)
+
+    @property
+    def order(self) -> Order:
+        """What grows with each change: with each write, and with a request to cancel."""
+        return (self.life, self.version, int(self.asked_to_stop))
 
 
 def is_terminal(fields: Mapping[str, Any]) -> bool:
@@ -128,6 +140,8 @@ def _encode_value(name: str, value: Any, default: JsonDefault) -> str:
         if type(value) is int:
             return str(value)  # As `json` would, and sooner.
         text = _dumps(value, default)
+        if _is_deep(text):
+            loads(text)  # What is written must be read again.
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidProgress(f"The field {name!r} cannot be written as JSON: {error}") from error
     _refuse_surrogates(name, text)
@@ -170,6 +184,10 @@ def _finite(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
+def _is_deep(text: str) -> bool:
+    return text.count("[") + text.count("{") > PLAIN_DEPTH
+
+
 def loads(text: str | bytes) -> Any:
     """Parse strict JSON (RFC 8259): unlike `json.loads`, no NaN and no Infinity.
 
@@ -184,30 +202,16 @@ def loads(text: str | bytes) -> Any:
         value = _DECODER.decode(text)
         if "\\ud" in text.lower():
             value = json.loads(_dumps(value).encode("utf-8", "replace"))
-        if text.count("[") + text.count("{") > PLAIN_DEPTH:
+        if _is_deep(text):
             _dumps(functools.reduce(lambda inner, _: [inner], range(PLAIN_DEPTH), value))
         return value
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
-_LINE = re.compile(r'("(?:[^"\\]|\\.)*"):(.*)', re.DOTALL)
-
-
-def loads_fields(answer: str | bytes) -> Fields:
-    """Parse what a script answers of a job: its fields as JSON, a line each.
-
-    A value that somebody wrote by hand, and not as JSON, is shown as the text that it is.
-    """
-    text = as_text(answer)
-    try:
-        fields: Fields = loads(f"{{{text}}}")
-    except ValueError:
-        fields = {}
-        for line in re.split(',\n(?=")', text):
-            if found := _LINE.fullmatch(line):
-                fields[loads(found[1])] = _decode_value(found[2])
-    return fields
+def loads_answer(answer: str | bytes) -> Stored:
+    """Parse what a script answers of a job that it has written."""
+    return split_bookkeeping(loads(f"{{{as_text(answer)}}}"))
 
 
 def as_text(value: str | bytes) -> str:

@@ -1,28 +1,25 @@
-"""What one watched job looks like, out of reads of its hash and messages on its channel.
+"""The state of one watched job, computed from reads of its hash and messages on its channel.
 
 A read is the truth of the moment at which Redis executed it. A message may be older than what is
-known, or come from an earlier life of the job, or from a publisher that is not ours.
+known, or come from an earlier life of the job, from another database, or from another program.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from . import sse
-from .answers import gone_message
 from .snapshot import (
     Fields,
+    Order,
     Stored,
+    Written,
     is_terminal,
     loads,
-    represent,
     split_bookkeeping,
     to_json,
 )
+from .state import State, gone_state, state_of
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """A larger message is not parsed: ours stay below 64 KiB and what surrounds them."""
@@ -35,231 +32,218 @@ class JunkMessage(ValueError):
     """A message that says nothing which a watcher could be shown."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class State:
-    """What a watcher sees at one moment. It is shared by all the watchers of a job."""
+def announces_deletion(payload: bytes | str, database: int) -> bool | None:
+    """Tell whether a message says that its job was deleted; None where it is another database's.
 
-    job_id: str
-    fields: Mapping[str, Any]
-    """The snapshot; empty where the job is gone."""
-    order: tuple[int, int, int]
-    """Life and version of what is stored, and how many partial messages were merged over it."""
-    owner: str | None = None
-    gone: bool = False
-    """Whether the job was deleted or has expired."""
-    stalled: bool = False
-    """Whether the job's worker was silent for longer than it had promised."""
-    cancelling: bool = False
-    """Whether the job was asked to stop, and has not ended yet."""
-
-    @functools.cached_property
-    def ended(self) -> bool:
-        """Whether nothing comes after this."""
-        return self.gone or is_terminal(self.fields)
-
-    @property
-    def event_id(self) -> str:
-        """The opaque id of this state, for SSE; it says whether and how a stream ended with it."""
-        end = "-gone" if self.gone else "-end" if self.ended else ""
-        return "-".join(map(str, self.order)) + end
-
-    @functools.cached_property
-    def representation(self) -> Fields:
-        """What JSON, SSE, WebSocket and the page show."""
-        return represent(self.job_id, self.fields, stalled=self.stalled, cancelling=self.cancelling)
-
-    @functools.cached_property
-    def event(self) -> bytes:
-        """The event that tells this state over SSE, made once for all who watch."""
-        if self.gone:
-            return gone_event(self.job_id, self.event_id)
-        return sse.frame(self.json, event_id=self.event_id)
-
-    @functools.cached_property
-    def frame(self) -> bytes:
-        """The same, and what follows where this job is the stream's only one, and has ended."""
-        return self.event + sse.END if self.ended and not self.gone else self.event
-
-    @functools.cached_property
-    def message(self) -> str:
-        """The message that tells this state over a WebSocket, made once for all who watch."""
-        return gone_message(self.job_id) if self.gone else self.json.decode()
-
-    @functools.cached_property
-    def json(self) -> bytes:
-        """The representation as JSON, made once for all who watch."""
-        return to_json(self.representation)
-
-
-def gone_event(job_id: str, event_id: str = "") -> bytes:
-    """Return the event that tells that there is nothing to be watched under this id."""
-    return sse.frame(to_json({"job_id": job_id}), event="gone", event_id=event_id)
-
-
-def gone_state(job_id: str, mark: tuple[int, int] = (0, 0)) -> State:
-    """Return what is seen of a job that was deleted or has expired; `mark` is its last write."""
-    return State(job_id=job_id, fields={}, order=(*mark, 0), gone=True)
-
-
-def tells_deletion(payload: bytes | str) -> bool:
-    """Tell whether a message says that its job was deleted; junk does not."""
+    Junk says nothing of the kind.
+    """
     try:
-        return "_gone" in _parse(payload)
+        values = _parse(payload)
     except JunkMessage:
         return False
+    return "_gone" in values if _is_of(database, values) else None
 
 
-def state_of(job_id: str, stored: Stored) -> State:
-    """Return what a reader sees who has read `stored`, and watches nothing."""
-    return State(
-        job_id=job_id,
-        fields=stored.fields,
-        order=(*stored.order, 0),
-        owner=stored.owner,
-        stalled=stored.stalled,
-        cancelling=stored.cancelling,
-    )
+class Reading(NamedTuple):
+    """What was known of a job when a read of it was sent."""
+
+    order: Order
+    doubts: int
 
 
 class JobView:
-    """The newest that is known of one job. Each method tells whether watchers see a change."""
+    """The newest known state of one job, computed from reads of its hash and from messages.
 
-    def __init__(self, job_id: str) -> None:
+    Life and version of the hash order everything; no clock does. A partial message (one of
+    `publish_update`, or of another program) is laid over the snapshot on which its publisher
+    builds, until a newer one is stored. A partial message that ends the job is shown only once a
+    read has confirmed it.
+
+    `apply_read` and `apply_message` return whether watchers see a change.
+    """
+
+    def __init__(self, job_id: str, database: int = 0) -> None:
         self.job_id = job_id
         self.state: State | None = None
         """None until something is known."""
+        self._database = database
         self._stored: Stored | None = None
         self._overlay: Fields = {}
-        self._told: dict[str, datetime | None] = {}
-        """When each field of the overlay was told, by its publisher's clock."""
+        self._builds_on: Written = (0, 0)
+        """The snapshot over which the overlay is laid."""
         self._overlays = 0
         self._misses = 0
-        self.unsure = False
-        """Whether a partial message came that no read has followed. Its sender may have stored
-        something as well, and told nobody: then the hash knows more than the message."""
+        self._doubts = 0
+        """How often something came that only a read can confirm or replace."""
+        self._settled = 0
+        """How many of these a read has followed."""
+        self._confirmed_from = 0
+        """So many have to be settled until a read confirms what the overlay builds on."""
 
     @property
     def is_stored(self) -> bool:
-        """Whether the job was ever read, or told of by who stores it."""
+        """Whether the job was ever read, or published by a process that stores it."""
         return self._stored is not None
 
     @property
-    def mark(self) -> tuple[int, int]:
-        """What is known now; to be passed to `read` with the answer of a read begun now."""
-        return (0, 0) if self._stored is None else self._stored.order
+    def needs_read(self) -> bool:
+        """Whether the hash may say more than the messages have."""
+        return self._settled < self._doubts
 
-    def read(self, stored: Stored | None, *, mark: tuple[int, int], heartbeat: bool) -> bool:
-        """Take the answer of a read that was begun when `mark` was the newest.
+    @property
+    def order(self) -> Order:
+        """What is known now of the hash."""
+        return (0, 0, 0) if self._stored is None else self._stored.order
+
+    def begin_read(self) -> Reading:
+        """Return what is to be passed to `apply_read` with the answer of a read that is sent now."""
+        return Reading(self.order, self._doubts)
+
+    def apply_read(self, stored: Stored | None, since: Reading, *, heartbeat: bool = False) -> bool:
+        """Apply what a read has found.
 
         Args:
-            stored: what is in the hash, None where there is none.
-            mark: `self.mark` of the moment when the read was sent.
-            heartbeat: whether an absence counts; it does not when the read had another cause.
+            stored: what is in the hash, or is remembered; None for nothing.
+            since: `begin_read()` of the moment when the read was sent.
+            heartbeat: whether an absence counts; it does not if the read had another cause.
         """
-        self.unsure = False
+        self._settled = max(self._settled, since.doubts)
         if self._is_gone:
             return False
-        if stored is None:
-            return self._absent() if heartbeat else False
-        self._misses = 0
         known = self._stored
-        # Below the mark: Redis has gone back (a fail-over, a restart from an old file, a deletion
-        # that went unheard). Between the mark and what is known: a message overtook the answer.
-        if known is not None and mark <= stored.order < known.order:
-            return False
-        if known is not None and _shows_the_same(stored, known):
-            self._stored = stored  # Only a read tells the owner.
-            return False
-        self._overlay = self._overlay_since(stored)
-        return self._show(stored)
+        if stored is not None and stored.expired:
+            if known is not None and stored.written < known.written:
+                stored = None  # Of an earlier life than the one that is absent now.
+            elif stored.deleted:
+                return self._vanish()
+            elif known is not None and known.ended and known.written == stored.written:
+                return self._show(known)  # The same end: more is known of it than is remembered.
+        if stored is None:
+            return self._absent() if heartbeat else self._show(known)
+        self._misses = 0
+        # Below the order of that moment: Redis has gone back (a fail-over, a restart from an old
+        # file). Between that and what is known: a message has overtaken the answer.
+        if known is not None and since.order <= stored.order < known.order:
+            return self._show(known)
+        return self._take(stored)
 
-    def message(self, payload: bytes | str) -> bool:
-        """Take one message of the job's channel.
+    def apply_message(self, payload: bytes | str) -> bool:
+        """Apply one message of the job's channel.
 
         Raises:
-            JunkMessage: it is too large, not a JSON object, or has bookkeeping that is not ours.
+            JunkMessage: it is too large, not a JSON object, or has unknown bookkeeping fields.
         """
-        values = _parse(payload)
-        if self._is_gone:
-            return False
-        if not any(name.startswith("_") for name in values):
-            return self._partial(values)
-        if "_gone" in values:
-            return self._deleted(values["_gone"])
-        known = self._stored
-        if known is not None and known.life == values.get("_l"):
-            values["_o"] = known.owner  # Only a read tells it.
-        stored = split_bookkeeping(values)
-        if not stored.version:
-            raise JunkMessage("it has bookkeeping fields that are not ours")
-        if known is not None and stored.order <= known.order:
-            # An earlier life, or a later one by a clock that was set back: only a read can tell.
-            self.unsure |= stored.life < known.life
-            return False
-        self._misses = 0
-        self._overlay = {}
-        return self._show(stored)
+        try:
+            values = _parse(payload)
+            if self._is_gone or not _is_of(self._database, values):
+                return False
+            if "_gone" in values:
+                return self._deleted(values["_gone"])
+            if "_m" in values:
+                return self._partial(values, _mark_in(values))
+            if not any(name.startswith("_") for name in values):
+                return self._partial(values, (0, 0))
+            return self._whole(values)
+        except JunkMessage:
+            self._doubts += 1
+            raise
 
     @property
     def _is_gone(self) -> bool:
         return self.state is not None and self.state.gone
 
-    def _partial(self, values: Fields) -> bool:
-        overlay = {**self._overlay, **values}
+    def _whole(self, values: Fields) -> bool:
+        stored, known = split_bookkeeping(values), self._stored
+        if not stored.version:
+            raise JunkMessage("it has bookkeeping fields that are not ours")
+        self._misses = 0
+        if known is not None and stored.order <= known.order:
+            self._doubts += stored.order < known.order
+            return False
+        if "_db" not in values and known is not None and known.life == stored.life:
+            # By an earlier release, which does not publish the owner.
+            stored = dataclasses.replace(stored, owner=known.owner)
+        return self._take(stored)
+
+    def _partial(self, values: Fields, mark: Written) -> bool:
+        """Lay a message over what is known, unless that is newer, or an end.
+
+        Args:
+            values: the fields, and bookkeeping.
+            mark: the snapshot on which its publisher builds; (0, 0): that is not known.
+        """
+        fields = {name: value for name, value in values.items() if name[:1] != "_"}
+        stored = self._stored
+        known = (0, 0) if stored is None else stored.written
+        newest = max(known, self._builds_on)
+        self._misses = 0  # Somebody goes on to publish.
+        is_over = is_terminal(self._overlay) or (stored is not None and stored.ended)
+        if is_over or (0, 0) < mark < newest:
+            self._doubts += 1
+            return False
+        if mark == (0, 0):
+            mark = newest
+            self._doubts += 1
+        overlay = fields if mark > self._builds_on else {**self._overlay, **fields}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
-        stored = {} if self._stored is None else self._stored.fields
-        told, written = (_instant(fields.get("updated_at")) for fields in (values, stored))
-        if told is not None and written is not None and told < written and not is_terminal(values):
-            return False  # A read has overtaken it. (An end must arrive, whatever the clocks.)
-        if self.state is not None and self.state.ended and not is_terminal({**stored, **overlay}):
-            return False  # Who has not been told of the end yet must not miss it.
-        # Of the overlay alone: each message could have fields of other names.
-        self._told = {name: self._told[name] for name in self._overlay}
-        self._told.update(dict.fromkeys(values, told))
-        self._overlay = overlay
+        self._overlay, self._builds_on = overlay, mark
         self._overlays += 1
-        self.unsure = True
+        if is_terminal(fields) or mark > known:
+            self._doubts += 1
+            self._confirmed_from = self._doubts
         return self._show(self._stored)
-
-    def _overlay_since(self, stored: Stored) -> Fields:
-        """Return what was told after `stored` was written: the writers' clocks must say so.
-
-        An end that is stored is never hidden by a message that is not one.
-        """
-        written = _instant(stored.fields.get("updated_at"))
-        since = {
-            name: value
-            for name, value in self._overlay.items()
-            if written is not None and (told := self._told[name]) is not None and told >= written
-        }
-        return {} if stored.ended and not is_terminal(since) else since
 
     def _deleted(self, life: object) -> bool:
         known = self._stored
         if known is None or known.life != life:
+            self._doubts += 1
             return False
         return self._vanish()
 
     def _absent(self) -> bool:
-        if self._stored is None:
-            return False
-        self._misses += 1
-        return self._vanish() if self._misses >= MISSES_UNTIL_GONE else False
+        if self._stored is not None:
+            self._misses += 1
+            if self._misses >= MISSES_UNTIL_GONE:
+                return self._vanish()
+        return self._show(self._stored)
 
     def _vanish(self) -> bool:
-        self.state = gone_state(self.job_id, self.mark)
+        self.state = gone_state(self.job_id, self.order[:2])
         return True
+
+    def _take(self, stored: Stored) -> bool:
+        """Replace what is known, and the overlay if it builds on something older."""
+        known = self._stored
+        # The same version with other fields: another program has written into the hash.
+        is_changed = (
+            known is not None and known.written == stored.written and known.fields != stored.fields
+        )
+        if stored.written > self._builds_on or stored.ended or is_changed:
+            self._overlay, self._builds_on = {}, (0, 0)
+        elif self._is_confirmed:  # Redis has gone back: the publisher knew more than is stored.
+            self._builds_on = stored.written
+        return self._show(stored)
+
+    @property
+    def _is_confirmed(self) -> bool:
+        return self._settled >= self._confirmed_from
 
     def _show(self, stored: Stored | None) -> bool:
         self._stored = stored
-        if stored is None:
-            stored = Stored(fields={}, life=0, version=0)
-        state = state_of(self.job_id, stored)
-        if self._overlay:
-            stored = dataclasses.replace(stored, fields={**stored.fields, **self._overlay})
-            state = state_of(self.job_id, stored)  # One that was told to have ended is not stalled.
-            state = dataclasses.replace(state, order=(*self.mark, self._overlays))
+        overlay = self._overlay
+        if is_terminal(overlay) and not self._is_confirmed:
+            return False
+        if stored is None and not overlay:
+            return False
+        shown = stored or Stored(fields={}, life=0, version=0)
+        if overlay:  # One that was published to have ended is not stalled.
+            shown = dataclasses.replace(shown, fields={**shown.fields, **overlay})
+        state = state_of(self.job_id, shown)
+        if overlay:
+            state = dataclasses.replace(state, order=(*self.order[:2], self._overlays))
+        if state == self.state:
+            return False
         self.state = state
         return True
 
@@ -271,10 +255,16 @@ class JobView:
         return 0 < known.lease < now
 
 
-def _shows_the_same(stored: Stored, known: Stored) -> bool:
-    if (stored.order, stored.stalled) != (known.order, known.stalled):
-        return False
-    return stored.fields == known.fields  # Else somebody else wrote into the hash.
+def _is_of(database: int, values: Fields) -> bool:
+    """Tell whether a message is of this database. Other programs do not say of which theirs are."""
+    return bool(values.get("_db", database) == database)
+
+
+def _mark_in(values: Fields) -> Written:
+    mark = values["_m"]
+    if isinstance(mark, list) and [type(part) for part in mark] == [int, int]:
+        return (mark[0], mark[1])
+    raise JunkMessage("its mark is none of ours")
 
 
 def _parse(payload: bytes | str) -> Fields:
@@ -287,11 +277,3 @@ def _parse(payload: bytes | str) -> Fields:
     if not isinstance(values, dict):
         raise JunkMessage("it is not a JSON object")
     return values
-
-
-def _instant(text: object) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return instant if instant is not None and instant.tzinfo is not None else None

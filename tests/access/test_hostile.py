@@ -12,7 +12,7 @@ import redis
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.core import view
+from django_import_progress.core import state, view
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -59,7 +59,7 @@ each_way = pytest.mark.parametrize("look", [_json, _event, _message])
 
 def writes_values_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have JSON of more than a line."""
-    monkeypatch.setattr(view, "to_json", lambda value: json.dumps(value, indent=1).encode())
+    monkeypatch.setattr(state, "to_json", lambda value: json.dumps(value, indent=1).encode())
 
 
 @each_way

@@ -18,8 +18,10 @@ from django_import_progress import InvalidProgress, JobExists, JobFinished, JobN
 from django_import_progress.core import scripts
 from django_import_progress.core.attempt import Attempt, Lease, Told
 from django_import_progress.core.calls import (
+    ENDED_SECONDS,
     MAX_TTL_SECONDS,
     NOBODY,
+    QUEUED_SECONDS,
     Calls,
     check_ttl,
     clean_owner,
@@ -32,31 +34,33 @@ NOW_JSON = f'"{NOW}"'
 
 
 CALLS = Calls(Keys("ns"), 3600, json.JSONEncoder().default)
+KEYS = ("ns:hash:j1", "ns:end:j1")
 
 
 def test_get_reads_the_hash_and_the_clock() -> None:
     call = CALLS.get("j1")
-    assert call.command == ("EVALSHA", scripts.READ.sha, 1, "ns:hash:j1")
-    assert call.parse([b"50", []]) is None
-    stored = call.parse([b"50", [b"a", b"1", b"_v", b"2", b"_l", b"9", b"_d", b"40"]])
+    assert call.command == ("EVALSHA", scripts.READ.sha, 2, *KEYS)
+    assert call.parse([b"50", [], b""]) is None
+    stored = call.parse([b"50", [b"a", b"1", b"_v", b"2", b"_l", b"9", b"_d", b"40"], b""])
     assert stored is not None
-    assert (stored.fields, stored.order) == ({"a": 1}, (9, 2))
+    assert (stored.fields, stored.order) == ({"a": 1}, (9, 2, 0))
     assert (stored.read_at, stored.lease, stored.stalled) == (50, 40, True)
 
 
 def test_set_sends_the_times_to_live_and_the_fields() -> None:
     call = CALLS.set("j1", {"a": 1, "b": "x"}, NOW, 60)
     fields = ("a", "1", "b", '"x"', "updated_at", NOW_JSON)
-    assert call.command == ("EVALSHA", scripts.SET.sha, 1, "ns:hash:j1", 3600, 60, *fields)
+    args = (3600, 60, QUEUED_SECONDS, ENDED_SECONDS, 0, "ns:channel:j1")
+    assert call.command == ("EVALSHA", scripts.SET.sha, 2, *KEYS, *args, *fields)
     assert call.with_text == ("EVAL", scripts.SET.text, *call.command[2:])
-    assert CALLS.set("j1", {}, NOW, None).command[4:6] == (3600, "")
+    assert CALLS.set("j1", {}, NOW, None).command[5:7] == (3600, "")
 
 
 def test_set_answers_the_fields_as_they_were_stored() -> None:
     parse = CALLS.set("j1", {}, NOW, None).parse
-    assert parse(b'"a":1,\n"b":"x"') == {"a": 1, "b": "x"}
-    assert parse('"a":1') == {"a": 1}
-    assert parse(b"") == {}
+    stored = parse(b'"a":1,"b":"x","_l":9,"_v":2')
+    assert (stored.fields, stored.written) == ({"a": 1, "b": "x"}, (9, 2))
+    assert parse('"_l":9,"_v":2').fields == {}
 
 
 def test_an_updated_at_of_the_callers_is_replaced_where_something_is_stored() -> None:
@@ -67,8 +71,8 @@ def test_an_updated_at_of_the_callers_is_replaced_where_something_is_stored() ->
 
 def test_update_sends_the_channel_and_the_limit() -> None:
     call = CALLS.update("j1", {"a": 1}, NOW, None)
-    head = ("EVALSHA", scripts.UPDATE.sha, 1, "ns:hash:j1", 3600, "", "ns:channel:j1", MAX_BYTES)
-    assert call.command == (*head, "a", "1", "updated_at", NOW_JSON)
+    assert call.command[:5] == ("EVALSHA", scripts.UPDATE.sha, 2, *KEYS)
+    assert call.command[10:] == ("ns:channel:j1", MAX_BYTES, "a", "1", "updated_at", NOW_JSON)
 
 
 @pytest.mark.parametrize(
@@ -85,41 +89,49 @@ def test_update_raises_what_the_script_says(reply: Any, error: type[Exception], 
 
 
 def test_publish_adds_the_time_where_it_is_missing() -> None:
-    call = CALLS.publish("j1", {"a": 1}, NOW)
-    text = f'{{"a":1,"updated_at":{NOW_JSON}}}'
+    call = CALLS.publish("j1", {"a": 1}, NOW, (9, 2))
+    text = f'{{"a":1,"updated_at":{NOW_JSON},"_l":1,"_v":1,"_m":[9,2],"_db":0}}'
     assert call.command == ("PUBLISH", "ns:channel:j1", text)
     assert call.parse(3) == 3
 
 
+def test_publish_asks_for_the_version_that_is_stored_where_none_is_known() -> None:
+    call = dataclasses.replace(CALLS, database=5).publish("j1", {}, None, None)
+    start, end = '{"_l":1,"_v":1,"_m":', ',"_db":5}'
+    assert call.script is scripts.PUBLISH_CURRENT
+    assert call.command[2:] == (1, "ns:hash:j1", "ns:channel:j1", start, end)
+
+
 def test_publish_is_sharded_where_all_is() -> None:
     sharded = dataclasses.replace(CALLS, keys=Keys("ns", sharded=True))
-    assert sharded.publish("j1", {}, None).command == ("SPUBLISH", "ns:hash:j1", "{}")
+    assert sharded.publish("j1", {}, None, (9, 2)).command[:2] == ("SPUBLISH", "ns:hash:j1")
 
 
 @pytest.mark.parametrize("now", [NOW, None])
 def test_publish_keeps_the_callers_own_time(now: str | None) -> None:
-    call = CALLS.publish("j1", {"updated_at": "then"}, now)
-    assert call.command[2] == '{"updated_at":"then"}'
+    call = CALLS.publish("j1", {"updated_at": "then"}, now, (9, 2))
+    assert str(call.command[2]).startswith('{"updated_at":"then","_l":')
 
 
 def test_publish_without_a_time_adds_none() -> None:
     mapping = types.MappingProxyType({"a": "é"})
-    assert CALLS.publish("j1", mapping, None).command[2] == '{"a":"é"}'
+    text = str(CALLS.publish("j1", mapping, None, (9, 2)).command[2])
+    assert text.startswith('{"a":"é","_l":')
 
 
 def test_create_begins_queued_and_enters_the_indexes() -> None:
     call = CALLS.create("j1", "4\u00e9", {"a": 1}, NOW, None)
-    assert call.command[:6] == ("EVALSHA", scripts.CREATE.sha, 3, "ns:hash:j1", "ns:jobs",
-                                CALLS.keys.index("4é"))  # fmt: skip
-    assert call.command[6:11] == (3600, "", "ns:channel:j1", "j1", '"4é"')
+    keys = (*KEYS, "ns:jobs", CALLS.keys.index("4é"))
+    assert call.command[:7] == ("EVALSHA", scripts.CREATE.sha, 4, *keys)
+    assert call.command[12:15] == ("ns:channel:j1", "j1", '"4é"')
     assert call.command[-6:] == ("status", '"queued"', "a", "1", "updated_at", NOW_JSON)
     assert call.parse([scripts.OK, 0]) == "j1"
 
 
 def test_create_without_an_owner_has_two_keys_and_takes_another_status() -> None:
     call = CALLS.create("j1", None, {"status": "parsing"}, NOW, None)
-    assert call.command[2:5] == (2, "ns:hash:j1", "ns:jobs")
-    assert call.command[9] == ""
+    assert call.command[2:6] == (3, *KEYS, "ns:jobs")
+    assert call.command[13] == ""
     assert call.command[-4:-2] == ("status", '"parsing"')
 
 
@@ -130,7 +142,8 @@ def test_create_of_an_id_that_is_taken() -> None:
 
 def test_delete_names_the_channel() -> None:
     call = CALLS.delete("j1")
-    assert call.command == ("EVALSHA", scripts.DELETE.sha, 1, "ns:hash:j1", "ns:channel:j1")
+    assert call.command[:5] == ("EVALSHA", scripts.DELETE.sha, 2, *KEYS)
+    assert call.command[-1] == "ns:channel:j1"
     assert (call.parse([0, 1]), call.parse([0, 0])) == (True, False)
 
 
@@ -155,8 +168,8 @@ def test_data_that_is_no_mapping_is_refused_by_each_verb(data: Any) -> None:
     for verb in (
         lambda: CALLS.set("j1", data, NOW, None),
         lambda: CALLS.update("j1", data, NOW, None),
-        lambda: CALLS.publish("j1", data, NOW),
-        lambda: CALLS.publish("j1", data, None),
+        lambda: CALLS.publish("j1", data, NOW, None),
+        lambda: CALLS.publish("j1", data, None, None),
         lambda: CALLS.create("j1", None, data, NOW, None),
     ):
         with pytest.raises(InvalidProgress, match="Pass a mapping"):
@@ -184,7 +197,7 @@ def test_an_anonymous_user_is_nobody_and_not_everybody() -> None:
     anonymous = types.SimpleNamespace(pk=None, is_anonymous=True)
     assert clean_owner(anonymous) == NOBODY
     assert clean_owner(SimpleLazyObject(AnonymousUser)) == NOBODY
-    assert CALLS.create("j1", NOBODY, {}, NOW, None).command[2] == 2
+    assert CALLS.create("j1", NOBODY, {}, NOW, None).command[2] == 3
 
 
 @pytest.mark.parametrize(
@@ -209,11 +222,19 @@ LEASE = Lease("token", 30.0)
 def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> None:
     call = CALLS.begin("j1", "7", LEASE, {"status": "importing"}, NOW)
     assert call.script is scripts.BEGIN
-    assert call.command[13:15] == ('"token"', "30.0")
-    reply = [scripts.OK, [b"2", [b"1", b'"7"', b"60"], b"1", b"17"], b'"status":"importing"']
+    assert call.command[17:19] == ('"token"', "30.0")
+    answer = b'"status":"importing","_l":1,"_v":1'
+    reply = [scripts.OK, [b"2", [b"1", b'"7"', b"60"], b"1", b"17"], answer]
     base = {"status": "importing"}
     assert call.parse(reply) == Attempt(
-        number=2, base=base, owner="7", ttl_seconds=60, lease=LEASE, begun=17, asked_to_stop=True
+        number=2,
+        base=base,
+        owner="7",
+        ttl_seconds=60,
+        lease=LEASE,
+        begun=17,
+        life=1,
+        asked_to_stop=True,
     )
 
 
@@ -227,6 +248,7 @@ def test_a_workers_write_is_told_what_has_become_of_the_job() -> None:
         [scripts.MISSING],
         [scripts.FINISHED],
         [scripts.SUPERSEDED],
+        [scripts.DELETED],
     ]
     assert [call.parse(reply) for reply in replies] == [*Told]
     with pytest.raises(InvalidProgress):
@@ -235,6 +257,7 @@ def test_a_workers_write_is_told_what_has_become_of_the_job() -> None:
 
 def test_cancel_is_answered_by_whether_the_job_goes_on() -> None:
     call = CALLS.cancel("j1")
-    assert call.command[3:] == ("ns:hash:j1", 3600, "ns:channel:j1")
+    assert call.command[3:6] == (*KEYS, 3600)
+    assert (call.command[-1], CALLS.cancel("j1", "7").command[-1]) == ("", '"7"')
     replies = ([scripts.OK], [scripts.MISSING], [scripts.FINISHED])
     assert [call.parse(reply) for reply in replies] == [True, False, False]

@@ -13,7 +13,7 @@ from django_import_progress.core.ends import (
     names_an_end,
     names_the_end_of_all,
 )
-from tests.kit.jobviews import partial, stored, view_of
+from tests.kit.jobviews import deletion, outcome, partial, read, stored, view_of
 
 DONE = stored(3, status="done")
 
@@ -36,7 +36,14 @@ def test_after_redis_went_back_the_same_version_need_not_be_the_end() -> None:
 
 def test_gone_counts_while_the_job_is_absent() -> None:
     assert ended_with("100-3-0-gone", None)
+    assert ended_with("100-3-0-gone", deletion())
     assert not ended_with("100-3-0-gone", stored(3))
+
+
+def test_an_end_that_is_remembered_still_counts() -> None:
+    assert ended_with("100-3-0-end", outcome(3, status="done"))
+    assert ended_with("100-3-0-end", deletion())
+    assert not ended_with("100-2-0-end", outcome(3, status="done"))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,8 @@ def test_the_end_of_several_jobs_is_that_of_each_whatever_their_order() -> None:
 
 def test_a_job_has_ended_as_its_watcher_saw_it_while_nothing_newer_is_stored() -> None:
     done, told = view_of(DONE), view_of(stored(3, status="importing"))
-    told.message(partial(status="done"))
+    told.apply_message(partial(status="done"))
+    read(told, stored(3, status="importing"))
     assert done.state is not None
     assert told.state is not None
     assert end_of(done.state) == end_in(DONE)
@@ -77,6 +85,6 @@ def test_a_job_has_ended_as_its_watcher_saw_it_while_nothing_newer_is_stored() -
 
 def test_a_job_that_is_gone_has_ended_while_it_is_absent() -> None:
     view = view_of(DONE)
-    view.message(b'{"_gone":100}')
+    view.apply_message(b'{"_gone":100}')
     assert view.state is not None
-    assert end_of(view.state) == end_in(None)
+    assert end_of(view.state) == end_in(None) == end_in(deletion())

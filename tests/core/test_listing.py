@@ -18,7 +18,7 @@ from django_import_progress.core.snapshot import Stored
 
 NOW = "2025-11-19T14:30:00.000000+00:00"
 CALLS = Calls(Keys("ns"), 3600, json.JSONEncoder().default)
-CLUSTERED = dataclasses.replace(CALLS, clustered=True)
+CLUSTERED = dataclasses.replace(CALLS, keys=Keys("ns", clustered=True))
 
 
 def _stored(life: int, **fields: Any) -> Stored:
@@ -89,7 +89,7 @@ def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
 
 def test_in_a_cluster_a_job_is_entered_into_each_list_after_it_was_made() -> None:
     call = CLUSTERED.create("j1", "7", {}, NOW, None)
-    assert call.command[2:4] == (1, "ns:hash:j1")
+    assert call.command[2:6] == (2, "ns:hash:j1", "ns:end:{ns:hash:j1}", 3600)
     assert call.follow is not None
     steps = call.follow([scripts.OK, [b"42", b'"7"', b"null"]])
     args = ("j1", 42, 3600, LENGTH, SECONDS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from django_import_progress.core.view import JobView, state_of
+from django_import_progress.core.state import state_of
+from django_import_progress.core.view import JobView
 from tests.kit.jobviews import partial, stored, view_of
 
 
@@ -32,13 +33,13 @@ def test_the_frame_of_an_end_is_followed_by_the_event_that_says_so() -> None:
 
 def test_the_frame_of_a_job_that_is_gone() -> None:
     view = view_of(stored(3, a=1))
-    view.message(b'{"_gone":100}')
+    view.apply_message(b'{"_gone":100}')
     assert frame_of(view) == 'event: gone\nid: 100-3-0-gone\ndata: {"job_id":"j1"}\n\n'
 
 
 def test_a_partial_message_has_an_id_of_its_own() -> None:
     view = view_of(stored(3, a=1))
-    ids = [view.state and view.state.event_id for _ in range(3) if view.message(partial(b=1))]
+    ids = [view.state and view.state.event_id for _ in range(3) if view.apply_message(partial(b=1))]
     assert ids == ["100-3-1", "100-3-2", "100-3-3"]
 
 

@@ -8,7 +8,7 @@ import redis
 
 from django_import_progress.verbs import calls_for, now_text
 
-_CALLS = calls_for("import_progress", 3600)
+_CALLS = calls_for(redis.Redis(), "import_progress", 3600)
 
 
 def subscriptions(client: redis.Redis) -> int:

@@ -16,7 +16,8 @@ from django_import_progress.core import scripts, view
 from django_import_progress.core.attempt import Attempt
 from django_import_progress.core.calls import Calls
 from django_import_progress.core.snapshot import Stored, split_bookkeeping
-from django_import_progress.core.view import JobView, State
+from django_import_progress.core.state import State
+from django_import_progress.core.view import JobView, Reading
 from django_import_progress.link import Link
 from django_import_progress.manager import ProgressManager
 from django_import_progress.slot import Slot
@@ -36,12 +37,12 @@ def edit(monkeypatch: pytest.MonkeyPatch, name: str, *edits: tuple[str, str]) ->
 
 def reads_a_job_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rely on messages once something is known."""
-    read = JobView.read
+    read = JobView.apply_read
 
-    def read_once(self: JobView, stored: Stored | None, **how: Any) -> bool:
-        return self.state is None and read(self, stored, **how)
+    def read_once(self: JobView, stored: Stored | None, since: Reading, **how: Any) -> bool:
+        return self.state is None and read(self, stored, since, **how)
 
-    monkeypatch.setattr(JobView, "read", read_once)
+    monkeypatch.setattr(JobView, "apply_read", read_once)
 
 
 def reads_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,12 +53,12 @@ def reads_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
         slots = list(self._slots.values())
         found = await read_all(self._redis, [slot.calls.get(slot.view.job_id) for slot in slots])
         for slot, stored in zip(slots, found, strict=True):
-            slot.view.read(stored, mark=slot.view.mark, heartbeat=False)
+            slot.view.apply_read(stored, slot.view.begin_read())
         await run(self)
 
     def read_and_follow(self: SyncProgressManager, pubsub: Any, slot: Slot) -> Iterator[State]:
         stored = perform_sync(self.redis, self.calls.get(slot.view.job_id))
-        slot.view.read(stored, mark=slot.view.mark, heartbeat=False)
+        slot.view.apply_read(stored, slot.view.begin_read())
         yield from follow(self, pubsub, slot)
 
     monkeypatch.setattr(Link, "run", read_and_run)
@@ -67,28 +68,28 @@ def reads_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shows_messages_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take what comes last for the newest."""
-    message = JobView.message
+    message = JobView.apply_message
 
     def show(self: JobView, payload: bytes | str) -> bool:
         self._stored = None
         return message(self, payload)
 
-    monkeypatch.setattr(JobView, "message", show)
+    monkeypatch.setattr(JobView, "apply_message", show)
 
 
 def believes_in_no_older_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop whatever has a lower version than what is known, for it must be old."""
-    read = JobView.read
+    read = JobView.apply_read
 
-    def read_newer(self: JobView, stored: Stored | None, **how: Any) -> bool:
-        return read(self, stored, **{**how, "mark": (0, 0)})
+    def read_newer(self: JobView, stored: Stored | None, since: Reading, **how: Any) -> bool:
+        return read(self, stored, since._replace(order=(0, 0, 0)), **how)
 
-    monkeypatch.setattr(JobView, "read", read_newer)
+    monkeypatch.setattr(JobView, "apply_read", read_newer)
 
 
 def tells_no_lives_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count writes, and nothing else."""
-    monkeypatch.setattr(Stored, "order", property(lambda self: (0, self.version)))
+    monkeypatch.setattr(Stored, "order", property(lambda self: (0, self.version, 0)))
 
 
 def waits_for_a_job_forever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,13 +154,14 @@ def knows_attempts_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     edit(
         monkeypatch,
         "WRITE",
-        ("begun(job), tonumber(ARGV[13])", "tonumber(job.values['_a'] or '0'), tonumber(ARGV[12])"),
+        ("tonumber(ARGV[16])", "tonumber(ARGV[15])"),
+        ("begun(job), job.values['_k']", "tonumber(job.values['_a'] or '0'), job.values['_k']"),
     )
 
 
 def counts_each_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that no command is ever sent twice."""
-    edit(monkeypatch, "BEGIN", ("if job.values['_k'] ~= ARGV[8] then", "if true then"))
+    edit(monkeypatch, "BEGIN", ("if job.values['_k'] ~= token then", "if true then"))
 
 
 def begins_anew_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +217,7 @@ def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         call = write(self, job_id, attempt, *what, **how)
         assert call.script is not None
         until = int((time.time() + attempt.lease.seconds) * 1e6)
-        text = call.script.text.replace("lease(job, ARGV[9])", f"set(job, '_d', '{until}')")
+        text = call.script.text.replace("lease(job, ARGV[12])", f"set(job, '_d', '{until}')")
         return dataclasses.replace(call, script=None, command=("EVAL", text, *call.command[2:]))
 
     monkeypatch.setattr(Calls, "write", write_by_its_clock)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_import_progress import line, link, relay
-from django_import_progress.core.view import State
+from django_import_progress.core.state import State
 from django_import_progress.feed import Feed
 from django_import_progress.relay import Relay
 

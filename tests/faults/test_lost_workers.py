@@ -94,13 +94,12 @@ def test_a_worker_whose_row_takes_longer_than_the_deadline_is_not_lost(
 
 
 @without(naive.tells_no_time)
-async def test_what_others_tell_of_a_lost_workers_job_is_no_sign_of_life(
+async def test_a_request_to_cancel_a_lost_workers_job_is_no_sign_of_life(
     jobs: SyncProgressManager, lone_worker: LoneWorker
 ) -> None:
     async with _watching() as watcher:
         await asyncio.to_thread(lone_worker.kill)
         await becomes(watcher, stalled=True)
-        jobs.update(JOB, {"note": "where is it?"})
         jobs.request_cancel(JOB)
         async with asyncio.timeout(waiting.PATIENCE_SECONDS):
             told = None

@@ -14,20 +14,36 @@ def stored(version: int, life: int = 100, owner: str | None = "7", **fields: Any
     return Stored(fields=fields, life=life, version=version, owner=owner)
 
 
-def whole(version: int, life: int = 100, **fields: Any) -> bytes:
-    """Return a message of ours."""
-    return json.dumps({**fields, "_l": life, "_v": version}).encode()
+def outcome(version: int, life: int = 100, **fields: Any) -> Stored:
+    """Return what a read finds of a job that has ended, and whose snapshot has expired."""
+    return Stored(fields={**fields, "expired": True}, life=life, version=version, expired=True)
 
 
-def partial(**fields: Any) -> bytes:
-    """Return a message of a foreign publisher, or of `publish_update`."""
-    return json.dumps(fields).encode()
+def deletion(life: int = 100, version: int = 3) -> Stored:
+    """Return what a read finds of a job that was deleted."""
+    return Stored(fields={}, life=life, version=version, expired=True, deleted=True)
+
+
+def whole(version: int, life: int = 100, owner: str | None = "7", **fields: Any) -> bytes:
+    """Return a message of a whole snapshot."""
+    return json.dumps({**fields, "_l": life, "_v": version, "_o": owner, "_db": 0}).encode()
+
+
+def partial(*, on: int | None = None, life: int = 100, **fields: Any) -> bytes:
+    """Return a message of `publish_update` that builds on version `on`, or of another program."""
+    mark = {} if on is None else {"_l": 1, "_v": 1, "_m": [life, on], "_db": 0}
+    return json.dumps({**fields, **mark}).encode()
+
+
+def read(view: JobView, found: Stored | None, *, heartbeat: bool = False) -> bool:
+    """Apply a read that nothing has overtaken; whether watchers see a change."""
+    return view.apply_read(found, view.begin_read(), heartbeat=heartbeat)
 
 
 def view_of(first: Stored | None) -> JobView:
     """Return a view that has read `first`."""
     view = JobView("j1")
-    view.read(first, mark=view.mark, heartbeat=False)
+    read(view, first)
     return view
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django_import_progress import SyncProgressManager
 from django_import_progress.clients import perform_sync
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.core.view import State
+from django_import_progress.core.state import State
 from django_import_progress.hub import Watcher
 
 from . import waiting

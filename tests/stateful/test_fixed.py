@@ -48,13 +48,13 @@ REST = to("rest")
 
 
 def every_message_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = JobView.message
+    take = JobView.apply_message
 
     def forget_and_take(self: JobView, payload: bytes | str) -> bool:
         self._stored = None
         return take(self, payload)
 
-    monkeypatch.setattr(JobView, "message", forget_and_take)
+    monkeypatch.setattr(JobView, "apply_message", forget_and_take)
 
 
 def gone_at_the_first_miss(monkeypatch: pytest.MonkeyPatch) -> None:

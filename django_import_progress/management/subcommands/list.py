@@ -12,7 +12,7 @@ from ...clients import read_all
 from ...connections import get_progress_manager
 from ...core.snapshot import Fields
 from ...core.terminal import line, printable_json
-from ...core.view import state_of
+from ...core.state import description_of
 
 HELP = "Lists the jobs that were made by create() and track_import(), the newest first."
 
@@ -39,8 +39,5 @@ async def _read(namespace: str | None, owner: str | None, limit: int) -> list[Fi
     ids = [job["job_id"] for job in await manager.jobs(owner, limit)]
     # Once more, for only a read of the job itself tells whether its worker has stalled.
     found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in ids])
-    return [
-        state_of(job_id, stored).representation
-        for job_id, stored in zip(ids, found, strict=True)
-        if stored is not None
-    ]
+    described = map(description_of, ids, found)
+    return [job for job in described if job is not None]

@@ -7,13 +7,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...clients import perform
 from ...connections import get_progress_manager
 from ...core.answers import NO_SUCH_JOB
 from ...core.keys import clean_job_id
 from ...core.snapshot import Fields, to_json
 from ...core.terminal import line, printable, printable_json
-from ...core.view import state_of
 
 HELP = "Shows a job: its fields, and what viewers see of it. Exits with 1 if there is none."
 
@@ -40,5 +38,4 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
 
 async def _read(job_id: str, namespace: str | None) -> Fields | None:
     manager = get_progress_manager(namespace)
-    stored = await perform(manager.redis, manager.calls.get(job_id))
-    return None if stored is None else state_of(job_id, stored).representation
+    return await manager.describe(job_id)

@@ -13,7 +13,7 @@ from ...conf import settings
 from ...connections import get_impatient_manager, get_progress_manager
 from ...core.errors import ProgressUnavailable
 from ...core.keys import clean_job_id
-from ...core.view import State
+from ...core.state import State
 from ...displays import Display, display_on
 
 HELP = (

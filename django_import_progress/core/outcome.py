@@ -1,0 +1,59 @@
+"""What is remembered of a job that has ended or was deleted, once its snapshot has expired.
+
+A JSON array under a key of its own, written in the same atomic step as the end: life, version, a
+letter for the status, seconds from the life's beginning to the end and to the start of the attempt,
+processed, total and rejected rows, owner, error message. It takes at most 250 bytes of Redis for a
+UUID, key included, so a long message is cut (see `prelude.RECORD`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from .snapshot import Fields, Stored, as_text, is_number, loads
+
+STATUSES = {"d": "done", "f": "failed", "c": "cancelled"}
+DELETED = "x"
+_JOB_ID = "\x7f"
+"""Stands for the job's id in the error message."""
+
+
+def recall(record: str | bytes, job_id: str, read_at: int) -> Stored | None:
+    """Return what a record says; None where there is none, or it is none of ours.
+
+    Args:
+        record: as it was read; empty where there is none.
+        job_id: the job.
+        read_at: when it was read, µs by Redis's clock.
+    """
+    try:
+        life, version, letter, ended, started, *rows, owner, error = loads(as_text(record))
+        deleted = letter == DELETED
+        fields: Fields = {
+            "status": None if deleted else STATUSES[letter],
+            "processed_rows": rows[0],
+            "total_rows": rows[1],
+            "error_message": error and error.replace(_JOB_ID, job_id),
+            "started_at": _moment(life, started),
+            "ended_at": _moment(life, ended),
+            "expired": True,
+        }
+        if is_number(rows[2]):
+            fields["rejected_rows"] = rows[2]
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+        return None
+    return Stored(
+        fields={} if deleted else fields,
+        life=life,
+        version=version,
+        owner=owner,
+        read_at=read_at,
+        expired=True,
+        deleted=deleted,
+    )
+
+
+def _moment(life: int, seconds: int | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(life // 10**6 + seconds, UTC).isoformat()
