@@ -13,7 +13,6 @@ from asgiref.sync import sync_to_async
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 
-from .clients import read_all
 from .conf import settings
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id, is_clean
@@ -134,8 +133,7 @@ async def admit_all(
         elif is_clean(reference):
             asked.append(reference)
     if asked:
-        found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in asked])
-        for job_id, stored in zip(asked, found, strict=True):
+        for job_id, stored in zip(asked, await manager.read(asked), strict=True):
             known = before.get(job_id) if stored is None else stored
             job = Job(
                 job_id=job_id,

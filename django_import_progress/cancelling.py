@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .access import admit
-from .clients import perform
 from .core.view import State, state_of
 from .manager import ProgressManager
 from .visitors import User
@@ -30,5 +29,5 @@ async def cancel(
     if grant is None:
         return None, False
     is_asked = await manager.request_cancel(grant.job_id)
-    stored = await perform(manager.redis, manager.calls.get(grant.job_id))
+    [stored] = await manager.read([grant.job_id])
     return (None if stored is None else state_of(grant.job_id, stored)), is_asked

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 
 from .addresses import create_redis_client, create_sync_redis_client
-from .clients import CALL_SECONDS, AsyncClient, SyncClient
+from .breakers import SharedBreaker
+from .clients import CALL_SECONDS, AsyncClient, SyncClient, perform_sync
 from .conf import settings
+from .core.call import Call
 from .hub import Hub
 from .manager import ProgressManager
 from .sync import SyncProgressManager
 
 IMPATIENT_SECONDS = 1.0
-"""How long those wait for an answer who can do without: a page's first bar, the tracker, which
+"""How long those wait for an answer who can do without: a page, a probe, and the tracker, which
 tries again by itself."""
 
 
@@ -35,6 +38,7 @@ class _Connection:
 # own key, and `setdefault` is atomic.
 _per_loop: dict[asyncio.AbstractEventLoop, _Connection] = {}
 _sync_clients: dict[tuple[str, float, int], SyncClient] = {}
+_breakers: dict[str, SharedBreaker] = {}
 
 
 def get_progress_manager(namespace: str | None = None) -> ProgressManager:
@@ -49,6 +53,15 @@ def get_progress_manager(namespace: str | None = None) -> ProgressManager:
     Raises:
         RuntimeError: no event loop is running; use `get_sync_progress_manager` in sync code.
     """
+    return _manager(namespace)
+
+
+def get_guarded_manager(namespace: str | None = None) -> ProgressManager:
+    """Return the same for views: its calls fail at once while Redis does not respond."""
+    return _manager(namespace, _breaker(settings.redis_url))
+
+
+def _manager(namespace: str | None, breaker: SharedBreaker | None = None) -> ProgressManager:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -65,7 +78,11 @@ def get_progress_manager(namespace: str | None = None) -> ProgressManager:
         connection = _Connection(*made_for, redis, hub, _close_with_loop(redis, hub))
         _per_loop[loop] = connection
     return ProgressManager(
-        connection.redis, namespace or settings.namespace, settings.ttl_seconds, hub=connection.hub
+        connection.redis,
+        namespace or settings.namespace,
+        settings.ttl_seconds,
+        hub=connection.hub,
+        breaker=breaker,
     )
 
 
@@ -114,8 +131,40 @@ def get_impatient_manager(namespace: str | None = None) -> SyncProgressManager:
     return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0)
 
 
+def get_guarded_sync_manager(namespace: str | None = None) -> SyncProgressManager:
+    """Return the impatient one for pages and for whatever queues imports.
+
+    Its calls fail at once while Redis does not respond.
+    """
+    breaker = _breaker(settings.redis_url)
+    return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0, breaker=breaker)
+
+
+def _breaker(url: str) -> SharedBreaker:
+    """Return the one breaker of this process for a Redis."""
+    breaker = _breakers.get(url)
+    if breaker is None:
+        breaker = _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
+    return breaker
+
+
+def _ping(url: str) -> None:
+    """Make one call with a client of its own, whose pool nobody else may have exhausted.
+
+    Raises:
+        ProgressUnavailable: Redis did not respond in time, or refused.
+    """
+    client = create_sync_redis_client(url, timeout_seconds=IMPATIENT_SECONDS, retries=0)
+    with closing(client):
+        perform_sync(client, Call(("PING",), bool))
+
+
 def _sync_manager(
-    namespace: str | None, timeout_seconds: float, retries: int
+    namespace: str | None,
+    timeout_seconds: float,
+    retries: int,
+    *,
+    breaker: SharedBreaker | None = None,
 ) -> SyncProgressManager:
     url = settings.redis_url
     client = _sync_clients.get((url, timeout_seconds, retries))
@@ -129,4 +178,5 @@ def _sync_manager(
         namespace or settings.namespace,
         settings.ttl_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
+        breaker=breaker,
     )

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
-from .clients import AsyncClient, carry_out, is_clustered, is_sharded, perform
+from .breakers import SharedBreaker
+from .clients import AsyncClient, carry_out, is_clustered, is_sharded, perform, read_all
+from .core.call import Call
 from .core.calls import clean_owner
 from .core.keys import JobId, clean_job_id
+from .core.listing import snapshots
+from .core.snapshot import Stored
 from .hub import Hub, Watcher
 from .verbs import calls_for, now_text
+
+T = TypeVar("T")
 
 
 class ProgressManager:
@@ -23,6 +30,8 @@ class ProgressManager:
         ttl_seconds: how long a snapshot outlives its last write.
         heartbeat_seconds: how often watched jobs are read again.
         hub: shared with other managers of the same client; one of its own where not given.
+        breaker: shared with other managers of the same Redis; without one, each call waits for
+            Redis by itself.
 
     Every verb takes a job id (`uuid.UUID`, or `str` of 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``) and
     raises `InvalidJobId` for another one before Redis is touched, `InvalidProgress` for data that
@@ -37,6 +46,7 @@ class ProgressManager:
         *,
         heartbeat_seconds: float = 15,
         hub: Hub | None = None,
+        breaker: SharedBreaker | None = None,
     ) -> None:
         self.redis = redis
         self.calls = calls_for(
@@ -45,6 +55,7 @@ class ProgressManager:
         self._heartbeat_seconds = heartbeat_seconds
         self._hub = hub
         self._shares_hub = hub is not None
+        self._guard = nullcontext if breaker is None else breaker.guard
 
     def __repr__(self) -> str:
         return f"<ProgressManager: {self.calls.keys.namespace}>"
@@ -58,11 +69,11 @@ class ProgressManager:
         a job that has ended it begins anew.
         """
         call = self.calls.set(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return await perform(self.redis, call)
+        return await self._perform(call)
 
     async def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: exactly the fields written, and `updated_at`."""
-        stored = await perform(self.redis, self.calls.get(clean_job_id(job_id)))
+        stored = await self._perform(self.calls.get(clean_job_id(job_id)))
         return None if stored is None else stored.fields
 
     async def publish_update(
@@ -79,7 +90,7 @@ class ProgressManager:
             ensure_timestamp: add `updated_at` where `data` has none.
         """
         now = now_text() if ensure_timestamp else None
-        return await perform(self.redis, self.calls.publish(clean_job_id(job_id), data, now))
+        return await self._perform(self.calls.publish(clean_job_id(job_id), data, now))
 
     async def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
@@ -91,7 +102,7 @@ class ProgressManager:
             JobFinished: it has ended.
         """
         call = self.calls.update(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return await perform(self.redis, call)
+        return await self._perform(call)
 
     async def create(
         self,
@@ -115,7 +126,7 @@ class ProgressManager:
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
         fields = {} if data is None else data
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
-        return await perform(self.redis, call)
+        return await self._perform(call)
 
     async def request_cancel(self, job_id: JobId) -> bool:
         """Ask a job to stop, again and again if need be; whether it is there and goes on.
@@ -123,11 +134,11 @@ class ProgressManager:
         Its worker stops at a row's boundary. One that is still queued ends as soon as its worker
         takes it.
         """
-        return await perform(self.redis, self.calls.cancel(clean_job_id(job_id)))
+        return await self._perform(self.calls.cancel(clean_job_id(job_id)))
 
     async def delete(self, job_id: JobId) -> bool:
         """Forget a job and tell its watchers; whether it was there."""
-        return await perform(self.redis, self.calls.delete(clean_job_id(job_id)))
+        return await self._perform(self.calls.delete(clean_job_id(job_id)))
 
     async def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
         """Return the jobs made by `create` and `track_import`, newest first, each a snapshot.
@@ -136,7 +147,23 @@ class ProgressManager:
             owner: a user, or a primary key, whose jobs alone are wanted.
             limit: how many at most.
         """
-        return await carry_out(self.redis, self.calls.jobs(clean_owner(owner), limit))
+        return snapshots(await self.listed(owner, limit))
+
+    async def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
+        """Return what `jobs` does as it is stored, by the jobs' ids."""
+        plan = self.calls.jobs(clean_owner(owner), limit)
+        with self._guard():
+            return await carry_out(self.redis, plan)
+
+    async def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
+        """Read jobs in one pipeline; None for a job that does not exist."""
+        calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
+        with self._guard():
+            return await read_all(self.redis, calls)
+
+    async def _perform(self, call: Call[T]) -> T:
+        with self._guard():
+            return await perform(self.redis, call)
 
     def watch(self, job_id: JobId) -> AsyncIterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one; end after a terminal one.

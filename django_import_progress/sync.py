@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from .breakers import SharedBreaker
 from .clients import (
     REDIS_ERRORS,
     SyncClient,
@@ -19,15 +21,21 @@ from .clients import (
     is_clustered,
     is_sharded,
     perform_sync,
+    read_all_sync,
 )
+from .core.call import Call
 from .core.calls import clean_owner
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
+from .core.listing import snapshots
 from .core.pacing import backoff_seconds
+from .core.snapshot import Stored
 from .core.view import State
 from .slot import Slot
 from .subscriptions import check_primary_sync, subscription_sync
 from .verbs import PING_SECONDS, SILENCE_SECONDS, calls_for, now_text
+
+T = TypeVar("T")
 
 MOST_HELD_SECONDS = 0.1
 """How long news may wait while more is coming in."""
@@ -41,6 +49,8 @@ class SyncProgressManager:
         namespace: first part of every key and channel.
         ttl_seconds: how long a snapshot outlives its last write.
         heartbeat_seconds: how often a watched job is read again.
+        breaker: shared with other managers of the same Redis; without one, each call waits for
+            Redis by itself.
     """
 
     def __init__(
@@ -50,12 +60,14 @@ class SyncProgressManager:
         ttl_seconds: int = 3600,
         *,
         heartbeat_seconds: float = 15,
+        breaker: SharedBreaker | None = None,
     ) -> None:
         self.redis = redis
         self.calls = calls_for(
             namespace, ttl_seconds, clustered=is_clustered(redis), sharded=is_sharded(redis)
         )
         self._heartbeat_seconds = heartbeat_seconds
+        self._guard = nullcontext if breaker is None else breaker.guard
 
     def __repr__(self) -> str:
         return f"<SyncProgressManager: {self.calls.keys.namespace}>"
@@ -65,11 +77,11 @@ class SyncProgressManager:
     ) -> dict[str, Any]:
         """Replace the stored snapshot: see `ProgressManager.set_progress`."""
         call = self.calls.set(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return perform_sync(self.redis, call)
+        return self._perform(call)
 
     def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: see `ProgressManager.get_progress`."""
-        stored = perform_sync(self.redis, self.calls.get(clean_job_id(job_id)))
+        stored = self._perform(self.calls.get(clean_job_id(job_id)))
         return None if stored is None else stored.fields
 
     def publish_update(
@@ -77,14 +89,14 @@ class SyncProgressManager:
     ) -> int:
         """Publish and store nothing: see `ProgressManager.publish_update`."""
         now = now_text() if ensure_timestamp else None
-        return perform_sync(self.redis, self.calls.publish(clean_job_id(job_id), data, now))
+        return self._perform(self.calls.publish(clean_job_id(job_id), data, now))
 
     def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Merge and publish in one atomic step: see `ProgressManager.update`."""
         call = self.calls.update(clean_job_id(job_id), data, now_text(), ttl_seconds)
-        return perform_sync(self.redis, call)
+        return self._perform(call)
 
     def create(
         self,
@@ -98,19 +110,35 @@ class SyncProgressManager:
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
         fields = {} if data is None else data
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
-        return perform_sync(self.redis, call)
+        return self._perform(call)
 
     def request_cancel(self, job_id: JobId) -> bool:
         """Ask a job to stop: see `ProgressManager.request_cancel`."""
-        return perform_sync(self.redis, self.calls.cancel(clean_job_id(job_id)))
+        return self._perform(self.calls.cancel(clean_job_id(job_id)))
 
     def delete(self, job_id: JobId) -> bool:
         """Forget a job: see `ProgressManager.delete`."""
-        return perform_sync(self.redis, self.calls.delete(clean_job_id(job_id)))
+        return self._perform(self.calls.delete(clean_job_id(job_id)))
 
     def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
         """List jobs, newest first: see `ProgressManager.jobs`."""
-        return carry_out_sync(self.redis, self.calls.jobs(clean_owner(owner), limit))
+        return snapshots(self.listed(owner, limit))
+
+    def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
+        """Return what `jobs` does as it is stored, by the jobs' ids."""
+        plan = self.calls.jobs(clean_owner(owner), limit)
+        with self._guard():
+            return carry_out_sync(self.redis, plan)
+
+    def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
+        """Read jobs in one pipeline; None for a job that does not exist."""
+        calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
+        with self._guard():
+            return read_all_sync(self.redis, calls)
+
+    def _perform(self, call: Call[T]) -> T:
+        with self._guard():
+            return perform_sync(self.redis, call)
 
     def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.

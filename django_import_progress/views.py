@@ -16,8 +16,7 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from .access import Grant, Permission, admit, admit_all
 from .cancelling import cancel as ask_to_stop
-from .clients import read_all
-from .connections import get_progress_manager
+from .connections import get_guarded_manager
 from .core import sse
 from .core.answers import (
     HAS_ENDED,
@@ -58,7 +57,7 @@ def _door(inner: Inner) -> View:
     async def view(
         request: HttpRequest, progress_namespace: str | None = None, **kwargs: str
     ) -> HttpResponseBase:
-        manager = get_progress_manager(progress_namespace)
+        manager = get_guarded_manager(progress_namespace)
         # Looked up whatever is asked for: else a refusal would tell by its `Vary` header.
         visitor = await visitor_of(request)
         try:
@@ -93,8 +92,7 @@ async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[s
     stored = {grant.job_id: grant.stored for grant in grants}
     missing = [grant.job_id for grant in grants if grant.by_ticket]  # No look was needed yet.
     if missing:
-        found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in missing])
-        stored |= zip(missing, found, strict=True)
+        stored |= zip(missing, await manager.read(missing), strict=True)
     return stored
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +13,10 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import pgettext
 
 from .access import make_ticket
-from .clients import perform_sync
 from .conf import settings
-from .connections import get_impatient_manager
-from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
 from .core.snapshot import is_terminal
-from .core.view import state_of
+from .reads import reads_of
 from .shown import notice_of, parts, status_of
 from .texts import texts
 
@@ -28,8 +25,6 @@ MODULES = ("reducer", "connection", "ladder", "transports")
 """The script's modules, each of which the page names by its address: a storage that puts a hash
 into the names of files does not look into scripts for what they import."""
 TRANSPORTS = ("sse", "websocket", "polling")
-UNKNOWN = {"percent": None, "stalled": False, "cancelling": False}
-"""The representation of a job of which nothing is known."""
 
 
 def assets_context(context: Context) -> dict[str, Any]:
@@ -60,7 +55,7 @@ def bar_context(
         TemplateSyntaxError: there is no such transport.
     """
     job_id = clean_job_id(job_id)
-    shown = _representation(job_id, namespace)
+    shown = reads_of(context).representation(job_id, namespace)
     if cancel and not context.get("csrf_token"):
         raise ImproperlyConfigured(
             "cancel=True needs a CSRF token: render the page with its request, as"
@@ -81,15 +76,6 @@ def bar_context(
         "stream_url": _stream_url(job_id, namespace, cancel=cancel),
         "websocket_url": _websocket_url(namespace, transport),
     }
-
-
-def _representation(job_id: str, namespace: str | None) -> Mapping[str, Any]:
-    manager = get_impatient_manager(namespace)
-    try:
-        stored = perform_sync(manager.redis, manager.calls.get(job_id))
-    except ProgressUnavailable:
-        return UNKNOWN  # The page is shown all the same; the script tells when Redis is back.
-    return UNKNOWN if stored is None else state_of(job_id, stored).representation
 
 
 def _known(transport: str | None) -> str | None:

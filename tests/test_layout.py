@@ -21,23 +21,25 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("addresses", "connections", "core.errors", "manager", "sync", "tracker", "version"),
     },
     "access": {
-        *("clients", "conf", "core.errors", "core.keys", "core.snapshot", "manager", "release"),
-        "visitors",
+        *("conf", "core.errors", "core.keys", "core.snapshot", "manager", "release", "visitors"),
     },
     "addresses": {"clients", "clusters", "lazy", "sentinels"},
-    "admin": {"widgets"},
+    "admin": {"reads", "widgets"},
     "apps": {"checks"},
     "asgi": {
         *("access", "connections", "core.ends", "limits", "opening", "pushing", "sources", "views"),
         "visitors",
     },
+    "breakers": {"core.breaker", "core.errors"},
     "cancellation": set(),
-    "cancelling": {"access", "clients", "core.view", "manager", "visitors"},
+    "cancelling": {"access", "core.view", "manager", "visitors"},
     "checks": {"access", "addresses", "conf", "visitors"},
     "clients": {"core.call", "core.errors", "hashslots", "lazy", "places"},
     "clusters": {"clients"},
     "conf": {"addresses", "core.calls", "core.keys"},
-    "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},
+    "connections": {
+        *("addresses", "breakers", "clients", "conf", "core.call", "hub", "manager", "sync"),
+    },
     "consumers": {
         *("access", "connections", "core.errors", "limits", "manager", "opening", "origins"),
         *("release", "sockets", "visitors"),
@@ -49,10 +51,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "contrib.import_export": {"conf", "core.errors", "core.keys", "tracker"},
     "contrib.prometheus": {"connections", "limits", "tally", "writer"},
-    "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings"},
+    "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings", "sync"},
     "core.__init__": set(),
     "core.answers": {"core.snapshot"},
     "core.attempt": {"core.snapshot"},
+    "core.breaker": set(),
     "core.call": {"core.scripts"},
     "core.calls": {
         *("core.attempt", "core.call", "core.errors", "core.keys", "core.listing"),
@@ -113,19 +116,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "management.subcommands.__init__": set(),
     "management.subcommands.cancel": {"connections", "core.answers"},
     "management.subcommands.list": {
-        *("clients", "connections", "core.snapshot", "core.terminal", "core.view"),
+        *("connections", "core.snapshot", "core.terminal", "core.view"),
     },
     "management.subcommands.relay": {"conf", "connections", "relay"},
     "management.subcommands.show": {
-        *("clients", "connections", "core.answers", "core.keys", "core.snapshot"),
-        *("core.terminal", "core.view"),
+        *("connections", "core.answers", "core.keys", "core.snapshot", "core.terminal"),
+        "core.view",
     },
     "management.subcommands.watch": {
         *("addresses", "conf", "connections", "core.errors", "core.keys", "core.view", "displays"),
     },
     "list_view": {"core.answers", "lists"},
-    "lists": {"conf", "connections", "core.calls", "core.errors", "widgets"},
-    "manager": {"clients", "core.calls", "core.keys", "hub", "verbs"},
+    "lists": {
+        *("conf", "connections", "core.calls", "core.errors", "core.snapshot", "reads"),
+        "widgets",
+    },
+    "manager": {
+        *("breakers", "clients", "core.call", "core.calls", "core.keys", "core.listing"),
+        *("core.snapshot", "hub", "verbs"),
+    },
     "opening": {
         *("access", "conf", "core.answers", "core.sse", "limits", "manager", "sources"),
     },
@@ -133,6 +142,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "places": set(),
     "pushing": {"cancellation", "opening", "sources", "streams"},
     "losses": {"cancellation", "clients", "core.errors", "core.pacing", "tally"},
+    "reads": {
+        *("conf", "connections", "core.errors", "core.keys", "core.snapshot", "core.view"),
+    },
     "relay": {
         *("cancellation", "clients", "conf", "core.errors", "core.keys", "core.listing"),
         *("core.pacing", "core.view", "feed", "hub", "line", "link", "manager"),
@@ -155,13 +167,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shown": {"core.snapshot", "texts"},
     "streams": {"core.sse", "limits", "release", "sources"},
     "sync": {
-        *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
-        *("slot", "subscriptions", "verbs"),
+        *("breakers", "clients", "core.call", "core.calls", "core.errors", "core.keys"),
+        *("core.listing", "core.pacing", "core.snapshot", "core.view", "slot", "subscriptions"),
+        "verbs",
     },
     "subscriptions": {"clients", "core.call"},
     "tally": set(),
     "templatetags.__init__": set(),
-    "templatetags.import_progress": {"core.keys", "lists", "widgets"},
+    "templatetags.import_progress": {"core.keys", "lists", "reads", "widgets"},
     "texts": set(),
     "tracker": {
         *("conf", "connections", "core.attempt", "core.calls", "core.errors", "core.keys"),
@@ -171,14 +184,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verbs": {"core.calls", "core.keys", "core.snapshot"},
     "version": set(),
     "views": {
-        *("access", "cancelling", "clients", "connections", "core.answers", "core.ends"),
+        *("access", "cancelling", "connections", "core.answers", "core.ends"),
         *("core.errors", "core.polls", "core.snapshot", "core.sse", "core.view", "limits"),
         *("manager", "opening", "sources", "streams", "visitors"),
     },
     "visitors": set(),
     "widgets": {
-        *("access", "clients", "conf", "connections", "core.errors", "core.keys"),
-        *("core.snapshot", "core.view", "shown", "texts"),
+        *("access", "conf", "core.keys", "core.snapshot", "reads", "shown", "texts"),
     },
     "writer": {
         *(

@@ -165,8 +165,8 @@ class Calls:
         keys, args = [self.keys.hash(job_id)], [self.keys.channel(job_id)]
         return evalsha(scripts.DELETE, keys, args, lambda reply: bool(reply[1]))
 
-    def jobs(self, owner: str | None, limit: int) -> Plan[list[Fields]]:
-        """List jobs, newest first."""
+    def jobs(self, owner: str | None, limit: int) -> Plan[dict[str, Stored]]:
+        """List jobs by their ids, newest first."""
         return self._listing.jobs(owner, limit, self.get)
 
     def jobs_since(self, life: int) -> Call[list[tuple[str, int]]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from . import scripts
@@ -52,8 +53,8 @@ class Listing:
 
     def jobs(
         self, owner: str | None, limit: int, get: Callable[[str], Call[Stored | None]]
-    ) -> Plan[list[Fields]]:
-        """List jobs, newest first, each a snapshot with its `job_id`.
+    ) -> Plan[dict[str, Stored]]:
+        """List jobs by their ids, newest first.
 
         Raises:
             InvalidProgress: `limit` is not a positive int.
@@ -70,8 +71,8 @@ class Listing:
     @staticmethod
     def _jobs(
         index: str, limit: int, get: Callable[[str], Call[Stored | None]]
-    ) -> Plan[list[Fields]]:
-        found: dict[str, Fields] = {}
+    ) -> Plan[dict[str, Stored]]:
+        found: dict[str, Stored] = {}
         dead: list[int] = []
         size, may_be_more = min(limit, PAGE), True
         while may_be_more and len(found) < limit:
@@ -82,12 +83,17 @@ class Listing:
             for (job_id, life), stored in zip(entries, jobs, strict=True):
                 # Made anew since, it has an entry of its own, or had.
                 if stored is not None and stored.life == life:
-                    found[job_id] = {**stored.fields, "job_id": job_id}
+                    found[job_id] = stored
                 else:
                     dead.append(life)
         if dead:
             yield _without(index, dead)
-        return list(found.values())[:limit]
+        return dict(islice(found.items(), limit))
+
+
+def snapshots(found: Mapping[str, Stored]) -> list[Fields]:
+    """Return the snapshot of each job, with its `job_id`."""
+    return [{**stored.fields, "job_id": job_id} for job_id, stored in found.items()]
 
 
 def _without(index: str, dead: list[int]) -> list[Call[Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...clients import perform
 from ...connections import get_progress_manager
 from ...core.answers import NO_SUCH_JOB
 from ...core.keys import clean_job_id
@@ -40,5 +39,5 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
 
 async def _read(job_id: str, namespace: str | None) -> Fields | None:
     manager = get_progress_manager(namespace)
-    stored = await perform(manager.redis, manager.calls.get(job_id))
+    [stored] = await manager.read([job_id])
     return None if stored is None else state_of(job_id, stored).representation
