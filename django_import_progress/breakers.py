@@ -13,6 +13,8 @@ from .core.errors import ProgressError, ProgressUnavailable
 
 PAUSE_SECONDS = 1.0
 """Between two probes."""
+PROBE = "import-progress-probe"
+"""The name of the thread."""
 
 
 class SharedBreaker:
@@ -76,7 +78,7 @@ class SharedBreaker:
             if not breaker.begin_trial(time.monotonic()):
                 return
         try:
-            threading.Thread(target=self._probe, args=(breaker,), daemon=True).start()
+            threading.Thread(target=self._probe, args=(breaker,), name=PROBE, daemon=True).start()
         except RuntimeError:  # No more threads: a later call tries again.
             with self._lock:
                 breaker.end_trial()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from itertools import islice
 from typing import Any
 
 from . import scripts
@@ -88,7 +87,7 @@ class Listing:
                     dead.append(life)
         if dead:
             yield _without(index, dead)
-        return dict(islice(found.items(), limit))
+        return dict(list(found.items())[:limit])
 
 
 def snapshots(found: Mapping[str, Stored]) -> list[Fields]:
