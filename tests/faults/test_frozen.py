@@ -104,7 +104,9 @@ def test_polls_and_other_requests_do_not_wait_once_it_is_known(
     assert [(answer.status_code, answer["Retry-After"]) for answer in answers] == [(503, "2")] * 2
 
 
-def test_the_first_poll_tells_all_others(process: RedisProcess, waits: list[float]) -> None:
+def test_after_the_first_poll_no_other_request_waits(
+    process: RedisProcess, waits: list[float]
+) -> None:
     with process.frozen():
         assert [poll() for _ in range(SOME)] == [503] * SOME
         page()
@@ -166,7 +168,7 @@ def test_a_redis_that_is_down_is_no_reason_to_refuse(
     assert poll() == 200
 
 
-def test_whoever_has_no_breaker_calls_it_whatever_the_others_know(process: RedisProcess) -> None:
+def test_managers_without_a_breaker_call_redis_in_any_case(process: RedisProcess) -> None:
     with process.frozen():
         page()
     assert get_impatient_manager().get_progress("j1") is not None
