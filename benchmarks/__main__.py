@@ -10,7 +10,7 @@ from pathlib import Path
 
 import django
 
-NAMES = ("rows", "update", "stored", "streams", "growth", "outage", "million")
+NAMES = ("rows", "update", "stored", "streams", "growth", "outage", "frozen", "million")
 """One module each, which has a `run` that returns a `Report`."""
 ROOT = Path(__file__).parents[1]
 

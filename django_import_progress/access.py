@@ -16,7 +16,6 @@ from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
-from .clients import read_all
 from .conf import settings
 from .core.calls import clean_owner
 from .core.errors import ProgressUnavailable
@@ -107,7 +106,7 @@ def make_ticket(
     return TICKET_MARK + _signer(namespace or settings.namespace).sign(start + clean_job_id(job_id))
 
 
-def _owner_mark(owner: str, key: str) -> str:
+def _owner_mark(owner: str, key: str | bytes) -> str:
     digest = salted_hmac(f"{_SALT}.owner", owner, secret=key, algorithm="sha256").digest()
     return urlsafe_b64encode(digest)[:_OWNER_MARK_LENGTH].decode()
 
@@ -179,8 +178,7 @@ async def admit_all(
         elif is_clean(reference):
             asked.append(reference)
     if asked:
-        found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in asked])
-        for job_id, stored in zip(asked, found, strict=True):
+        for job_id, stored in zip(asked, await manager.read(asked), strict=True):
             known = before.get(job_id) if stored is None else stored
             job = Job(
                 job_id=job_id,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.forms import Media
+from django.http import HttpRequest, HttpResponse
 from django.template.context import Context
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
+from .reads import READS, PageReads
 from .widgets import assets_context, bar_context
+
+_PAGE = "_import_progress_page"
+"""The attribute by which a row of a changelist has its `_Page`."""
 
 
 class _Assets:
@@ -25,6 +31,27 @@ class _Assets:
 
     def __hash__(self) -> int:
         return hash(_Assets)
+
+
+class _Page:
+    """The rows of a changelist, whose jobs are read when the first bar is drawn.
+
+    Args:
+        rows: the objects.
+        field: the name of their field that has the job's id.
+        namespace: of the jobs.
+    """
+
+    def __init__(self, rows: Iterable[Any], field: str, namespace: str | None) -> None:
+        self._rows, self._field, self._namespace = rows, field, namespace
+        self._reads = PageReads()
+
+    def reads(self) -> PageReads:
+        """Return what was read."""
+        rows, self._rows = self._rows, ()
+        job_ids = (getattr(row, self._field, None) for row in rows)
+        self._reads.read(filter(None, job_ids), self._namespace)
+        return self._reads
 
 
 class ProgressAdminMixin:
@@ -53,8 +80,25 @@ class ProgressAdminMixin:
         job_id = getattr(obj, self.progress_job_field, None)
         if not job_id:
             return ""
-        context = bar_context(Context(), job_id, label=str(obj), namespace=self.progress_namespace)
-        return render_to_string("django_import_progress/bar.html", context)
+        page = getattr(obj, _PAGE, None)
+        context = Context({} if page is None else {READS: page.reads()})
+        bar = bar_context(context, job_id, label=str(obj), namespace=self.progress_namespace)
+        return render_to_string("django_import_progress/bar.html", bar)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Return the changelist, the jobs of whose rows will be read together."""
+        response: HttpResponse = super().changelist_view(  # type: ignore[misc]
+            request, extra_context
+        )
+        # A redirect, as after an action, has no rows.
+        shown = (getattr(response, "context_data", None) or {}).get("cl")
+        if shown is not None:
+            page = _Page(shown.result_list, self.progress_job_field, self.progress_namespace)
+            for row in shown.result_list:
+                setattr(row, _PAGE, page)
+        return response
 
     @property
     def media(self) -> Media:

@@ -18,7 +18,7 @@ from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 
 from . import views
 from .access import TICKET_MARK, admit_all, by_job
-from .connections import get_progress_manager
+from .connections import get_guarded_manager
 from .core.ends import names_an_end, names_the_end_of_all
 from .limits import MAX_JOBS
 from .opening import limits, one_job, several_jobs, too_many
@@ -71,7 +71,7 @@ async def _opened(scope: Scope) -> PushedStream | None:
         view, namespace, references = _asked_for(request)
         if not references or _needs_middleware(request):
             return None
-        manager = get_progress_manager(namespace)
+        manager = get_guarded_manager(namespace)
         visitor = await visitor_of(request)
         admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
         grants = [grant for grant in admitted if grant is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .access import admit
-from .clients import perform
 from .core.state import State, state_of
 from .manager import ProgressManager
 from .visitors import User
@@ -31,12 +30,12 @@ async def cancel(
         return None, False
     job_id, owner = grant.job_id, None
     if grant.owners:
-        before = grant.seen(await perform(manager.redis, manager.calls.get(job_id)))
+        before = grant.seen(*await manager.read([job_id]))
         if before is None or before.deleted:
             return None, False
         owner = before.owner  # The request is for this owner's job, whatever happens meanwhile.
-    is_asked = await perform(manager.redis, manager.calls.cancel(job_id, owner))
-    stored = grant.seen(await perform(manager.redis, manager.calls.get(job_id)))
+    is_asked = await manager.request_cancel(job_id, owner=owner)
+    stored = grant.seen(*await manager.read([job_id]))
     if stored is None or stored.deleted:
         return None, False
     return state_of(job_id, stored), is_asked

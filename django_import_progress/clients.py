@@ -277,12 +277,17 @@ def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
             calls = plan.send(answers)  # type: ignore[arg-type]
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        with _as_unavailable(redis):
-            replies = _pipe_sync(redis, [call.command for call in calls])
-            if _lack_a_script(replies):
-                replies = _pipe_sync(redis, _with_texts(calls))
-            _raise_refusals(replies)
-        answers = _results(calls, replies)
+        answers = read_all_sync(redis, calls)
+
+
+def read_all_sync(redis: SyncClient, calls: Sequence[Call[T]]) -> list[T | None]:
+    """Send commands in one pipeline and return their results: see `read_all`."""
+    with _as_unavailable(redis):
+        replies = _pipe_sync(redis, [call.command for call in calls])
+        if _lack_a_script(replies):
+            replies = _pipe_sync(redis, _with_texts(calls))
+        _raise_refusals(replies)
+    return _results(calls, replies)
 
 
 def _pipe_sync(redis: SyncClient, commands: Sequence[Command]) -> list[Any]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
+from typing import Any
 
 from .addresses import create_redis_client, create_sync_redis_client
-from .clients import CALL_SECONDS, AsyncClient, SyncClient
+from .breakers import SharedBreaker
+from .clients import CALL_SECONDS, AsyncClient, SyncClient, perform_sync
 from .conf import settings
+from .core.call import Call
 from .hub import Hub
 from .manager import ProgressManager
 from .sync import SyncProgressManager
 
 IMPATIENT_SECONDS = 1.0
-"""How long those wait for an answer who can do without: a page's first bar, the tracker, which
+"""How long those wait for an answer who can do without: a page, a probe, and the tracker, which
 tries again by itself."""
 
 
@@ -29,12 +33,16 @@ class _Connection:
     hub: Hub
     closing: AsyncGenerator[None, None]
     """Kept alive, so that the loop closes it: see `_close_with_loop`."""
+    managers: dict[tuple[object, ...], ProgressManager] = dataclasses.field(default_factory=dict)
+    """By what they are made of: a manager remembers which versions of the jobs it has written."""
 
 
 # No locks: a lock held by another thread at a fork would never open in the child. Each loop has its
 # own key, and `setdefault` is atomic.
 _per_loop: dict[asyncio.AbstractEventLoop, _Connection] = {}
 _sync_clients: dict[tuple[str, float, int], SyncClient] = {}
+_sync_managers: dict[tuple[object, ...], SyncProgressManager] = {}
+_breakers: dict[str, SharedBreaker] = {}
 
 
 def get_progress_manager(namespace: str | None = None) -> ProgressManager:
@@ -49,6 +57,15 @@ def get_progress_manager(namespace: str | None = None) -> ProgressManager:
     Raises:
         RuntimeError: no event loop is running; use `get_sync_progress_manager` in sync code.
     """
+    return _manager(namespace)
+
+
+def get_guarded_manager(namespace: str | None = None) -> ProgressManager:
+    """Return the same for views: its calls fail at once while Redis does not respond."""
+    return _manager(namespace, _breaker(settings.redis_url))
+
+
+def _manager(namespace: str | None, breaker: SharedBreaker | None = None) -> ProgressManager:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -64,14 +81,22 @@ def get_progress_manager(namespace: str | None = None) -> ProgressManager:
         hub = Hub(redis, heartbeat_seconds=settings.heartbeat_seconds)
         connection = _Connection(*made_for, redis, hub, _close_with_loop(redis, hub))
         _per_loop[loop] = connection
-    return ProgressManager(
-        connection.redis,
-        namespace or settings.namespace,
-        settings.ttl_seconds,
-        queued_seconds=settings.queued_seconds,
-        ended_seconds=settings.ended_seconds,
-        hub=connection.hub,
-    )
+    options = _options(namespace)
+    key = (*options.values(), breaker)
+    if key not in connection.managers:
+        connection.managers[key] = ProgressManager(
+            connection.redis, hub=connection.hub, breaker=breaker, **options
+        )
+    return connection.managers[key]
+
+
+def _options(namespace: str | None) -> dict[str, Any]:
+    return {
+        "namespace": namespace or settings.namespace,
+        "ttl_seconds": settings.ttl_seconds,
+        "queued_seconds": settings.queued_seconds,
+        "ended_seconds": settings.ended_seconds,
+    }
 
 
 def _close_with_loop(redis: AsyncClient, hub: Hub) -> AsyncGenerator[None, None]:
@@ -119,8 +144,40 @@ def get_impatient_manager(namespace: str | None = None) -> SyncProgressManager:
     return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0)
 
 
+def get_guarded_sync_manager(namespace: str | None = None) -> SyncProgressManager:
+    """Return the impatient one for pages and for whatever queues imports.
+
+    Its calls fail at once while Redis does not respond.
+    """
+    breaker = _breaker(settings.redis_url)
+    return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0, breaker=breaker)
+
+
+def _breaker(url: str) -> SharedBreaker:
+    """Return the one breaker of this process for a Redis."""
+    breaker = _breakers.get(url)
+    if breaker is None:
+        breaker = _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
+    return breaker
+
+
+def _ping(url: str) -> None:
+    """Make one call with a client of its own, whose pool nobody else may have exhausted.
+
+    Raises:
+        ProgressUnavailable: Redis did not respond in time, or refused.
+    """
+    client = create_sync_redis_client(url, timeout_seconds=IMPATIENT_SECONDS, retries=0)
+    with closing(client):
+        perform_sync(client, Call(("PING",), bool))
+
+
 def _sync_manager(
-    namespace: str | None, timeout_seconds: float, retries: int
+    namespace: str | None,
+    timeout_seconds: float,
+    retries: int,
+    *,
+    breaker: SharedBreaker | None = None,
 ) -> SyncProgressManager:
     url = settings.redis_url
     client = _sync_clients.get((url, timeout_seconds, retries))
@@ -129,11 +186,10 @@ def _sync_manager(
             (url, timeout_seconds, retries),
             create_sync_redis_client(url, timeout_seconds=timeout_seconds, retries=retries),
         )
-    return SyncProgressManager(
-        client,
-        namespace or settings.namespace,
-        settings.ttl_seconds,
-        queued_seconds=settings.queued_seconds,
-        ended_seconds=settings.ended_seconds,
-        heartbeat_seconds=settings.heartbeat_seconds,
-    )
+    options = {**_options(namespace), "heartbeat_seconds": settings.heartbeat_seconds}
+    key = (client, *options.values(), breaker)
+    manager = _sync_managers.get(key)
+    if manager is None:
+        made = SyncProgressManager(client, breaker=breaker, **options)
+        manager = _sync_managers.setdefault(key, made)
+    return manager

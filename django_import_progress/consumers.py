@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .access import Grant, Permission, admit
-from .connections import get_progress_manager
+from .connections import get_guarded_manager
 from .core.errors import ProgressUnavailable
 from .limits import open_streams
 from .manager import ProgressManager
@@ -29,7 +29,7 @@ def job_consumer(namespace: str | None = None) -> Application:
     """Return what serves `jobs/<job>/`: the job's representations, and 1000 after the end."""
 
     async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        manager, visitor = get_progress_manager(namespace), visitor_at(scope)
+        manager, visitor = get_guarded_manager(namespace), visitor_at(scope)
         if not await _is_welcome(scope, receive, send):
             return
         try:
@@ -51,7 +51,7 @@ def jobs_consumer(namespace: str | None = None) -> Application:
     """Return what serves the prefix itself: the jobs that the client says it wants to watch."""
 
     async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        manager, visitor = get_progress_manager(namespace), visitor_at(scope)
+        manager, visitor = get_guarded_manager(namespace), visitor_at(scope)
         if await _is_welcome(scope, receive, send):
             await _serve(receive, send, manager, visitor)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Any, Protocol, TextIO
 
-from .core.terminal import amount, cut, description, line, printable_json
 from .core.state import State
+from .core.terminal import amount, cut, description, line, printable_json
 
 try:
     from rich.console import Console

@@ -115,7 +115,7 @@ class Watcher:
         return state
 
     def _refused(self, state: State) -> State | None:
-        """Return that the job is gone, for this watcher: once, and as soon as its owner is known."""
+        """Return once that the job is gone for this watcher, as soon as its owner is known."""
         if self._refusal is None and self._slot.view.is_stored:
             self._refusal = gone_state(state.job_id)
             return self._refusal

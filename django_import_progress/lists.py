@@ -11,9 +11,11 @@ from django.template.context import Context
 from django.urls import reverse
 
 from .conf import settings
-from .connections import get_impatient_manager
+from .connections import get_guarded_sync_manager
 from .core.calls import NOBODY, clean_owner
 from .core.errors import ProgressUnavailable
+from .core.snapshot import Fields, Stored
+from .reads import READS, PageReads
 from .widgets import APP_NAME, checked_url, nonce_of
 
 _SALT = "django_import_progress.list"
@@ -50,17 +52,23 @@ class Listing:
 
     def context(self) -> dict[str, Any]:
         """Return what the template of the list's bars needs."""
-        return {"jobs": self._jobs(), "cancel": self.cancel, "namespace": self.namespace}
+        found, reads = self._found(), PageReads()
+        for job_id, stored in found.items():
+            reads.add(job_id, stored, self.namespace)
+        return {
+            "jobs": [{"id": job_id, "label": _label(job.fields)} for job_id, job in found.items()],
+            "cancel": self.cancel,
+            "namespace": self.namespace,
+            READS: reads,
+        }
 
-    def _jobs(self) -> list[dict[str, Any]]:
+    def _found(self) -> dict[str, Stored]:
         if self.owner == NOBODY:
-            return []
-        manager = get_impatient_manager(self.namespace)
+            return {}
         try:
-            found = manager.jobs(self.owner, self.limit)
+            return get_guarded_sync_manager(self.namespace).listed(self.owner, self.limit)
         except ProgressUnavailable:
-            return []  # The page is shown all the same, and asks again.
-        return [{"id": job["job_id"], "label": _label(job)} for job in found]
+            return {}  # The page is shown all the same, and asks again.
 
 
 def viewer_of(request: Any) -> str | None:
@@ -95,6 +103,6 @@ def list_context(
     return listing.context() | {"url": url, "nonce": nonce_of(context)}
 
 
-def _label(job: dict[str, Any]) -> str:
-    label = job.get(LABEL)
+def _label(fields: Fields) -> str:
+    label = fields.get(LABEL)
     return label if isinstance(label, str) else ""

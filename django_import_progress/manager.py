@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
-from .clients import AsyncClient, carry_out, perform
+from .breakers import SharedBreaker
+from .clients import AsyncClient, carry_out, perform, read_all
+from .core.call import Call
 from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from .core.keys import JobId, clean_job_id
+from .core.listing import snapshots
+from .core.snapshot import Stored
 from .core.state import description_of
 from .hub import Hub, Watcher
 from .verbs import calls_for, now_text
 from .written import LastWritten
+
+T = TypeVar("T")
 
 
 class ProgressManager:
@@ -27,6 +34,8 @@ class ProgressManager:
         ended_seconds: how long the outcome of a job is remembered after its snapshot has expired.
         heartbeat_seconds: how often watched jobs are read again.
         hub: shared with other managers of the same client; one of its own where not given.
+        breaker: shared with other managers of the same Redis; without one, each call waits for
+            Redis by itself.
 
     Every verb takes a job id (`uuid.UUID`, or `str` of 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``) and
     raises `InvalidJobId` for another one before Redis is touched, `InvalidProgress` for data that
@@ -43,6 +52,7 @@ class ProgressManager:
         ended_seconds: int = ENDED_SECONDS,
         heartbeat_seconds: float = 15,
         hub: Hub | None = None,
+        breaker: SharedBreaker | None = None,
     ) -> None:
         self.redis = redis
         self.calls = calls_for(
@@ -56,6 +66,7 @@ class ProgressManager:
         self._heartbeat_seconds = heartbeat_seconds
         self._hub = hub
         self._shares_hub = hub is not None
+        self._guard = nullcontext if breaker is None else breaker.guard
 
     def __repr__(self) -> str:
         return f"<ProgressManager: {self.calls.keys.namespace}>"
@@ -69,13 +80,13 @@ class ProgressManager:
         a job that has ended it begins anew.
         """
         job_id = clean_job_id(job_id)
-        stored = await perform(self.redis, self.calls.set(job_id, data, now_text(), ttl_seconds))
+        stored = await self._perform(self.calls.set(job_id, data, now_text(), ttl_seconds))
         return self._written.note(job_id, stored)
 
     async def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: exactly the fields written, and `updated_at`."""
         job_id = clean_job_id(job_id)
-        stored = await perform(self.redis, self.calls.get(job_id))
+        stored = await self._perform(self.calls.get(job_id))
         if stored is None or stored.expired:
             self._written.forget(job_id)
             return None
@@ -88,7 +99,7 @@ class ProgressManager:
         true) for `ended_seconds`. None for a job that does not exist, or was deleted.
         """
         job_id = clean_job_id(job_id)
-        return description_of(job_id, await perform(self.redis, self.calls.get(job_id)))
+        return description_of(job_id, await self._perform(self.calls.get(job_id)))
 
     async def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
@@ -108,7 +119,7 @@ class ProgressManager:
         """
         job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
         call = self.calls.publish(job_id, data, now, self._written.of(job_id))
-        return await perform(self.redis, call)
+        return await self._perform(call)
 
     async def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
@@ -120,7 +131,7 @@ class ProgressManager:
             JobFinished: it has ended.
         """
         job_id = clean_job_id(job_id)
-        stored = await perform(self.redis, self.calls.update(job_id, data, now_text(), ttl_seconds))
+        stored = await self._perform(self.calls.update(job_id, data, now_text(), ttl_seconds))
         return self._written.note(job_id, stored)
 
     async def create(
@@ -146,19 +157,23 @@ class ProgressManager:
         fields = {} if data is None else data
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
         self._written.forget(text)
-        return await perform(self.redis, call)
+        return await self._perform(call)
 
-    async def request_cancel(self, job_id: JobId) -> bool:
+    async def request_cancel(self, job_id: JobId, *, owner: Any = None) -> bool:
         """Request cancellation; False if the job is unknown or has finished.
 
         Its worker stops at a row's boundary. A job that is still queued ends as soon as its worker
         takes it.
+
+        Args:
+            job_id: the job.
+            owner: where given, the job must be this owner's.
         """
-        return await perform(self.redis, self.calls.cancel(clean_job_id(job_id)))
+        return await self._perform(self.calls.cancel(clean_job_id(job_id), clean_owner(owner)))
 
     async def delete(self, job_id: JobId) -> bool:
         """Delete a job and notify its watchers; its worker cannot create it again."""
-        return await perform(self.redis, self.calls.delete(clean_job_id(job_id)))
+        return await self._perform(self.calls.delete(clean_job_id(job_id)))
 
     async def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
         """Return the jobs made by `create` and `track_import`, newest first, each a snapshot.
@@ -167,7 +182,23 @@ class ProgressManager:
             owner: a user, or a primary key, whose jobs alone are wanted.
             limit: how many at most.
         """
-        return await carry_out(self.redis, self.calls.jobs(clean_owner(owner), limit))
+        return snapshots(await self.listed(owner, limit))
+
+    async def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
+        """Return what `jobs` does as it is stored, by the jobs' ids."""
+        plan = self.calls.jobs(clean_owner(owner), limit)
+        with self._guard():
+            return await carry_out(self.redis, plan)
+
+    async def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
+        """Read jobs in one pipeline; None for a job that does not exist."""
+        calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
+        with self._guard():
+            return await read_all(self.redis, calls)
+
+    async def _perform(self, call: Call[T]) -> T:
+        with self._guard():
+            return await perform(self.redis, call)
 
     def watch(self, job_id: JobId) -> AsyncIterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one; end after a terminal one.

@@ -211,8 +211,9 @@ class Relay:
 
     def _is_news(self, job_id: str, stored: Stored | None) -> bool:
         # Of a job that has expired the end was published long ago.
-        is_there = stored is not None and not stored.expired
-        return is_there and stored.written != self._ends.get(job_id)
+        if stored is None or stored.expired:
+            return False
+        return stored.written != self._ends.get(job_id)
 
     # What goes out.
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from .breakers import SharedBreaker
 from .clients import (
     REDIS_ERRORS,
     SyncClient,
     carry_out_sync,
     drop_idle_connections_sync,
     perform_sync,
+    read_all_sync,
 )
+from .core.call import Call
 from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
+from .core.listing import snapshots
 from .core.pacing import backoff_seconds
+from .core.snapshot import Stored
 from .core.state import State, description_of
 from .slot import Slot
 from .subscriptions import check_primary_sync, subscription_sync
@@ -33,6 +39,8 @@ from .verbs import (
     now_text,
 )
 from .written import LastWritten
+
+T = TypeVar("T")
 
 MOST_HELD_SECONDS = 0.1
 """How long news may wait while more is coming in."""
@@ -48,6 +56,8 @@ class SyncProgressManager:
         queued_seconds: the same for a job that is still queued.
         ended_seconds: how long the outcome of a job is remembered after its snapshot has expired.
         heartbeat_seconds: how often a watched job is read again.
+        breaker: shared with other managers of the same Redis; without one, each call waits for
+            Redis by itself.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class SyncProgressManager:
         queued_seconds: int = QUEUED_SECONDS,
         ended_seconds: int = ENDED_SECONDS,
         heartbeat_seconds: float = 15,
+        breaker: SharedBreaker | None = None,
     ) -> None:
         self.redis = redis
         self.calls = calls_for(
@@ -70,6 +81,7 @@ class SyncProgressManager:
         )
         self._written = LastWritten()
         self._heartbeat_seconds = heartbeat_seconds
+        self._guard = nullcontext if breaker is None else breaker.guard
 
     def __repr__(self) -> str:
         return f"<SyncProgressManager: {self.calls.keys.namespace}>"
@@ -79,13 +91,13 @@ class SyncProgressManager:
     ) -> dict[str, Any]:
         """Replace the stored snapshot: see `ProgressManager.set_progress`."""
         job_id = clean_job_id(job_id)
-        stored = perform_sync(self.redis, self.calls.set(job_id, data, now_text(), ttl_seconds))
+        stored = self._perform(self.calls.set(job_id, data, now_text(), ttl_seconds))
         return self._written.note(job_id, stored)
 
     def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: see `ProgressManager.get_progress`."""
         job_id = clean_job_id(job_id)
-        stored = perform_sync(self.redis, self.calls.get(job_id))
+        stored = self._perform(self.calls.get(job_id))
         if stored is None or stored.expired:
             self._written.forget(job_id)
             return None
@@ -94,7 +106,7 @@ class SyncProgressManager:
     def describe(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the representation of a job: see `ProgressManager.describe`."""
         job_id = clean_job_id(job_id)
-        return description_of(job_id, perform_sync(self.redis, self.calls.get(job_id)))
+        return description_of(job_id, self._perform(self.calls.get(job_id)))
 
     def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
@@ -102,14 +114,14 @@ class SyncProgressManager:
         """Publish and store nothing: see `ProgressManager.publish_update`."""
         job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
         call = self.calls.publish(job_id, data, now, self._written.of(job_id))
-        return perform_sync(self.redis, call)
+        return self._perform(call)
 
     def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Merge and publish in one atomic step: see `ProgressManager.update`."""
         job_id = clean_job_id(job_id)
-        stored = perform_sync(self.redis, self.calls.update(job_id, data, now_text(), ttl_seconds))
+        stored = self._perform(self.calls.update(job_id, data, now_text(), ttl_seconds))
         return self._written.note(job_id, stored)
 
     def create(
@@ -125,19 +137,35 @@ class SyncProgressManager:
         fields = {} if data is None else data
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
         self._written.forget(text)
-        return perform_sync(self.redis, call)
+        return self._perform(call)
 
-    def request_cancel(self, job_id: JobId) -> bool:
+    def request_cancel(self, job_id: JobId, *, owner: Any = None) -> bool:
         """Request cancellation: see `ProgressManager.request_cancel`."""
-        return perform_sync(self.redis, self.calls.cancel(clean_job_id(job_id)))
+        return self._perform(self.calls.cancel(clean_job_id(job_id), clean_owner(owner)))
 
     def delete(self, job_id: JobId) -> bool:
         """Delete a job: see `ProgressManager.delete`."""
-        return perform_sync(self.redis, self.calls.delete(clean_job_id(job_id)))
+        return self._perform(self.calls.delete(clean_job_id(job_id)))
 
     def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
         """List jobs, newest first: see `ProgressManager.jobs`."""
-        return carry_out_sync(self.redis, self.calls.jobs(clean_owner(owner), limit))
+        return snapshots(self.listed(owner, limit))
+
+    def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
+        """Return what `jobs` does as it is stored, by the jobs' ids."""
+        plan = self.calls.jobs(clean_owner(owner), limit)
+        with self._guard():
+            return carry_out_sync(self.redis, plan)
+
+    def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
+        """Read jobs in one pipeline; None for a job that does not exist."""
+        calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
+        with self._guard():
+            return read_all_sync(self.redis, calls)
+
+    def _perform(self, call: Call[T]) -> T:
+        with self._guard():
+            return perform_sync(self.redis, call)
 
     def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.

@@ -16,8 +16,7 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from .access import Grant, Permission, admit, admit_all, by_job
 from .cancelling import cancel as ask_to_stop
-from .clients import read_all
-from .connections import get_progress_manager
+from .connections import get_guarded_manager
 from .core import sse
 from .core.answers import (
     HAS_ENDED,
@@ -58,7 +57,7 @@ def _door(inner: Inner) -> View:
     async def view(
         request: HttpRequest, progress_namespace: str | None = None, **kwargs: str
     ) -> HttpResponseBase:
-        manager = get_progress_manager(progress_namespace)
+        manager = get_guarded_manager(progress_namespace)
         # Looked up whatever is asked for: else a refusal would tell by its `Vary` header.
         visitor = await visitor_of(request)
         try:
@@ -93,9 +92,9 @@ async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[s
     stored = {grant.job_id: grant.stored for grant in grants}
     missing = [grant for grant in grants if grant.by_ticket]  # No look was needed yet.
     if missing:
-        calls = [manager.calls.get(grant.job_id) for grant in missing]
-        for grant, found in zip(missing, await read_all(manager.redis, calls), strict=True):
-            stored[grant.job_id] = grant.seen(found)
+        found = await manager.read(grant.job_id for grant in missing)
+        for grant, job in zip(missing, found, strict=True):
+            stored[grant.job_id] = grant.seen(job)
     return stored
 
 
@@ -169,9 +168,7 @@ async def streams(
         found = await _stored(manager, grants.values())
         return _single_answer(_frames(found, refused, last_event_id))
     permission = Permission(visitor, manager, filter(None, admitted))
-    return _open_stream(
-        several_jobs(manager, grants.values(), refused), permission, visitor
-    )
+    return _open_stream(several_jobs(manager, grants.values(), refused), permission, visitor)
 
 
 def _session_at_hand(view: View) -> View:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +13,11 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import pgettext
 
 from .access import make_ticket
-from .clients import perform_sync
 from .conf import settings
-from .connections import get_impatient_manager
-from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
 from .core.snapshot import is_terminal
 from .core.state import description_of
+from .reads import reads_of
 from .shown import notice_of, parts, status_of
 from .texts import texts
 
@@ -28,6 +26,8 @@ MODULES = ("reducer", "connection", "ladder", "transports")
 """The script's modules, each of which the page names by its address: a storage that puts a hash
 into the names of files does not look into scripts for what they import."""
 TRANSPORTS = ("sse", "websocket", "polling")
+
+
 UNKNOWN = {"percent": None, "stalled": False, "cancelling": False}
 """The representation of a job of which nothing is known."""
 
@@ -60,7 +60,9 @@ def bar_context(
         TemplateSyntaxError: there is no such transport.
     """
     job_id = clean_job_id(job_id)
-    shown = _representation(job_id, namespace)
+    stored = reads_of(context).stored(job_id, namespace)
+    shown = description_of(job_id, stored) or UNKNOWN
+    owner = None if stored is None else stored.owner
     if cancel and not context.get("csrf_token"):
         raise ImproperlyConfigured(
             "cancel=True needs a CSRF token: render the page with its request, as"
@@ -78,18 +80,9 @@ def bar_context(
         "texts": texts(),
         "can_cancel": cancel and not is_terminal(shown),
         "transport": _known(transport),
-        "stream_url": _stream_url(job_id, namespace, cancel=cancel),
+        "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),
         "websocket_url": _websocket_url(namespace, transport),
     }
-
-
-def _representation(job_id: str, namespace: str | None) -> Mapping[str, Any]:
-    manager = get_impatient_manager(namespace)
-    try:
-        stored = perform_sync(manager.redis, manager.calls.get(job_id))
-    except ProgressUnavailable:
-        return UNKNOWN  # The page is shown all the same; the script tells when Redis is back.
-    return description_of(job_id, stored) or UNKNOWN
 
 
 def _known(transport: str | None) -> str | None:
@@ -98,8 +91,9 @@ def _known(transport: str | None) -> str | None:
     raise TemplateSyntaxError(f"transport={transport!r}: choose one of {', '.join(TRANSPORTS)}")
 
 
-def _stream_url(job_id: str, namespace: str | None, *, cancel: bool) -> str:
-    ticket = make_ticket(job_id, cancel=cancel, namespace=namespace)
+def _stream_url(job_id: str, namespace: str | None, owner: str | None, *, cancel: bool) -> str:
+    # Bound to the owner that the job has now: the page may be open when the id is used again.
+    ticket = make_ticket(job_id, cancel=cancel, namespace=namespace, owner=owner)
     with checked_url(namespace):
         return reverse(f"{namespace or APP_NAME}:stream", args=[ticket])
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,11 +17,25 @@ import redis
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 
-from django_import_progress import get_progress_manager, get_sync_progress_manager
-from django_import_progress.connections import get_impatient_manager
+from django_import_progress import (
+    ProgressUnavailable,
+    connections,
+    get_progress_manager,
+    get_sync_progress_manager,
+)
+from django_import_progress.connections import (
+    get_guarded_manager,
+    get_guarded_sync_manager,
+    get_impatient_manager,
+)
 
+from .faults.conftest import cluster, defence, lasting_cluster
 from .kit.processes import RedisProcess
 from .kit.waiting import until, wait_for
+
+__all__ = ["cluster", "defence", "lasting_cluster"]
+
+NOWHERE = "redis://127.0.0.1:1/0"
 
 FORKING = """
 import os, sys, threading
@@ -188,6 +203,26 @@ def test_the_impatient_manager_has_a_client_of_its_own(site: RedisProcess) -> No
     assert get_impatient_manager().redis is not get_sync_progress_manager().redis
     get_impatient_manager("other").set_progress("j1", {})
     assert get_sync_progress_manager("other").get_progress("j1") is not None
+
+
+async def test_guarded_managers_of_a_process_share_a_breaker_for_each_url(
+    site: RedisProcess, settings: Any
+) -> None:
+    plain, guarded = get_progress_manager(), get_guarded_manager("other")
+    assert guarded.redis is plain.redis
+    assert (guarded.calls.keys.namespace, plain._guard) == ("other", nullcontext)
+    assert get_impatient_manager()._guard is get_sync_progress_manager()._guard is nullcontext
+    assert get_guarded_sync_manager().redis is get_impatient_manager().redis
+    assert guarded._guard == get_guarded_sync_manager()._guard
+    settings.IMPORT_PROGRESS = {"REDIS_URL": site.url + "?protocol=3"}
+    assert guarded._guard != get_guarded_sync_manager()._guard
+
+
+@pytest.mark.parametrize("place", ["server", "cluster"])
+def test_a_probe_reaches_each_kind_of_redis(request: pytest.FixtureRequest, place: str) -> None:
+    connections._ping(request.getfixturevalue(place).url)
+    with pytest.raises(ProgressUnavailable):
+        connections._ping("redis+cluster://127.0.0.1:1" if place == "cluster" else NOWHERE)
 
 
 def test_children_of_a_fork_and_their_parent_go_on_side_by_side(server: RedisProcess) -> None:

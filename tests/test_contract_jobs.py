@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 
 from django_import_progress import (
+    InvalidJobId,
     InvalidProgress,
     JobExists,
     JobNotFound,
@@ -241,3 +242,28 @@ async def test_two_namespaces_have_two_lists(progress: ProgressManager) -> None:
     await progress.create("j1", owner="7")
     assert _ids(await orders.jobs()) == _ids(await orders.jobs(owner="7")) == ["o1"]
     assert _ids(await progress.jobs()) == ["j1"]
+
+
+async def test_jobs_are_read_together_in_the_order_asked_for(
+    progress: ProgressManager, raw: redis.Redis
+) -> None:
+    job_id = uuid.uuid4()
+    await progress.create("j1", owner=7, data={"n": 1})
+    await progress.create(job_id, data={"n": 2})
+    raw.rpush(_key("a-list"), 1)
+    found = await progress.read(each for each in (job_id, "absent", "a-list", "j1"))
+    assert [stored and (stored.fields["n"], stored.owner) for stored in found] == [
+        *((2, None), None, None, (1, "7"))
+    ]
+    assert await progress.read([]) == []
+    with pytest.raises(InvalidJobId):
+        await progress.read(["j1", "not an id"])
+
+
+async def test_listed_jobs_are_what_is_stored_of_them(progress: ProgressManager) -> None:
+    for job_id in ("j1", "j2", "j3"):
+        await progress.create(job_id, owner=7)
+    found = await progress.listed(owner=7, limit=2)
+    assert list(found) == _ids(await progress.jobs(owner=7, limit=2)) == ["j3", "j2"]
+    again = [stored and stored.fields for stored in await progress.read(found)]
+    assert [stored.fields for stored in found.values()] == again

@@ -78,7 +78,8 @@ def django(ground: Ground, block: Block) -> None:
         followed(block)
     else:
         template = engines["django"].from_string(block.code)
-        assert template.render({"job_id": ground.job_id}, ground.request).strip()
+        names = {"job_id": ground.job_id, "job_ids": [ground.job_id]}
+        assert template.render(names, ground.request).strip()
 
 
 def shell(_: Ground, block: Block) -> None:

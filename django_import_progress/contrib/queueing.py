@@ -1,6 +1,8 @@
 """What is told of a job from outside its `with`: that it waits, and how it ended where it cannot.
 
-Redis may be away: then one line is logged, and whatever queues or runs the import goes on.
+Redis may be away: then one line is logged, and whatever queues or runs the import goes on. If Redis
+does not respond, a process that queues many imports waits for it once; an end is worth a wait each
+time.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ..connections import get_impatient_manager
+from ..connections import get_guarded_sync_manager, get_impatient_manager
 from ..core.errors import JobExists, JobFinished, JobNotFound, ProgressError
 from ..core.snapshot import is_terminal
 from ..endings import ending_of
+from ..sync import SyncProgressManager
 
 logger = logging.getLogger("django_import_progress")
 
@@ -32,7 +35,7 @@ def _or_warn(job_id: str) -> Iterator[None]:
 
 def queue(namespace: str | None, job_id: str, owner: str | None) -> bool:
     """Make a job that is about to be queued; whether it is new."""
-    jobs = get_impatient_manager(namespace)
+    jobs = get_guarded_sync_manager(namespace)
     with _or_warn(job_id):
         try:
             jobs.create(job_id, owner=owner)
@@ -48,8 +51,9 @@ def queue(namespace: str | None, job_id: str, owner: str | None) -> bool:
 def forget(namespace: str | None, job_id: str) -> None:
     """Delete a job that could not be queued after all."""
     with _or_warn(job_id):
-        if _is_queued(namespace, job_id):
-            get_impatient_manager(namespace).delete(job_id)
+        jobs = get_guarded_sync_manager(namespace)
+        if _is_queued(jobs, job_id):
+            jobs.delete(job_id)
 
 
 def tell(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
@@ -66,10 +70,10 @@ def tell_untracked(
 ) -> None:
     """Tell the end of a job whose worker did not come to track it."""
     with _or_warn(job_id):
-        if _is_queued(namespace, job_id):
+        if _is_queued(get_impatient_manager(namespace), job_id):
             tell(namespace, job_id, ending_of(job_id, error, expose))
 
 
-def _is_queued(namespace: str | None, job_id: str) -> bool:
-    snapshot = get_impatient_manager(namespace).get_progress(job_id)
+def _is_queued(jobs: SyncProgressManager, job_id: str) -> bool:
+    snapshot = jobs.get_progress(job_id)
     return snapshot is not None and snapshot.get("status") == "queued"

@@ -19,7 +19,6 @@ from .snapshot import (
     KNOWN,
     MAX_BYTES,
     TRACKED,
-    Fields,
     JsonDefault,
     Stored,
     Written,
@@ -181,8 +180,8 @@ class Calls:
         args = self._args(job_id, None)
         return evalsha(scripts.DELETE, self._keys(job_id), args, lambda reply: bool(reply[1]))
 
-    def jobs(self, owner: str | None, limit: int) -> Plan[list[Fields]]:
-        """List jobs, newest first."""
+    def jobs(self, owner: str | None, limit: int) -> Plan[dict[str, Stored]]:
+        """List jobs by their ids, newest first."""
         return self._listing.jobs(owner, limit, self.get)
 
     def jobs_since(self, life: int) -> Call[list[tuple[str, int]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import scripts
@@ -51,8 +51,8 @@ class Listing:
 
     def jobs(
         self, owner: str | None, limit: int, get: Callable[[str], Call[Stored | None]]
-    ) -> Plan[list[Fields]]:
-        """List jobs, newest first, each a snapshot with its `job_id`.
+    ) -> Plan[dict[str, Stored]]:
+        """List jobs by their ids, newest first.
 
         Raises:
             InvalidProgress: `limit` is not a positive int.
@@ -69,8 +69,8 @@ class Listing:
     @staticmethod
     def _jobs(
         index: str, limit: int, get: Callable[[str], Call[Stored | None]]
-    ) -> Plan[list[Fields]]:
-        found: dict[str, Fields] = {}
+    ) -> Plan[dict[str, Stored]]:
+        found: dict[str, Stored] = {}
         dead: list[int] = []
         size, may_be_more = min(limit, PAGE), True
         while may_be_more and len(found) < limit:
@@ -81,12 +81,17 @@ class Listing:
             for (job_id, life), stored in zip(entries, jobs, strict=True):
                 # Made anew since, it has an entry of its own, or had.
                 if stored is not None and stored.life == life and not stored.deleted:
-                    found[job_id] = {**stored.fields, "job_id": job_id}
+                    found[job_id] = stored
                 else:
                     dead.append(life)
         if dead:
             yield _without(index, dead)
-        return list(found.values())[:limit]
+        return dict(list(found.items())[:limit])
+
+
+def snapshots(found: Mapping[str, Stored]) -> list[Fields]:
+    """Return the snapshot of each job, with its `job_id`."""
+    return [{**stored.fields, "job_id": job_id} for job_id, stored in found.items()]
 
 
 def owner_json(owner: str | None) -> str:

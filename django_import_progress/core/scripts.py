@@ -77,8 +77,8 @@ return {now(), flat, #flat == 0 and redis.call('GET', KEYS[2]) or ''}
 
 _CHECK = """
 -- KEYS: of each job its hash and its record. ARGV: of each the digest by which its hash is known.
--- Answers the present moment, and of each that has another one: its place, the digest, the hash, and
--- the record where there is no hash.
+-- Answers the present moment, and of each that has another one: its place, the digest, the hash,
+-- and the record where there is no hash.
 local reply = {now()}
 for i, known in ipairs(ARGV) do
   local flat = redis.pcall('HGETALL', KEYS[2 * i - 1])
@@ -239,9 +239,9 @@ return {0, told, answer(job, (parts_of(job)))}
 
 WRITE = _script(
     """
--- The worker reports how far it is. Answers 1 where the job is gone, unless it may be created again;
--- 2 where it has ended, 5 where another attempt has taken it, and 6 where it was deleted: then
--- nothing is written.
+-- The worker reports how far it is. Answers 1 where the job is gone, unless it may be created
+-- again; 2 where it has ended, 5 where another attempt has taken it, and 6 where it was deleted:
+-- then nothing is written.
 -- ARGV from 11 on: token as JSON, seconds of the lease, most bytes, may be created again, attempt,
 -- when it began, the write's number, life, added names, fields.
 local job = load(KEYS[1])

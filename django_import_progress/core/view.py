@@ -96,7 +96,7 @@ class JobView:
         return (0, 0, 0) if self._stored is None else self._stored.order
 
     def begin_read(self) -> Reading:
-        """Return what is to be passed to `apply_read` with the answer of a read that is sent now."""
+        """Note what is known now, for `apply_read` with the answer of a read that begins."""
         return Reading(self.order, self._doubts)
 
     def apply_read(self, stored: Stored | None, since: Reading, *, heartbeat: bool = False) -> bool:

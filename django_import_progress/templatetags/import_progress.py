@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import template
+from django.template import TemplateSyntaxError
 from django.template.context import Context
 
 from ..core.keys import JobId
 from ..lists import list_context
+from ..reads import reads_of
 from ..widgets import assets_context, bar_context
 
 register = template.Library()
@@ -47,6 +50,25 @@ def import_progress(
     return bar_context(
         context, job_id, label=label, namespace=namespace, cancel=cancel, transport=transport
     )
+
+
+@register.simple_tag(takes_context=True)
+def import_progress_prefetch(
+    context: Context, job_ids: Iterable[JobId], namespace: str | None = None
+) -> str:
+    """Read jobs in one round trip for the bars that follow on this page.
+
+    Args:
+        context: the page's.
+        job_ids: the jobs of these bars, as a list or another iterable.
+        namespace: the jobs', where it is not the setting's.
+    """
+    if isinstance(job_ids, str):
+        raise TemplateSyntaxError(
+            f"import_progress_prefetch {job_ids!r}: pass a list of job ids, not a single one"
+        )
+    reads_of(context).read(job_ids, namespace)
+    return ""
 
 
 @register.inclusion_tag("django_import_progress/list.html", takes_context=True)

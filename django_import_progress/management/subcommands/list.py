@@ -8,11 +8,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ...clients import read_all
 from ...connections import get_progress_manager
 from ...core.snapshot import Fields
+from ...core.state import state_of
 from ...core.terminal import line, printable_json
-from ...core.state import description_of
 
 HELP = "Lists the jobs that were made by create() and track_import(), the newest first."
 
@@ -36,8 +35,5 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
 
 async def _read(namespace: str | None, owner: str | None, limit: int) -> list[Fields]:
     manager = get_progress_manager(namespace)
-    ids = [job["job_id"] for job in await manager.jobs(owner, limit)]
-    # Once more, for only a read of the job itself tells whether its worker has stalled.
-    found = await read_all(manager.redis, [manager.calls.get(job_id) for job_id in ids])
-    described = map(description_of, ids, found)
-    return [job for job in described if job is not None]
+    found = await manager.listed(owner, limit)
+    return [state_of(job_id, stored).representation for job_id, stored in found.items()]
