@@ -10,9 +10,10 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage
 
-from .access import Action, Job, rule_allows
+from .access import Job, rule_allows
 from .addresses import crosses_hosts_in_the_clear
 from .conf import problems, settings
+from .tickets import Action
 from .visitors import Nobody
 
 STRANGERS_JOB = "a-job-of-the-system-checks"

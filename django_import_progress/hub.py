@@ -115,11 +115,10 @@ class Watcher:
         return state
 
     def _refused(self, state: State) -> State | None:
-        """Return once that the job is gone for this watcher, as soon as its owner is known."""
+        """Return that the job is gone for this watcher, as soon as its owner is known."""
         if self._refusal is None and self._slot.view.is_stored:
             self._refusal = gone_state(state.job_id)
-            return self._refusal
-        return None
+        return None if self._seen is self._refusal else self._refusal
 
     def _release(self) -> None:
         self._timer, self._hold_until = None, 0.0

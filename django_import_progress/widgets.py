@@ -12,7 +12,6 @@ from django.template.context import Context
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import pgettext
 
-from .access import make_ticket
 from .conf import settings
 from .core.keys import JobId, clean_job_id
 from .core.snapshot import is_terminal
@@ -20,6 +19,7 @@ from .core.state import description_of
 from .reads import reads_of
 from .shown import notice_of, parts, status_of
 from .texts import texts
+from .tickets import make_ticket
 
 APP_NAME = "import_progress"
 MODULES = ("reducer", "connection", "ladder", "transports")
