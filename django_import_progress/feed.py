@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.asyncio.client import PubSub
 
+from .callbacks import contained
 from .clients import AsyncClient
 from .core.calls import Calls
 from .core.snapshot import as_text
@@ -42,8 +43,8 @@ class Feed(Hub):
     ) -> None:
         super().__init__(redis, heartbeat_seconds=heartbeat_seconds)
         self._prefix = calls.keys.channel("")
-        self._on_subscribed = on_subscribed
-        self._on_unknown = on_unknown
+        self._on_subscribed = contained(on_subscribed)
+        self._on_unknown = contained(on_unknown)
         self._is_subscribed = False
         """Whether the present link is."""
 

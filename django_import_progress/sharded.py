@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
+from .callbacks import contained
 from .cancellation import end_tasks, run_together
 from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, ShardedCluster, perform
 from .core.errors import ProgressUnavailable
@@ -122,7 +123,7 @@ class ShardedLink(Link):
 
     async def _serve(self, shard: Shard) -> None:
         losses = Losses(self._redis)
-        shard.on_served = losses.end
+        shard.on_served = contained(losses.end)
         while shard.channels:
             try:
                 await shard.run()
