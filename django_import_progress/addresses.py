@@ -283,6 +283,6 @@ def create_sync_redis_client(
         primary: sync_redis.Redis = sentinel.master_for(address.service, **options)
         return primary
     pool = sync_redis.BlockingConnectionPool.from_url(
-        address.url, max_connections=CONNECTIONS, timeout=CALL_SECONDS, **options
+        address.url, max_connections=CONNECTIONS, timeout=timeout_seconds, **options
     )
     return sync_redis.Redis.from_pool(pool)

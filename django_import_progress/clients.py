@@ -22,6 +22,7 @@ from .core.errors import ProgressUnavailable
 from .hashslots import with_owners, with_owners_sync
 from .lazy import LazyCluster
 from .places import place_of
+from .pools import exhausted_message, is_exhausted
 
 T = TypeVar("T")
 Command = tuple[str | int, ...]
@@ -64,6 +65,8 @@ def _as_unavailable(redis: AsyncClient | SyncClient) -> Iterator[None]:
     except UnicodeDecodeError:  # Of a strict client of the user's own: Redis has served.
         raise
     except _CLIENT_ERRORS as error:
+        if is_exhausted(redis, error):
+            raise ProgressUnavailable(exhausted_message(redis)) from error
         # Only the kind of the error: its text may hold the URL's password.
         raise ProgressUnavailable(
             f"Redis at {place_of(redis)} is out of reach or refuses to serve"

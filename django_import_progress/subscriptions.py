@@ -26,16 +26,18 @@ ASK_SECONDS = 1.0
 async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.PubSub]:
     """Give a pub/sub connection, not connected yet, and close it. It fails when its link breaks.
 
+    It is not one of the client's pool, which is for short calls: those who watch hold theirs for
+    long, and would use it up.
+
     In a Cluster it leads to any one server: what is published on one is told on all, unless it is
     sharded.
     Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#pubsub
     """
     if isinstance(redis, async_redis.Redis):
-        pubsub = _unmended(redis.pubsub())
-        try:
+        shared = redis.connection_pool
+        pool = async_redis.ConnectionPool(shared.connection_class, **shared.connection_kwargs)
+        async with _closing(redis.pubsub(), pool) as pubsub:
             yield pubsub
-        finally:
-            await pubsub.aclose()
         return
     async with asyncio.timeout(CALL_SECONDS):
         await redis.initialize()
@@ -48,9 +50,18 @@ async def subscription_at(node: ClusterNode) -> AsyncIterator[async_redis.client
     """Give one to this server of a Cluster."""
     # Not the client's own `pubsub`: redis-py before 8 has none for asyncio.
     pool = async_redis.ConnectionPool(node.connection_class, **node.connection_kwargs)
-    pubsub = _unmended(async_redis.client.PubSub(pool))
-    try:
+    async with _closing(async_redis.client.PubSub(pool), pool) as pubsub:
         yield pubsub
+
+
+@asynccontextmanager
+async def _closing(
+    pubsub: async_redis.client.PubSub, pool: async_redis.ConnectionPool
+) -> AsyncIterator[async_redis.client.PubSub]:
+    """Give `pubsub`, with a connection of `pool`, and close both."""
+    pubsub.connection_pool = pool
+    try:
+        yield _unmended(pubsub)
     finally:
         try:
             await pubsub.aclose()
@@ -80,21 +91,25 @@ def ask_for(channel: str) -> Call[int]:
 @contextmanager
 def subscription_sync(redis: SyncClient, channel: str) -> Iterator[sync_redis.client.PubSub]:
     """Do the same with a client of the sync kind; where `channel` is sharded, at its server."""
-    if isinstance(redis, sync_redis.Redis):
-        with closing(redis.pubsub()) as pubsub:
-            yield pubsub
-        return
+    server = redis if isinstance(redis, sync_redis.Redis) else _server_of(redis, channel)
+    # Besides, redis-py 6 closes the connections of a Cluster's pools, those in use as well, when
+    # another thread finds that a slot has moved.
+    shared = server.connection_pool
+    pool = sync_redis.ConnectionPool(shared.connection_class, **shared.connection_kwargs)
+    with closing(pool), closing(server.pubsub()) as pubsub:
+        pubsub.connection_pool = pool
+        yield pubsub
+
+
+def _server_of(redis: Any, channel: str) -> sync_redis.Redis:
+    """Return the client of a server of a Cluster that publishes on `channel`."""
     if is_sharded(redis):
         perform_sync(redis, ask_for(channel))
         node = redis.get_node_from_key(channel)
     else:
         node = redis.get_random_node()
-    shared = redis.get_redis_connection(node).connection_pool
-    # A pool of its own: redis-py 6 closes the shared one's connections, those in use as well, when
-    # another thread finds that a slot has moved.
-    pool = sync_redis.ConnectionPool(shared.connection_class, **shared.connection_kwargs)
-    with closing(pool), closing(sync_redis.client.PubSub(pool)) as pubsub:
-        yield pubsub
+    server: sync_redis.Redis = redis.get_redis_connection(node)
+    return server
 
 
 async def check_primary(redis: AsyncClient, pubsub: async_redis.client.PubSub) -> None:

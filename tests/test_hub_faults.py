@@ -136,6 +136,7 @@ async def test_a_manager_that_is_closed_has_let_go_of_its_connection(
     try:
         await progress.aclose()
         assert not client.connection_pool._in_use_connections
+        await until(lambda: not is_subscribed(foreign, "j1"), "the subscription to end")
         assert await watcher.next() is None
     finally:
         watcher.close()

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cancellation": set(),
     "cancelling": {"access", "clients", "core.view", "manager", "visitors"},
     "checks": {"access", "addresses", "conf", "visitors"},
-    "clients": {"core.call", "core.errors", "hashslots", "lazy", "places"},
+    "clients": {"core.call", "core.errors", "hashslots", "lazy", "places", "pools"},
     "clusters": {"clients"},
     "conf": {"addresses", "core.calls", "core.keys"},
     "connections": {"addresses", "clients", "conf", "hub", "manager", "sync"},
@@ -136,6 +136,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "origins": set(),
     "places": set(),
+    "pools": {"places"},
     "pushing": {"cancellation", "opening", "sources", "streams"},
     "losses": {"cancellation", "clients", "core.errors", "core.pacing", "tally"},
     "relay": {
