@@ -19,6 +19,7 @@ from redis.exceptions import (
 
 from .core.call import Call, Plan
 from .core.errors import ProgressUnavailable
+from .deadlines import RunningTimeout
 from .hashslots import with_owners, with_owners_sync
 from .lazy import LazyCluster
 from .places import place_of
@@ -78,7 +79,7 @@ async def drop_idle_connections(redis: AsyncClient) -> None:
     """Close what lies idle in the pool: when one link has fallen silent, they may be as dead."""
     if isinstance(redis, async_redis.Redis):  # A Cluster's client does so by itself.
         with suppress(*REDIS_ERRORS):
-            async with asyncio.timeout(CALL_SECONDS):
+            async with RunningTimeout(CALL_SECONDS):
                 await redis.connection_pool.disconnect(inuse_connections=False)
 
 
@@ -108,7 +109,7 @@ async def perform(redis: AsyncClient, call: Call[T], *, seconds: float = CALL_SE
 
 async def _answer(redis: AsyncClient, call: Call[Any], seconds: float) -> Any:
     with _as_unavailable(redis):
-        async with asyncio.timeout(seconds):
+        async with RunningTimeout(seconds):
             return await _send(redis, call)
 
 
@@ -166,7 +167,7 @@ async def read_all(
         ProgressUnavailable: no answer within `seconds`, or Redis refused.
     """
     with _as_unavailable(redis):
-        async with asyncio.timeout(seconds):
+        async with RunningTimeout(seconds):
             replies = await _pipe(redis, [call.command for call in calls])
             if _lack_a_script(replies):
                 replies = await _pipe(redis, _with_texts(calls))

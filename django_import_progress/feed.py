@@ -12,6 +12,7 @@ from .callbacks import contained
 from .clients import AsyncClient
 from .core.calls import Calls
 from .core.snapshot import as_text
+from .deadlines import RunningTimeout
 from .hub import Hub
 from .line import Line, Message
 from .link import Link
@@ -130,7 +131,7 @@ class _FeedLine(Line):
 
     async def talk(self) -> None:
         """Subscribe once, to what is watched and to what is not."""
-        async with asyncio.timeout(SILENCE_SECONDS):
+        async with RunningTimeout(SILENCE_SECONDS):
             # A namespace has no character that is special in a pattern: see `core.keys`.
             await self._pubsub.psubscribe(f"{self._prefix}*")
         self._open.set()
