@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -173,26 +172,6 @@ async def read_all(
                 replies = await _pipe(redis, _with_texts(calls))
             _raise_refusals(replies)
     return _results(calls, replies)
-
-
-async def read_each(
-    redis: AsyncClient, calls: Sequence[Call[T]], *, seconds: float = CALL_SECONDS
-) -> list[Any]:
-    """Do the same; in a Cluster one that fails is answered by its exception.
-
-    One job that cannot be read (its server is down) must not keep all others from it.
-
-    Raises:
-        ProgressUnavailable: no answer within `seconds`, or Redis refused; not in a Cluster.
-    """
-    try:
-        return await read_all(redis, calls, seconds=seconds)
-    except ProgressUnavailable:
-        if not is_clustered(redis):
-            raise
-        one_by_one = (read_all(redis, [call], seconds=seconds) for call in calls)
-        found = await asyncio.gather(*one_by_one, return_exceptions=True)
-        return [answer if isinstance(answer, BaseException) else answer[0] for answer in found]
 
 
 async def _pipe(redis: AsyncClient, commands: Sequence[Command]) -> list[Any]:

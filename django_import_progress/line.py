@@ -19,7 +19,7 @@ Message = Mapping[str, Any]
 AT_ONCE = 50
 """Of so many jobs messages are heard before others in the event loop have their turn."""
 CHUNK = 500
-"""How many channels one command names, and how many jobs one pipeline reads."""
+"""How many channels one command names."""
 
 
 class Line:

@@ -11,6 +11,7 @@ from django_import_progress import deadlines
 from django_import_progress.deadlines import RunningTimeout
 
 from .faults.conftest import defence
+from .kit.blocked import block_the_loop
 from .kit.controls import without
 
 __all__ = ["defence"]
@@ -51,7 +52,7 @@ async def test_time_in_which_the_loop_was_blocked_does_not_count() -> None:
         async with RunningTimeout(0.4):
             for number in range(5):
                 near.put_nowait(number)
-                time.sleep(0.5)  # As sync code does where it should not.
+                block_the_loop(0.5)
                 assert await far.get() == number
     finally:
         answering.cancel()
@@ -61,5 +62,5 @@ async def test_a_loop_that_is_blocked_again_and_again_has_an_end_of_it_too() -> 
     with pytest.raises(TimeoutError):
         async with RunningTimeout(0.01):
             while True:
-                time.sleep(0.005)
+                block_the_loop(0.005)
                 await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from django_import_progress import (
 from django_import_progress.gathering import Gathering
 from django_import_progress.line import Line
 from django_import_progress.tally import tally
+from tests.kit.blocked import block_the_loop
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
 from tests.kit.processes import RedisProcess
@@ -37,7 +38,7 @@ BLOCKED_SECONDS = 4.0
 
 
 @pytest.fixture
-def commands(foreign: redis.Redis) -> Iterator[Any]:
+def commands(foreign: redis.Redis) -> Callable[[str], int]:
     """How often the server has carried out a command since the test began."""
     foreign.config_resetstat()
 
@@ -45,7 +46,7 @@ def commands(foreign: redis.Redis) -> Iterator[Any]:
         stats: Any = foreign.info("commandstats")
         return int(stats[f"cmdstat_{name}"]["calls"])
 
-    yield count
+    return count
 
 
 def takes_time_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +67,7 @@ def takes_time_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @without(takes_time_for_silence)
 async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription(
-    server: RedisProcess, commands: Any, caplog: pytest.LogCaptureFixture
+    server: RedisProcess, commands: Callable[[str], int], caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = tally.links_lost
     async with manager_on("async", server.url, heartbeat_seconds=NEVER) as progress:
@@ -77,7 +78,7 @@ async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription
         for watcher in watchers:
             assert await watcher.next(30) is not None
         before = commands("subscribe")
-        time.sleep(BLOCKED_SECONDS)
+        block_the_loop(BLOCKED_SECONDS)
         await asyncio.sleep(line.PING_SECONDS)  # Now it would be given up.
         for number, watcher in enumerate(watchers):
             await progress.update(f"j{number}", {"n": 2})
@@ -97,7 +98,7 @@ def counts_the_time_in_which_it_was_blocked(monkeypatch: pytest.MonkeyPatch) -> 
 @without(counts_the_time_in_which_it_was_blocked)
 async def test_an_event_loop_that_is_busy_at_the_start_does_not_lose_its_subscription(
     server: RedisProcess,
-    commands: Any,
+    commands: Callable[[str], int],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -107,7 +108,7 @@ async def test_an_event_loop_that_is_busy_at_the_start_does_not_lose_its_subscri
         watchers = [progress.watcher(f"j{number}") for number in range(JOBS)]
         for _ in range(30):
             await asyncio.sleep(0)
-            time.sleep(0.2)
+            block_the_loop(0.2)
         await until(lambda: all(watcher.found_nothing for watcher in watchers), "the first reads")
         for watcher in watchers:
             watcher.close()
@@ -137,7 +138,7 @@ def _is_read(connection: Connection) -> bool:
 
 @without(takes_time_for_silence_in_sync_code)
 def test_a_sync_watcher_that_is_slow_or_reads_slowly_keeps_its_subscription(
-    server: RedisProcess, commands: Any, monkeypatch: pytest.MonkeyPatch
+    server: RedisProcess, commands: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sync, "SILENCE_SECONDS", 1.0)
     monkeypatch.setattr(sync, "PING_SECONDS", 0.25)

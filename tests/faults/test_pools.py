@@ -19,7 +19,6 @@ from tests.kit.controls import without
 from tests.kit.managers import manager_on, variant
 from tests.kit.processes import RedisProcess
 from tests.kit.topologies import ClusterGroup
-from tests.kit.waiting import until
 from tests.kit.watching import Watching
 
 from .cutting import subscriptions
