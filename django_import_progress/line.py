@@ -65,7 +65,6 @@ class Line:
         """Subscribe and unsubscribe, until nothing is wanted."""
         while self._wanted:
             channels, self._changed = self._changed, set()
-            self._has_changed.clear()
             wanted = {channel for channel in channels if channel in self._wanted}
             new, kept = wanted - self._subscribed, wanted & self._subscribed
             left = (channels - wanted) & self._subscribed
@@ -88,8 +87,7 @@ class Line:
         await self._pubsub.unsubscribe(*channels)
 
     async def _wait_or_ping(self) -> None:
-        if not self._ping_is_due:
-            await self._has_changed.wait()
+        await self._has_changed.wait()
         self._has_changed.clear()
         if self._ping_is_due:
             self._ping_is_due = False
@@ -105,16 +103,17 @@ class Line:
         while True:
             has_pinged = self._has_pinged
             message = await self._next()
-            if message is None:
-                self._note_silence(has_pinged=has_pinged)
-                continue
-            if _is_others_turn(message["channel"], told):
+            if message is not None and _is_others_turn(message["channel"], told):
                 await asyncio.sleep(0)
                 told.clear()
-            if self._hear(message, gathering):
+            if self._hear(message, gathering, has_pinged=has_pinged):
+                assert message is not None
                 told.add(message["channel"])
 
-    def _hear(self, message: Message, gathering: Gathering) -> bool:
+    def _hear(self, message: Message | None, gathering: Gathering, *, has_pinged: bool) -> bool:
+        if message is None:
+            self._note_silence(has_pinged=has_pinged)
+            return False
         self._has_pinged, self._reads_in_vain = False, 0
         gathering.heard(self._clock())
         return self._take(message)

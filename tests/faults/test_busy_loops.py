@@ -21,7 +21,6 @@ from django_import_progress import (
     subscriptions,
     sync,
 )
-from django_import_progress.gathering import Gathering
 from django_import_progress.line import Line
 from django_import_progress.tally import tally
 from tests.kit.blocked import block_the_loop
@@ -53,16 +52,13 @@ def takes_time_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up a connection when the last message was received too long ago."""
     received: dict[Line, float] = {}
 
-    def hear(self: Line, message: Any, gathering: Gathering) -> bool:
-        received[self] = time.monotonic()
-        return self._take(message)
-
-    def note_silence(self: Line, **_: Any) -> None:
-        if time.monotonic() - received[self] > line.SILENCE_SECONDS:
-            raise TimeoutError
+    def hear(self: Line, message: Any, *_: Any, **__: Any) -> bool:
+        now = time.monotonic()
+        received[self] = received[self] if message is None else now
+        assert now - received[self] <= line.SILENCE_SECONDS
+        return message is not None and self._take(message)
 
     monkeypatch.setattr(Line, "_hear", hear)
-    monkeypatch.setattr(Line, "_note_silence", note_silence)
 
 
 @without(takes_time_for_silence)

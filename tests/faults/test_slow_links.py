@@ -14,11 +14,13 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from django_import_progress import (
     ProgressManager,
+    ProgressUnavailable,
     link,
     reading,
     subscriptions,
 )
 from django_import_progress.hub import Watcher
+from django_import_progress.pipelines import read_each
 from django_import_progress.tally import tally
 from tests.kit import waiting
 from tests.kit.controls import without
@@ -26,7 +28,7 @@ from tests.kit.hubs import sees
 from tests.kit.managers import manager_on
 from tests.kit.processes import RedisProcess
 from tests.kit.proxy import Proxy
-from tests.kit.shards import listeners, owner_of
+from tests.kit.shards import listeners, owner_of, slot_of
 from tests.kit.topologies import ClusterGroup
 from tests.kit.waiting import until
 from tests.kit.watching import Watching
@@ -134,6 +136,28 @@ async def test_reads_wait_for_a_connection_of_an_exhausted_pool(
     await progress.aclose()
     await client.aclose()
     assert tally.links_lost == lost
+
+
+async def test_a_job_whose_hash_slot_nobody_has_keeps_the_others_from_nothing(
+    cluster: ClusterGroup,
+) -> None:
+    lost, kept = _jobs_of_each(cluster)[:2]
+    slot = slot_of(lost)
+    owner = cluster.owner(slot)
+    cluster.disown(slot)
+    try:
+        async with manager_on("async", cluster.url, heartbeat_seconds=0.3) as progress:
+            await progress.create(kept, data={"n": 1})
+            gets = [progress.calls.get(job_id) for job_id in (lost, kept)]
+            missing, found = await read_each(progress.redis, gets)
+            assert isinstance(missing, ProgressUnavailable)
+            assert found.fields["n"] == 1
+            orphan, watcher = progress.watcher(lost), progress.watcher(kept)
+            await sees(watcher, n=1)
+            orphan.close()
+            watcher.close()
+    finally:
+        cluster.own(slot, owner)
 
 
 def _jobs_of_each(cluster: ClusterGroup) -> list[str]:
