@@ -8,9 +8,11 @@ from typing import Any
 
 from redis.asyncio.client import PubSub
 
+from .callbacks import contained
 from .clients import AsyncClient
 from .core.calls import Calls
 from .core.snapshot import as_text
+from .deadlines import RunningTimeout
 from .hub import Hub
 from .line import Line, Message
 from .link import Link
@@ -42,8 +44,8 @@ class Feed(Hub):
     ) -> None:
         super().__init__(redis, heartbeat_seconds=heartbeat_seconds)
         self._prefix = calls.keys.channel("")
-        self._on_subscribed = on_subscribed
-        self._on_unknown = on_unknown
+        self._on_subscribed = contained(on_subscribed)
+        self._on_unknown = contained(on_unknown)
         self._is_subscribed = False
         """Whether the present link is."""
 
@@ -129,7 +131,7 @@ class _FeedLine(Line):
 
     async def talk(self) -> None:
         """Subscribe once, to what is watched and to what is not."""
-        async with asyncio.timeout(SILENCE_SECONDS):
+        async with RunningTimeout(SILENCE_SECONDS):
             # A namespace has no character that is special in a pattern: see `core.keys`.
             await self._pubsub.psubscribe(f"{self._prefix}*")
         self._open.set()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 
 from .cancellation import raise_if_cancelled, run_together
-from .clients import CALL_SECONDS, read_all, read_each
+from .clients import CALL_SECONDS, read_all
 from .conf import settings
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, Keys, clean_job_id, is_clean
@@ -26,6 +26,7 @@ from .hub import Watcher
 from .line import chunks
 from .link import AGAIN_SECONDS
 from .manager import ProgressManager
+from .pipelines import read_each
 
 logger = logging.getLogger("django_import_progress")
 

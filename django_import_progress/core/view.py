@@ -144,7 +144,7 @@ class JobView:
             if not any(name.startswith("_") for name in values):
                 return self._partial(values, (0, 0))
             return self._whole(values)
-        except JunkMessage:
+        except Exception:
             self._doubts += 1
             raise
 
