@@ -75,6 +75,7 @@ KEYS: dict[str, Key] = {
         lambda: "import_progress", is_clean, "1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -"
     ),
     "TTL_SECONDS": Key(lambda: 3600, _is_whole_seconds, _WHOLE_SECONDS),
+    "WAITING_SECONDS": Key(lambda: 60, _is_positive, _SECONDS),
     "AUTHORIZE": Key(
         lambda: "django_import_progress.access.owner_or_staff",
         _is_rule,
@@ -160,6 +161,11 @@ class Settings:
     def ttl_seconds(self) -> int:
         """How long a snapshot outlives its last write."""
         return cast(int, _get("TTL_SECONDS"))
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How long a page waits for a job that is not there."""
+        return cast(float, _get("WAITING_SECONDS"))
 
     @property
     def authorize(self) -> Rule:

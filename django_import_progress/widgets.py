@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from .conf import settings
 from .connections import get_impatient_manager
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
-from .core.snapshot import is_terminal
+from .core.snapshot import Stored, is_terminal
 from .core.view import state_of
 from .shown import notice_of, parts, status_of
 from .texts import texts
@@ -60,7 +60,9 @@ def bar_context(
         TemplateSyntaxError: there is no such transport.
     """
     job_id = clean_job_id(job_id)
-    shown = _representation(job_id, namespace)
+    stored, waiting_seconds = _read(job_id, namespace)
+    shown = UNKNOWN if stored is None else state_of(job_id, stored).representation
+    waited_seconds = None if stored is None else _waited_seconds(stored)
     if cancel and not context.get("csrf_token"):
         raise ImproperlyConfigured(
             "cancel=True needs a CSRF token: render the page with its request, as"
@@ -70,9 +72,11 @@ def bar_context(
         "job": shown,
         "job_id": job_id,
         "status": status_of(shown),
-        "notice": notice_of(shown),
+        "notice": notice_of(shown, waited_seconds),
+        "waited_seconds": waited_seconds,
+        "waiting_seconds": waiting_seconds,
         "label": label or pgettext("noun", "Import"),
-        "parts": (texts_of_parts := parts(shown)),
+        "parts": (texts_of_parts := parts(shown, waited_seconds)),
         # For templates that were overridden before there were more parts.
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
         "texts": texts(),
@@ -83,13 +87,25 @@ def bar_context(
     }
 
 
-def _representation(job_id: str, namespace: str | None) -> Mapping[str, Any]:
+def _read(job_id: str, namespace: str | None) -> tuple[Stored | None, float | None]:
+    """Return a job, and for how long the page waits for it: None if it is there, or may be."""
     manager = get_impatient_manager(namespace)
     try:
         stored = perform_sync(manager.redis, manager.calls.get(job_id))
     except ProgressUnavailable:
-        return UNKNOWN  # The page is shown all the same; the script tells when Redis is back.
-    return UNKNOWN if stored is None else state_of(job_id, stored).representation
+        return None, None  # The page is shown all the same; the script tells when Redis is back.
+    return stored, settings.waiting_seconds if stored is None else None
+
+
+def _waited_seconds(stored: Stored) -> int | None:
+    """Return for how long a job has been queued, by Redis's clock; None if that is not known.
+
+    One that is queued for another attempt has not waited since it was made.
+    """
+    fields = stored.fields
+    if fields.get("status") != "queued" or "attempt" in fields or not stored.life:
+        return None
+    return max(stored.read_at - stored.life, 0) // 1_000_000
 
 
 def _known(transport: str | None) -> str | None:

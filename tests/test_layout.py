@@ -152,7 +152,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.errors", "core.pacing", "hub", "limits", "manager", "release", "visitors"),
     },
     "sources": {"core.ends", "core.sse", "core.view", "hub"},
-    "shown": {"core.snapshot", "texts"},
+    "shown": {"core.snapshot", "core.terminal", "texts"},
     "streams": {"core.sse", "limits", "release", "sources"},
     "sync": {
         *("clients", "core.calls", "core.errors", "core.keys", "core.pacing", "core.view"),
