@@ -9,14 +9,14 @@ from typing import Any
 from .access import Grant
 from .conf import settings
 from .core import sse
-from .core.answers import TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
+from .core.answers import NOT_CACHED, TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
 from .limits import open_streams
 from .manager import ProgressManager
 from .sources import OneJob, SeveralJobs
 
 HEADERS = {
     "Content-Type": sse.MEDIA_TYPE,
-    "Cache-Control": "no-store, no-transform",
+    "Cache-Control": f"{NOT_CACHED}, no-transform",
     "Content-Encoding": "identity",  # GZipMiddleware would hold events back.
     "X-Accel-Buffering": "no",  # nginx would, too.
 }

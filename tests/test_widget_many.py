@@ -10,18 +10,12 @@ from playwright.async_api import Page, expect
 from django_import_progress import SyncProgressManager
 
 from .kit.asgi import AsgiServer
-from .kit.bars import opened, part, requests, streams
+from .kit.bars import NOTED, opened, part, requests, streams
 from .kit.browser import IN_A_BROWSER
 from .kit.waiting import until
 
 pytestmark = IN_A_BROWSER
 ADDRESS = r"/progress/stream/\?"
-NOTED = """() => {
-    window.noted = [];
-    const note = ({ target }) => target.dataset.notice && window.noted.push(target.dataset.notice);
-    new MutationObserver((records) => records.forEach(note))
-        .observe(document.body, { subtree: true, attributeFilter: ["data-notice"] });
-}"""
 
 
 def made(jobs: SyncProgressManager, count: int) -> list[str]:
