@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from .addresses import is_redis_url
 from .core.calls import MAX_TTL_SECONDS
-from .core.keys import is_clean
+from .core.keys import NAMESPACE_RULE, is_namespace
 
 SETTING = "IMPORT_PROGRESS"
 
@@ -71,9 +71,7 @@ KEYS: dict[str, Key] = {
         " read_from_replicas=yes or no is for Sentinel alone,"
         " sharded_pubsub=yes or no for a Cluster",
     ),
-    "NAMESPACE": Key(
-        lambda: "import_progress", is_clean, "1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -"
-    ),
+    "NAMESPACE": Key(lambda: "import_progress", is_namespace, NAMESPACE_RULE),
     "TTL_SECONDS": Key(lambda: 3600, _is_whole_seconds, _WHOLE_SECONDS),
     "WAITING_SECONDS": Key(lambda: 60, _is_positive, _SECONDS),
     "AUTHORIZE": Key(

@@ -17,7 +17,7 @@ from .clients import perform_sync
 from .conf import settings
 from .connections import get_impatient_manager
 from .core.errors import ProgressUnavailable
-from .core.keys import JobId, clean_job_id
+from .core.keys import JobId, clean_job_id, clean_namespace
 from .core.snapshot import Stored, is_terminal
 from .core.view import state_of
 from .shown import notice_of, parts, status_of
@@ -55,6 +55,7 @@ def bar_context(
 
     Raises:
         InvalidJobId: `job_id` cannot be one.
+        ValueError: `namespace` cannot be one.
         ImproperlyConfigured: the app's URLs are not included, the page has no CSRF token, or
             WebSockets are asked for and not mounted.
         TemplateSyntaxError: there is no such transport.
@@ -123,6 +124,8 @@ def _stream_url(job_id: str, namespace: str | None, *, cancel: bool) -> str:
 @contextmanager
 def checked_url(namespace: str | None) -> Iterator[None]:
     """Have a URL that is not there raise `ImproperlyConfigured`, which says what to include."""
+    if namespace is not None:
+        clean_namespace(namespace)
     try:
         yield
     except NoReverseMatch as error:

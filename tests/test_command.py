@@ -113,8 +113,8 @@ def test_another_namespace(jobs: SyncProgressManager) -> None:
 
 @pytest.mark.parametrize("command", ["list", "show a", "watch a", "cancel a", "relay"])
 def test_a_namespace_that_cannot_be_is_refused(command: str) -> None:
-    with pytest.raises(CommandError, match="1 to 128 characters"):
-        run(*command.split(), "--namespace", "no namespace")
+    with pytest.raises(CommandError, match="'a:hash' is no namespace: use 1 to 128 characters"):
+        run(*command.split(), "--namespace", "a:hash")
 
 
 def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressManager) -> None:

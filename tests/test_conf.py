@@ -83,6 +83,8 @@ def test_no_mapping_at_all(settings: Any) -> None:
         ("REDIS_URL", "redis://localhost/0?nonsense=1"),
         ("NAMESPACE", ""),
         ("NAMESPACE", "a b"),
+        ("NAMESPACE", "a:hash"),
+        ("NAMESPACE", "a~b"),
         ("TTL_SECONDS", 0),
         ("TTL_SECONDS", True),
         ("TTL_SECONDS", 1.5),

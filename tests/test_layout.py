@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cancellation": set(),
     "cancelling": {"access", "clients", "core.view", "manager", "visitors"},
-    "checks": {"access", "addresses", "conf", "visitors"},
+    "checks": {"access", "addresses", "conf", "core.keys", "visitors"},
     "clients": {"core.call", "core.errors", "hashslots", "lazy", "places"},
     "clusters": {"clients"},
     "conf": {"addresses", "core.calls", "core.keys"},
@@ -138,7 +138,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.pacing", "core.view", "feed", "hub", "line", "link", "manager"),
     },
     "release": set(),
-    "routing": {"consumers"},
+    "routing": {"consumers", "core.keys"},
     "sentinels": set(),
     "shard": {"cancellation", "core.snapshot", "line", "subscriptions"},
     "sharded": {
