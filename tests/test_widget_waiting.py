@@ -17,6 +17,7 @@ from .kit.asgi import AsgiServer
 from .kit.bars import LISTEN, opened, part, requests, streams, turn
 from .kit.queued import queued_for
 from .kit.tracked import JOB
+from .kit.waiting import until
 from .kit.wsgi import wsgi_server
 
 OUTCOME = {"processed_rows": 1000, "total_rows": 1000, "expired": True}
@@ -212,8 +213,9 @@ class TestInABrowser:
         complaints.clear()  # Of the 404s by which polling is answered.
 
     async def test_only_time_counts_in_which_the_page_is_connected(
-        self, live: AsgiServer, page: Page, complaints: list[str]
+        self, live: AsgiServer, page: Page, complaints: list[str], settings: Any
     ) -> None:
+        settings.IMPORT_PROGRESS |= {"WAITING_SECONDS": 40}
         bar = await queued_bar(page, live.url, "absent")
         await streams(1)
         await turn(page, "hidden")
@@ -225,13 +227,16 @@ class TestInABrowser:
         await page.clock.run_for(120_000)
         await expect(bar).to_have_attribute("data-status", "waiting")
         await page.unroute("**/progress/**")
-        await page.clock.run_for(31_000)
+        await page.clock.run_for(31_000)  # Until the next attempt to connect.
         await streams(1)
         await expect(part(bar, "notice")).to_have_text("")
-        await page.clock.run_for(20_000)
         await expect(bar).to_have_attribute("data-status", "waiting")
-        await page.clock.run_for(61_000)
-        await expect(bar).to_have_attribute("data-status", "gone")
+
+        async def is_gone_after_some_more_seconds() -> bool:
+            await page.clock.run_for(3_000)
+            return await bar.get_attribute("data-status") == "gone"
+
+        await until(is_gone_after_some_more_seconds, "the bar to give up")
         complaints.clear()
 
     async def test_a_job_that_appears_in_time_goes_on_as_usual(
