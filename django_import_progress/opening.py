@@ -7,7 +7,7 @@ from typing import Any
 
 from .conf import settings
 from .core import sse
-from .core.answers import TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
+from .core.answers import NOT_CACHED, TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
 from .hub import Watcher
 from .limits import open_streams
 from .manager import ProgressManager
@@ -16,7 +16,7 @@ from .tickets import Grant
 
 HEADERS = {
     "Content-Type": sse.MEDIA_TYPE,
-    "Cache-Control": "no-store, no-transform",
+    "Cache-Control": f"{NOT_CACHED}, no-transform",
     "Content-Encoding": "identity",  # GZipMiddleware would hold events back.
     "X-Accel-Buffering": "no",  # nginx would, too.
 }

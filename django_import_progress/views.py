@@ -22,6 +22,7 @@ from .core import sse
 from .core.answers import (
     HAS_ENDED,
     NO_SUCH_JOB,
+    NOT_CACHED,
     TOO_MANY_OF_YOURS,
     UNAVAILABLE,
 )
@@ -73,7 +74,7 @@ def _door(inner: Inner) -> View:
 
 def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
     response = HttpResponse(to_json(value), content_type="application/json", status=status)
-    response["Cache-Control"] = "no-store"
+    response["Cache-Control"] = NOT_CACHED
     return response
 
 
@@ -216,7 +217,7 @@ def _frames(stored: dict[str, Stored | None], refused: Iterable[str], last_event
 
 def _stop() -> HttpResponse:
     """Return the one answer after which an EventSource does not come back."""
-    return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
+    return HttpResponse(status=204, headers={"Cache-Control": NOT_CACHED})
 
 
 def _single_answer(frames: bytes) -> HttpResponseBase:

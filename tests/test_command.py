@@ -74,6 +74,15 @@ def test_list_prints_a_line_a_job_the_newest_first(several: None) -> None:
     assert lines[1] == "a  queued · first  33.3 %, 1 of 3 rows"
 
 
+def test_a_stalled_job_has_no_forecast(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB, data={"status": "importing", "rows_per_second": 5, "eta_seconds": 60})
+    assert run("list").endswith("importing  5 a second, 1:00 left\n")
+    jobs.redis.hset(f"import_progress:hash:{JOB}", "_d", "1")  # Its worker was last heard of then.
+    assert run("list").endswith("importing · stalled\n")
+    shown = json.loads(run("show", JOB, "--json"))
+    assert (shown["rows_per_second"], shown["eta_seconds"]) == (None, None)
+
+
 def test_list_knows_owners_limits_and_json(several: None) -> None:
     assert [job["job_id"] for job in json.loads(run("list", "--json"))] == ["b", "a"]
     assert [job["percent"] for job in json.loads(run("list", "--json", "--owner", "7"))] == [33.3]
@@ -104,8 +113,8 @@ def test_another_namespace(jobs: SyncProgressManager) -> None:
 
 @pytest.mark.parametrize("command", ["list", "show a", "watch a", "cancel a", "relay"])
 def test_a_namespace_that_cannot_be_is_refused(command: str) -> None:
-    with pytest.raises(CommandError, match="1 to 128 characters"):
-        run(*command.split(), "--namespace", "no namespace")
+    with pytest.raises(CommandError, match="'a:hash' is no namespace: use 1 to 128 characters"):
+        run(*command.split(), "--namespace", "a:hash")
 
 
 def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressManager) -> None:

@@ -31,7 +31,7 @@ def test_snapshot_is_the_representation(live: AsgiServer, jobs: SyncProgressMana
     response = http.get(f"{live.url}/progress/jobs/{make_ticket(job_id)}/")
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "application/json"
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == "private, no-store"
     stored = jobs.get_progress(job_id)
     assert stored is not None
     assert response.json() == {
