@@ -13,7 +13,7 @@ from django.utils.crypto import salted_hmac
 
 from .conf import settings
 from .core.calls import clean_owner
-from .core.keys import JobId, clean_job_id
+from .core.keys import JobId, clean_job_id, clean_namespace
 from .core.snapshot import Stored
 
 Action = Literal["watch", "cancel"]
@@ -77,10 +77,13 @@ def make_ticket(
     Raises:
         InvalidJobId: `job_id` cannot be one.
         InvalidProgress: `owner` cannot be an owner.
+        ValueError: `namespace` cannot be one.
     """
+    namespace = settings.namespace if namespace is None else namespace
+    clean_namespace(namespace)
     letter, text = "c" if cancel else "w", clean_owner(owner)
     start = letter.upper() + _owner_mark(text, django_settings.SECRET_KEY) if text else letter
-    return TICKET_MARK + _signer(namespace or settings.namespace).sign(start + clean_job_id(job_id))
+    return TICKET_MARK + _signer(namespace).sign(start + clean_job_id(job_id))
 
 
 def _owner_mark(owner: str, key: str | bytes) -> str:

@@ -30,7 +30,7 @@ TRANSPORTS = ("sse", "websocket", "polling")
 
 GONE = "gone"
 """What is shown as the status of a job that was deleted."""
-UNKNOWN = {"percent": None, "stalled": False, "cancelling": False}
+UNKNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
 """The representation of a job of which nothing is known."""
 
 

@@ -118,14 +118,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("management.subcommands.show", "management.subcommands.watch"),
     },
     "management.subcommands.__init__": set(),
-    "management.subcommands.cancel": {"connections", "core.answers"},
+    "management.subcommands.cancel": {"connections"},
     "management.subcommands.list": {"connections", "core.snapshot", "core.state", "core.terminal"},
     "management.subcommands.relay": {"conf", "connections", "relay"},
-    "management.subcommands.show": {
-        *("connections", "core.answers", "core.keys", "core.snapshot", "core.terminal"),
-    },
+    "management.subcommands.show": {"connections", "core.keys", "core.snapshot", "core.terminal"},
     "management.subcommands.watch": {
         *("addresses", "conf", "connections", "core.errors", "core.keys", "core.state", "displays"),
+        "hub",
     },
     "manager": {
         *("breakers", "clients", "core.call", "core.calls", "core.keys", "core.listing"),

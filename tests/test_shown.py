@@ -9,7 +9,7 @@ from django.utils.translation import override
 
 from django_import_progress.shown import notice_of, parts
 
-KNOWN = {"percent": None, "stalled": False, "cancelling": False}
+KNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
 DAY = 86_400
 
 

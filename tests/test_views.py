@@ -40,6 +40,7 @@ def test_snapshot_is_the_representation(live: AsgiServer, jobs: SyncProgressMana
         "percent": 33.3,
         "stalled": False,
         "cancelling": False,
+        "outcome": None,
     }
 
 

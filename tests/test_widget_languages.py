@@ -88,7 +88,7 @@ READS_TO_THE = """(part) => {
 
 def by_the_page(language: str, rows: float) -> str:
     with override(language):
-        unknown = {"percent": None, "stalled": False, "cancelling": False}
+        unknown = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
         return parts({**unknown, "processed_rows": rows})["rows"]
 
 
@@ -106,7 +106,7 @@ async def test_page_and_script_say_the_same_of_time_in_each_language(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create(data=RUNNING)
-    unknown = {"percent": None, "stalled": False, "cancelling": False}
+    unknown = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
     for language in ROWS:
         await opened(page, live.url, job_id, language=language)
         by_the_script = await page.evaluate(TIMES, [LEFT, WAITED])

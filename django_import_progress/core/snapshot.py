@@ -293,7 +293,22 @@ def represent(job_id: str, fields: Mapping[str, Any], *, stalled: bool, cancelli
         "percent": percent(fields),
         "stalled": stalled,
         "cancelling": cancelling,
+        "outcome": outcome_of(fields),
     }
+
+
+def outcome_of(fields: Mapping[str, Any]) -> str | None:
+    """Return what became of the rows of a job that is done; None before that.
+
+    ``complete``, ``partial`` if some were rejected, or ``nothing`` if none was accepted.
+    """
+    processed, rejected = fields.get("processed_rows"), fields.get("rejected_rows")
+    if fields.get("status") != "done":
+        return None
+    count = rejected if is_number(rejected) and rejected > 0 else 0
+    if is_number(processed) and processed - count <= 0:
+        return "nothing"
+    return "partial" if count else "complete"
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:

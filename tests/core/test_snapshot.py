@@ -193,7 +193,8 @@ def test_the_representation_wins_over_fields_of_the_same_name() -> None:
     fields = {"job_id": "x", "percent": "x", "stalled": "x", "cancelling": "x", "mine": 1}
     shown = snapshot.represent("j1", fields, stalled=True, cancelling=False)
     assert shown == {
-        "job_id": "j1", "percent": None, "stalled": True, "cancelling": False, "mine": 1,
+        "job_id": "j1", "percent": None, "stalled": True, "cancelling": False,
+        "outcome": None, "mine": 1,
     }  # fmt: skip
 
 
