@@ -22,7 +22,9 @@ from .kit.tracked import JOB
 from .kit.waiting import wait_for
 from .kit.ways import POLLS, WAYS, Follower
 
-SET_RECORD = "redis.call('SET', KEYS[2], '[' .. text .. ',' .. error .. ']', 'EX', seconds)"
+SET_RECORD = (
+    "redis.call('SET', KEYS[2], '[' .. text .. ',' .. error .. rejected .. ']', 'EX', seconds)"
+)
 LONG_AGO, SOON = "2001-01-01T00:00:00+00:00", "2101-01-01T00:00:00+00:00"
 
 
