@@ -29,8 +29,8 @@ class Feed(Hub):
         heartbeat_seconds: how often each watched job is read again.
         on_subscribed: called whenever the subscription has begun (again). What was told before
             is lost: the watched jobs are read again, the others are for who is called.
-        on_unknown: called with the id of a job that nobody watches, and what was told of it. Who
-            begins to watch it then misses nothing.
+        on_unknown: called with the id of a job of which a message came, and which nobody watches.
+            A watcher that is created then misses nothing.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Feed(Hub):
         *,
         heartbeat_seconds: float,
         on_subscribed: Callable[[], None],
-        on_unknown: Callable[[str, bytes | str], None],
+        on_unknown: Callable[[str], None],
     ) -> None:
         super().__init__(redis, heartbeat_seconds=heartbeat_seconds)
         self._prefix = calls.keys.channel("")
@@ -94,7 +94,7 @@ class _FeedLink(Link):
         *,
         prefix: str,
         on_subscribed: Callable[[], None],
-        on_unknown: Callable[[str, bytes | str], None],
+        on_unknown: Callable[[str], None],
     ) -> None:
         super().__init__(redis, slots, heartbeat_seconds)
         self._prefix = prefix
@@ -118,7 +118,7 @@ class _FeedLink(Link):
             return False
         channel, payload = as_text(message["channel"]), message["data"]
         if channel not in self._slots:
-            self._on_unknown(channel.removeprefix(self._prefix), payload)
+            self._on_unknown(channel.removeprefix(self._prefix))
         return channel in self._slots and self._pass_on(self._slots[channel], payload)
 
 

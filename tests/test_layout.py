@@ -142,8 +142,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reads": {"conf", "connections", "core.errors", "core.keys", "core.snapshot"},
     "relay": {
         *("cancellation", "clients", "conf", "core.errors", "core.keys", "core.listing"),
-        *("core.pacing", "core.snapshot", "core.state", "core.view", "feed", "hub", "line", "link"),
-        *("manager", "pipelines"),
+        *("core.pacing", "core.snapshot", "core.state", "feed", "hub", "line", "link", "manager"),
+        "pipelines",
     },
     "release": set(),
     "routing": {"consumers", "core.keys"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 import redis
@@ -115,7 +114,7 @@ async def test_a_feeds_callbacks_that_raise_are_logged_once_each_and_it_goes_on(
     def begin() -> None:
         raise ZeroDivisionError
 
-    def note(job_id: str, _: Any) -> None:
+    def note(job_id: str) -> None:
         unknown.append(job_id)
         raise ZeroDivisionError
 
@@ -150,14 +149,14 @@ async def test_a_message_that_we_cannot_digest_is_logged_once_and_breaks_no_conn
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    digest = JobView.message
+    digest = JobView.apply_message
 
     def choke(self: JobView, payload: bytes) -> bool:
         if b"odd" in payload:
             raise ZeroDivisionError
         return digest(self, payload)
 
-    monkeypatch.setattr(JobView, "message", choke)
+    monkeypatch.setattr(JobView, "apply_message", choke)
     await progress.create("j1")
     watcher = progress.watcher("j1")
     await sees(watcher, status="queued")

@@ -32,18 +32,6 @@ class JunkMessage(ValueError):
     """A message that says nothing which a watcher could be shown."""
 
 
-def announces_deletion(payload: bytes | str, database: int) -> bool | None:
-    """Tell whether a message says that its job was deleted; None where it is another database's.
-
-    Junk says nothing of the kind.
-    """
-    try:
-        values = _parse(payload)
-    except JunkMessage:
-        return False
-    return "_gone" in values if _is_of(database, values) else None
-
-
 class Reading(NamedTuple):
     """What was known of a job when a read of it was sent."""
 
