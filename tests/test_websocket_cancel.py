@@ -1,4 +1,4 @@
-"""The answer to a cancel over a WebSocket that watches the job: nothing older follows the newest."""
+"""The answer to a cancel over a WebSocket that watches the job: nothing older follows."""
 
 from __future__ import annotations
 
