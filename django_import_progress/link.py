@@ -98,7 +98,8 @@ class Link:
         if slot is None:
             return False
         if kind in {"subscribe", "ssubscribe"}:
-            # What was told before is lost.
+            # What was published before is lost, and what an earlier link was to read.
+            slot.has_due_read = False
             self.ask_to_read(slot)
         elif kind in {"message", "smessage"}:
             return self._pass_on(slot, message["data"])

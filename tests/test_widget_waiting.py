@@ -251,3 +251,22 @@ class TestInABrowser:
         jobs.update(JOB, {"status": "done"})
         await expect(bar).to_have_attribute("data-status", "done")
         complaints.clear()
+
+    async def test_a_job_that_ended_last_week_is_shown_by_its_outcome_and_asks_for_nothing(
+        self, live: AsgiServer, page: Page, jobs: SyncProgressManager
+    ) -> None:
+        ended, deleted, running = (jobs.create(owner=1) for _ in range(3))
+        rows = {"processed_rows": 1000, "total_rows": 2000}
+        jobs.update(ended, {"status": "failed", "error_message": "Line 7 is broken", **rows})
+        jobs.redis.delete(f"import_progress:hash:{ended}")
+        jobs.delete(deleted)
+        with requests(page) as asked:
+            bars = await opened(page, live.url, ended, deleted, running, cancel="True")
+            await expect(bars.nth(0)).to_have_attribute("data-status", "failed")
+            jobs.update(running, {"status": "done"})  # By then the page's script is at work.
+            await expect(bars.nth(2)).to_have_attribute("data-status", "done")
+        await expect(bars.nth(0).locator("[data-show=rows]")).to_have_text("1,000 of 2,000 rows")
+        await expect(bars.nth(0).locator("[data-show=error]")).to_have_text("Line 7 is broken")
+        await expect(bars.nth(1).locator("[data-show=status]")).to_have_text("No longer available")
+        await expect(page.get_by_role("button")).to_have_count(0)
+        assert not [url for url in asked if ended in url or deleted in url]
