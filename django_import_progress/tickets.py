@@ -79,7 +79,7 @@ def make_ticket(
         InvalidProgress: `owner` cannot be an owner.
         ValueError: `namespace` cannot be one.
     """
-    namespace = settings.namespace if namespace is None else namespace
+    namespace = namespace or settings.namespace
     clean_namespace(namespace)
     letter, text = "c" if cancel else "w", clean_owner(owner)
     start = letter.upper() + _owner_mark(text, django_settings.SECRET_KEY) if text else letter

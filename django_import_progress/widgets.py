@@ -128,13 +128,13 @@ def _stream_url(job_id: str, namespace: str | None, owner: str | None, *, cancel
 @contextmanager
 def checked_url(namespace: str | None) -> Iterator[None]:
     """Have a URL that is not there raise `ImproperlyConfigured`, which says what to include."""
-    if namespace is not None:
+    if namespace:  # A template's variable that is not set is empty.
         clean_namespace(namespace)
     try:
         yield
     except NoReverseMatch as error:
         urls = 'include("django_import_progress.urls")'
-        if namespace is not None:
+        if namespace:
             urls = f'{urls[:-1]}, namespace="{namespace}"), {{"progress_namespace": "{namespace}"}}'
         raise ImproperlyConfigured(
             f"No URL for the progress of {namespace or APP_NAME!r}: add"
@@ -144,7 +144,7 @@ def checked_url(namespace: str | None) -> Iterator[None]:
 
 def _websocket_url(namespace: str | None, transport: str | None) -> str | None:
     """Return where the WebSocket routes are; known of the setting's namespace only."""
-    url = settings.websocket_url if namespace in {None, settings.namespace} else None
+    url = settings.websocket_url if namespace in {None, "", settings.namespace} else None
     if transport == "websocket" and url is None:
         raise ImproperlyConfigured(
             "transport='websocket' needs WebSocket routes of the default namespace: mount"

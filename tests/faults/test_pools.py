@@ -23,7 +23,7 @@ from tests.kit.watching import Watching
 
 from .cutting import subscriptions
 
-CALLS = calls_for("import_progress", 3600)
+CALLS = calls_for(redis.Redis(), "import_progress", 3600)
 WATCHERS = 5
 NEVER = 3600
 
