@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import random
 import secrets
@@ -15,6 +14,7 @@ from .core.attempt import Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from .core.pacing import backoff_seconds
 from .core.snapshot import KNOWN, RATES, TRACKED, Fields, is_terminal
+from .exits import leaving, note_leaving, wait_if_nothing_else_will
 from .flag import Flag
 from .sync import SyncProgressManager
 from .verbs import now_text
@@ -33,9 +33,6 @@ END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
 
 AWAY_TURNS = 10
 """How long it waits where Redis is known to be away: it may be back by now."""
-
-_leaving: dict[threading.Thread, Writer] = {}
-"""Those that may still have an end to tell, by the thread that does."""
 
 
 class Writer(threading.Thread):
@@ -104,7 +101,12 @@ class Writer(threading.Thread):
     def _leave(self, thread: threading.Thread) -> None:
         """Have this thread tell the end, which may be waited for from now on."""
         self.left_at = time.monotonic()
-        _leaving[thread] = self
+        note_leaving(thread, self)
+
+    @property
+    def last_chance_until(self) -> float:
+        """Until when a process that ends waits for the end to be written."""
+        return self.left_at + LAST_SECONDS
 
     def give_up(self) -> None:
         """Say that the end is not told: nobody waits for it any longer."""
@@ -121,6 +123,7 @@ class Writer(threading.Thread):
             self.ended.wait_a_moment(AWAY_TURNS)
         elif not self.ended.wait(END_SECONDS):
             self.give_up()  # It may hang in a client of more patience.
+        wait_if_nothing_else_will()
 
     async def wait_for_the_end_in_loop(self) -> None:
         """Do the same without a thread."""
@@ -128,6 +131,7 @@ class Writer(threading.Thread):
             await self.ended.wait_a_moment_in_loop(AWAY_TURNS)
         elif not await self.ended.wait_in_loop(END_SECONDS):
             self.give_up()
+        wait_if_nothing_else_will()
 
     @property
     def _is_away(self) -> bool:
@@ -160,7 +164,7 @@ class Writer(threading.Thread):
             self._write_the_last()
         finally:
             self.ended.set()
-            _leaving.pop(threading.current_thread(), None)
+            leaving.pop(threading.current_thread(), None)
 
     def _write_the_last(self) -> None:
         was_away, failures, begun = self._failing, 0, time.monotonic()
@@ -269,8 +273,7 @@ class Writer(threading.Thread):
 def writers() -> set[Writer]:
     """Return those that tell of an import in this process, or of its end still."""
     running = {thread for thread in threading.enumerate() if isinstance(thread, Writer)}
-    # A fork takes over the list, and not the threads.
-    return running | {writer for thread, writer in list(_leaving.items()) if thread.is_alive()}
+    return running | set(leaving.values())
 
 
 def _own(fields: Fields) -> Fields:
@@ -284,12 +287,3 @@ def _steady(fields: Fields) -> Fields:
     That there is a rate now, or none any more, is one.
     """
     return {name: bool(value) if name in RATES else value for name, value in fields.items()}
-
-
-@atexit.register
-def _wait_for_those_who_leave() -> None:
-    """Give what is tried beside a last chance: with the process, its threads will be gone."""
-    for thread, writer in list(_leaving.items()):
-        thread.join(max(writer.left_at + LAST_SECONDS - time.monotonic(), 0))
-        if thread.is_alive():  # pragma: no branch - whether it is depends on the moment
-            writer.give_up()

@@ -82,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "counts": {"core.errors", "core.pacing", "core.snapshot", "counted", "verbs"},
     "displays": {"core.state", "core.terminal"},
     "endings": {"conf", "core.snapshot"},
+    "exits": set(),
     "feed": {"clients", "core.calls", "core.snapshot", "hub", "line", "link", "slot", "verbs"},
     "flag": {"core.pacing"},
     "gathering": set(),
@@ -180,8 +181,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("access", "conf", "core.keys", "core.snapshot", "core.state", "reads", "shown", "texts"),
     },
     "writer": {
-        *("clients", "core.attempt", "core.errors", "core.pacing", "core.snapshot", "flag", "sync"),
-        "verbs",
+        *("clients", "core.attempt", "core.errors", "core.pacing", "core.snapshot", "exits"),
+        *("flag", "sync", "verbs"),
     },
     "written": {"core.snapshot"},
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from django_import_progress import clients, connections, writer
+from django_import_progress import clients, connections, exits, writer
 from django_import_progress.flag import Flag
 from django_import_progress.link import Link
 from django_import_progress.tracker import ImportTracker
@@ -98,8 +97,9 @@ def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
-    """Keep no list."""
-    atexit.unregister(writer._wait_for_those_who_leave)
+    """Register nothing for the end of the process."""
+    monkeypatch.setattr(exits, "_wait_at_exit", lambda: None)
+    monkeypatch.setattr(writer, "wait_if_nothing_else_will", lambda: None)
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from django.core.exceptions import ValidationError
 from django_import_progress import ImportSuperseded, track_import
 from django_import_progress.contrib.celery import ImportTask
 
+from .outage import leave_in_an_outage
+
 app = Celery("tests", broker=os.environ.get("TEST_SITE_BROKER", "memory://"), set_as_current=False)
 app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
 
@@ -149,3 +151,17 @@ def import_plainly(self: Any, rows: int) -> None:  # pragma: no cover - in a wor
     with track_import(self.request.id, total=rows) as job:
         for _ in job.rows(range(rows)):
             pass
+
+
+@app.task(bind=True, base=ImportTask)
+def end_in_an_outage(self: ImportTask, redis_pid: int) -> None:  # pragma: no cover - in a worker
+    """Stop Redis within the block, and leave it."""
+    with self.track() as job:
+        leave_in_an_outage(job, redis_pid)
+
+
+@app.task(bind=True)
+def end_plainly_in_an_outage(self: Any, redis_pid: int) -> None:  # pragma: no cover - in a worker
+    """Do the same without the base class."""
+    with track_import(self.request.id) as job:
+        leave_in_an_outage(job, redis_pid)
