@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connections
 from django.utils.translation import gettext
 
 from .conf import settings
+from .core.errors import ImportCancelled, ImportSuperseded
 from .core.snapshot import Fields
 
 logger = logging.getLogger("django_import_progress")
@@ -23,8 +27,7 @@ def ending_of(
     """Return the fields that tell the end: of an import that raised `error`, or None."""
     if error is None:
         return {"status": "done"}
-    if not isinstance(error, Exception):
-        # ImportCancelled, SystemExit, KeyboardInterrupt, CancelledError.
+    if is_cancellation(error):
         return {"status": "cancelled"}
     try:
         message = _message(job_id, error, expose)
@@ -39,6 +42,25 @@ def ending_of(
     return {"status": "failed", "error_message": message}
 
 
+CANCELLATIONS = (
+    *(ImportCancelled, ImportSuperseded, SystemExit, KeyboardInterrupt, GeneratorExit),
+    asyncio.CancelledError,
+)
+"""Raised to stop what runs. Any other `BaseException` is a failure, such as the time limits of
+dramatiq and gevent."""
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Tell whether `error` was raised to stop the import; of a group, whether each in it was."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_cancellation, error.exceptions))
+    # What `kill()` raises in a greenlet. Without the package nobody has raised it.
+    greenlet: Any = sys.modules.get("greenlet")
+    return isinstance(error, CANCELLATIONS) or (
+        greenlet is not None and isinstance(error, greenlet.GreenletExit)
+    )
+
+
 def open_transaction() -> str | None:
     """Return the alias of a database in whose transaction this thread is, if it is in one."""
     return next(
@@ -46,7 +68,7 @@ def open_transaction() -> str | None:
     )
 
 
-def _message(job_id: str, error: Exception, expose: tuple[type[BaseException], ...]) -> str:
+def _message(job_id: str, error: BaseException, expose: tuple[type[BaseException], ...]) -> str:
     """Return what is for the end user; the log has the rest."""
     if isinstance(error, ValidationError):
         return " ".join(map(str, error.messages))

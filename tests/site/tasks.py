@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 from typing import Any
 
+import gevent
 from celery import Celery
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from django.core.exceptions import ValidationError
@@ -23,7 +24,13 @@ app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True
 
 RETRY_SECONDS = 0.5
 """So long an attempt waits in the queue, that who watches sees the job queued."""
-ERRORS = {
+
+
+class Interrupt(BaseException):
+    """What stops nothing, and is no `Exception` either."""
+
+
+ERRORS: dict[str, BaseException] = {
     "invalid": ValidationError("Row 3."),
     "ignore": Ignore(),
     "requeue": Reject("later", requeue=True),
@@ -31,6 +38,8 @@ ERRORS = {
     "exit": SystemExit(),
     "superseded": ImportSuperseded(),
     "late": SoftTimeLimitExceeded(),
+    "timeout": gevent.Timeout(),
+    "interrupt": Interrupt(),
 }
 
 
@@ -112,6 +121,18 @@ def import_badly(self: ImportTask, error: str) -> None:
         for number in job.rows(range(3)):  # pragma: no branch
             if number == 1:
                 raise ERRORS[error]
+
+
+@app.task(bind=True, base=ImportTask)
+def import_again_after(self: ImportTask, error: str) -> None:
+    """Be retried because of an error in the first attempt."""
+    try:
+        with self.track() as job:
+            for _ in job.rows(range(3)):
+                if self.request.retries == 0:
+                    raise ERRORS[error]
+    except type(ERRORS[error]):
+        raise self.retry(countdown=0) from None
 
 
 @app.task(bind=True, base=ImportTask)
