@@ -102,6 +102,19 @@ def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no c
     monkeypatch.setattr(writer, "wait_if_nothing_else_will", lambda: None)
 
 
+def runs_what_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take each message for the first, in workers of Celery's."""
+    monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.takes_each_for_the_first")
+
+
+def takes_each_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover
+    """Do so in this process."""
+    from django_import_progress.contrib import celery, redelivery
+
+    first = redelivery.Judgement(redelivery.Verdict.RUN)
+    monkeypatch.setattr(celery, "judge", lambda *_: first)
+
+
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Say it again and again."""
     failed = Writer._failed
