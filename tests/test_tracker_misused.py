@@ -13,8 +13,8 @@ from django_import_progress import (
     ProgressManager,
     SyncProgressManager,
     counts,
+    interrupts,
     track_import,
-    tracker,
 )
 
 from .faults.conftest import defence
@@ -65,8 +65,9 @@ def test_what_rows_and_batches_are_not_is_said_by_what_was_called(misuse: Any, s
 
 
 def _counts_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts.Counts, "_check_tracking", lambda _: None)
     monkeypatch.setattr(counts, "NotTracking", None)
-    monkeypatch.setattr(tracker, "NotTracking", None)
+    monkeypatch.setattr(interrupts, "NotTracking", None)
 
 
 @without(_counts_wherever_it_is_called)
