@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from multiprocessing.util import Finalize
 from typing import Any, Protocol
 
 
 class Leaver(Protocol):
-    """A writer whose import has ended, and whose final status may not be in Redis yet."""
+    """A thread whose import has ended, and whose final status may not be in Redis yet."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the thread: see `threading.Thread`."""
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs: see `threading.Thread`."""
 
     @property
     def last_chance_until(self) -> float:
@@ -29,19 +34,20 @@ class Leaver(Protocol):
         """Log that the final status is lost."""
 
 
-leaving: dict[threading.Thread, Any] = {}
-"""The writers with a final status to write, by the thread that writes it."""
+leaving: set[Leaver] = set()
+"""The threads that have a final status to write."""
 
 _finalizers: dict[str, int] = {}
 """The packages whose finalizers call `wait_for_leaving`, and in which process."""
 
-# A fork copies the registry, but not the threads.
-os.register_at_fork(after_in_child=leaving.clear)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    # A fork copies the registry, but not the threads.
+    os.register_at_fork(after_in_child=leaving.clear)
 
 
-def note_leaving(thread: threading.Thread, writer: Leaver) -> None:
+def note_leaving(thread: Leaver) -> None:
     """Register a thread that is about to write a final status."""
-    leaving[thread] = writer
+    leaving.add(thread)
     _wait_at_exit()
 
 
@@ -65,10 +71,10 @@ def _finalize(package: str, finalizer: Any) -> None:
 
 def wait_for_leaving(**_: Any) -> None:
     """Wait for each final status for as long as it may take, and log those that are lost."""
-    for thread, writer in list(leaving.items()):
-        thread.join(max(writer.last_chance_until - time.monotonic(), 0))
+    for thread in list(leaving):
+        thread.join(max(thread.last_chance_until - time.monotonic(), 0))
         if thread.is_alive():  # pragma: no branch - whether it is depends on the moment
-            writer.give_up()
+            thread.give_up()
 
 
 def wait_if_nothing_else_will() -> None:

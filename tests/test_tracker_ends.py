@@ -226,7 +226,7 @@ def test_what_was_given_to_the_job_outlives_an_emptied_redis(jobs: SyncProgressM
     assert 7000 < int(jobs.redis.ttl(f"import_progress:hash:{JOB}")) <= 7777
 
 
-class StoppedError(BaseException):
+class StoppedError(SystemExit):
     pass
 
 

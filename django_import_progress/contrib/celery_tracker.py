@@ -60,7 +60,7 @@ class TaskTracker(ImportTracker):
     @property
     def was_entered(self) -> bool:
         """Whether the import has begun: what becomes of it is not the task's to say."""
-        return self._writer is not None
+        return hasattr(self, "_writer")
 
     def settle(self, outcome: BaseException | None) -> None:
         """Tell what was put off, now that the task is over.

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from django_import_progress import clients, connections, exits, writer
+from django_import_progress import awaited, clients, connections, exits, writer
+from django_import_progress.counts import steady_fields
 from django_import_progress.flag import Flag
 from django_import_progress.link import Link
 from django_import_progress.tracker import ImportTracker
-from django_import_progress.writer import Writer, _steady
+from django_import_progress.writer import Writer
 
 from .naive import edit
 
@@ -26,10 +27,9 @@ def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell after each row, and wait for the answer."""
 
     def rows(self: ImportTracker, iterable: Iterable[T]) -> Iterator[T]:
-        assert self._writer is not None
         for row in iterable:  # pragma: no branch - the tests fail before its end
             yield row
-            self.processed += 1
+            self.advance()
             self._writer._try_to_write()
 
     monkeypatch.setattr(ImportTracker, "rows", rows)
@@ -66,7 +66,7 @@ def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stay in the `with` until the end is told."""
     monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
-    monkeypatch.setattr(writer, "END_SECONDS", 3600)
+    monkeypatch.setattr(awaited, "END_SECONDS", 3600)
 
 
 def gives_up_when_nobody_waits_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
     """Register nothing for the end of the process."""
     monkeypatch.setattr(exits, "_wait_at_exit", lambda: None)
-    monkeypatch.setattr(writer, "wait_if_nothing_else_will", lambda: None)
+    monkeypatch.setattr(awaited, "wait_if_nothing_else_will", lambda: None)
 
 
 def runs_what_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,9 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing to tell, and believe that all is well."""
-    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: _steady(fields) == self._written)
+    monkeypatch.setattr(
+        Writer, "_is_told", lambda self, fields: steady_fields(fields) == self._written
+    )
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from django_import_progress import (
     track_import,
     writer,
 )
+from django_import_progress.awaited import END_SECONDS
 from django_import_progress.exits import wait_for_leaving
-from django_import_progress.writer import END_SECONDS
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary

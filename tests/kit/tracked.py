@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.exits import leaving
 from django_import_progress.writer import Writer
 
 from .waiting import wait_for
@@ -40,8 +39,7 @@ def shows(jobs: SyncProgressManager, **fields: Any) -> None:
 def end_writers() -> None:
     """Have the writers of earlier tests write no more: some try for long what cannot succeed."""
     for thread in threading.enumerate():
-        writer = leaving.get(thread, thread)
-        if isinstance(writer, Writer):
-            writer._is_over = True
-            writer.stop()
+        if isinstance(thread, Writer):
+            thread._is_over = True
+            thread.stop()
             thread.join()
