@@ -45,7 +45,6 @@ def test_celery(project: Project) -> None:
 def test_testing(project: Project) -> None:
     page = "docs/testing.md"
     project.follow("docs/task-queues.md", "Celery, with `ImportTask`")
-    (project.folder / "products/tasks.py").write_text("")  # The page has one of its own.
     project.follow(page)
     for program in ("python manage.py", "pytest"):
         project.run(*module(only_line(page, program)))

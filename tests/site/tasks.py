@@ -215,8 +215,28 @@ def fail_before(self: ImportTask, path: str) -> None:
 
 
 @app.task(bind=True, base=ImportTask)
-def be_replaced(self: ImportTask) -> None:
+def fail_before_and_retry(self: ImportTask) -> None:
+    """Fail before the block in the first attempt, and be retried."""
+    job = self.track()
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    with job:
+        pass
+
+
+@app.task(bind=True, base=ImportTask)
+def import_and_fork(self: ImportTask, how: str) -> None:  # pragma: no cover - in a worker
+    """Have a child leave the block in another way, and go on."""
+    with self.track() as job:
+        if os.fork() == 0:
+            raise ERRORS[how]
+        os.wait()
+        job.advance()
+
+
+@app.task(bind=True, base=ImportTask)
+def be_replaced(self: ImportTask, queue: str = "nobody") -> None:
     """Leave the import to another task, from within the block."""
     with self.track() as job:
         job.advance()
-        self.replace(import_rows.s(5).set(countdown=RETRY_SECONDS))
+        self.replace(import_rows.s(5).set(countdown=RETRY_SECONDS, queue=queue))
