@@ -237,6 +237,7 @@ class ImportTracker(Stoppable):
         if self._is_announced:
             return False
         self._is_announced = True
+        self._forget()
         if self._lost:
             logger.info("%s", self._superseded())
             return False

@@ -6,13 +6,12 @@ import atexit
 import logging
 import random
 import secrets
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from functools import partial
 
-from .awaited import LAST_SECONDS, Awaited
+from .awaited import LAST_SECONDS, Awaited, running
 from .clients import perform_sync
 from .core.attempt import LOST, Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
@@ -20,6 +19,7 @@ from .core.pacing import backoff_seconds
 from .core.snapshot import Fields, is_terminal
 from .counts import own_fields, steady_fields
 from .endings import neutral_message
+from .flag import Flag
 from .sync import SyncProgressManager
 from .verbs import now_text
 
@@ -29,9 +29,6 @@ INTERVAL_SECONDS = 0.5
 """How often something that changes is told."""
 BESIDE_SECONDS = 30.0
 """How long it is tried in all, beside what comes after the `with`: a fail-over takes its time."""
-
-_leaving: dict[threading.Thread, Writer] = {}
-"""Those that may still have an end to write: each is a thread."""
 
 
 class Writer(Awaited):
@@ -78,7 +75,7 @@ class Writer(Awaited):
         """When the job was last entered into its lists."""
         self._told_at = time.monotonic()
         self._is_stopping = False
-        self._wake = threading.Event()
+        self._wake = Flag()
         self._asked_to_stop = False
         """Whether it is known here that cancellation was requested."""
         self.attempt: Attempt | None = None
@@ -95,15 +92,14 @@ class Writer(Awaited):
         """For how long Redis may not have all of the import: half a second where all is well."""
         return time.monotonic() - self._told_at
 
-    def start(self) -> None:
-        """Start the thread; where there can be none, the import runs without reports."""
-        try:
-            super().start()
-        except RuntimeError as error:  # A limit of processes, or the interpreter is shutting down.
-            logger.warning("Import %s runs, but is not reported: %s", self.job_id, error)
+    def start(self) -> bool:
+        """Start the thread; without one the import runs and is not reported."""
+        has_started = super().start()
+        if not has_started:
             self._is_over = True
             for flag in (self.began, self.held, self.ended):
                 flag.set()
+        return has_started
 
     def hold(self) -> None:
         """Write now what there is; `held` is set then. The lease is renewed until `stop`."""
@@ -112,8 +108,6 @@ class Writer(Awaited):
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
         self.left_at = time.monotonic()
-        if self.is_alive():
-            _leaving[self] = self
         self._kept = getattr(self._sample(), "__self__", None)
         self._is_stopping = True
         self._wake.set()
@@ -142,7 +136,6 @@ class Writer(Awaited):
         return min(INTERVAL_SECONDS, self._beat_seconds)
 
     def _run_to_the_end(self) -> None:
-        _leaving[self] = self
         self.left_at = self.left_at or time.monotonic()
         try:
             self._write_the_last()
@@ -150,7 +143,6 @@ class Writer(Awaited):
             self.held.set()
             self.ended.set()
             self._kept = None
-            _leaving.pop(self, None)
 
     def _write_the_last(self) -> None:
         was_away, failures, begun = self._failing, 0, time.monotonic()
@@ -283,16 +275,15 @@ class Writer(Awaited):
 
 
 def writers() -> set[Writer]:
-    """Return those that tell of an import in this process, or of its end still."""
-    running = {thread for thread in threading.enumerate() if isinstance(thread, Writer)}
-    # A fork takes over the list, and not the threads.
-    return running | {writer for thread, writer in list(_leaving.items()) if thread.is_alive()}
+    """Return those that report an import in this process, or its end still."""
+    return {writer for writer in list(running) if isinstance(writer, Writer) and writer.is_alive()}
 
 
 @atexit.register
 def _wait_for_those_who_leave() -> None:
     """Give what is tried beside a last chance: with the process, its threads will be gone."""
-    for thread, writer in list(_leaving.items()):
-        thread.join(max(writer.left_at + LAST_SECONDS - time.monotonic(), 0))
-        if thread.is_alive():  # pragma: no branch - whether it is depends on the moment
-            writer.give_up()
+    for writer in writers():
+        if writer.left_at:
+            writer.join(max(writer.left_at + LAST_SECONDS - time.monotonic(), 0))
+            if writer.is_alive():  # pragma: no branch - whether it is depends on the moment
+                writer.give_up()

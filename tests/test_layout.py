@@ -185,7 +185,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "writer": {
         *("awaited", "clients", "core.attempt", "core.errors", "core.pacing", "core.snapshot"),
-        *("counts", "endings", "sync", "verbs"),
+        *("counts", "endings", "flag", "sync", "verbs"),
     },
     "written": {"core.snapshot"},
 }
