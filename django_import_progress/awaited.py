@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
+import os
 import threading
 
 from .exits import wait_if_nothing_else_will
@@ -20,16 +22,26 @@ AWAY_TURNS = 10
 """How long it waits where Redis is known to be away: it may be back by now."""
 
 
-class Awaited(threading.Thread):
-    """A thread that writes to Redis, as far as it is waited for.
+running: set[Awaited] = set()
+"""Those whose threads run; a forked process takes over the set, and not the threads."""
+
+
+class Awaited:
+    """A thread that writes to Redis, and those who wait for it.
+
+    It is none of `threading`'s: a signal handler that raises while one of these is started leaves
+    locks and lists behind in a state from which the thread does not recover.
 
     Args:
         job_id: the job.
     """
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(name=f"import-progress-{job_id}", daemon=True)
         self.job_id = job_id
+        self.ident: int | None = None
+        """The thread's, once it runs."""
+        self._process = os.getpid()
+        self._has_ended = Flag()
         self.began = Flag()
         """Set when the attempt stands in Redis, or Redis is known to be away."""
         self.ended = Flag()
@@ -39,6 +51,38 @@ class Awaited(threading.Thread):
         self._failing = False
         """Whether Redis did not take the last write."""
         self._gave_up = False
+
+    def start(self) -> bool:
+        """Start the thread; False if there can be no more threads."""
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError as error:  # A limit of processes, or the interpreter is shutting down.
+            if "new thread" not in str(error):
+                raise  # By a signal handler.
+            logger.warning("Import %s runs, but is not reported: %s", self.job_id, error)
+            return False
+        return True
+
+    def _run(self) -> None:
+        self.ident = threading.get_ident()
+        running.add(self)
+        try:
+            self.run()
+        finally:
+            running.discard(self)
+            self._has_ended.set()
+
+    def run(self) -> None:
+        """Do what the thread is for."""
+        raise NotImplementedError
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs, in this process."""
+        return self in running and self._process == os.getpid()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for so long at most until a thread that was started has ended."""
+        self._has_ended.wait(seconds)
 
     def give_up(self) -> None:
         """Say that the end is not told: nobody waits for it any longer."""

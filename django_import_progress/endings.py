@@ -39,7 +39,7 @@ def ending_of(
 
 def rolled_back() -> Fields:
     """Return the same of an import whose transaction was rolled back after its `with` block."""
-    return _failed(gettext("The import was rolled back, nothing was saved."))
+    return _failed(gettext("The import was rolled back."))
 
 
 def neutral_message(job_id: str) -> str:

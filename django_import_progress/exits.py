@@ -20,7 +20,7 @@ from typing import Any, Protocol
 class Leaver(Protocol):
     """A thread whose import has ended, and whose final status may not be in Redis yet."""
 
-    def join(self, timeout: float | None = None) -> None:
+    def join(self, seconds: float | None = None) -> None:
         """Wait for the thread: see `threading.Thread`."""
 
     def is_alive(self) -> bool:

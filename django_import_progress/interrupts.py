@@ -48,12 +48,16 @@ class Stoppable(Counts):
         return self._has_noticed
 
     def _begin_counting(self) -> None:
-        _tracking.add(self)
+        _tracking[id(self)] = weakref.ref(self)
         self._is_tracking, self.interrupt = True, None
 
     def _stop_counting(self) -> None:
         self._is_tracking, self._is_through = False, True
         self.interrupt = NotTracking
+
+    def _forget(self) -> None:
+        """End: a fork need not think of this any more."""
+        _tracking.pop(id(self), None)
 
     def _listen(self, told: Told) -> None:
         """Take note of the result of a write. Called in the writer's thread."""
@@ -86,11 +90,15 @@ class Stoppable(Counts):
 
 
 def _leave_to_parent() -> None:
-    for tracker in list(_tracking):
-        tracker.leave_to_parent()
+    for reference in list(_tracking.values()):
+        if (tracker := reference()) is not None:
+            tracker.leave_to_parent()
 
 
-_tracking: weakref.WeakSet[Stoppable] = weakref.WeakSet()
-"""All that were entered in this process."""
+_tracking: dict[int, weakref.ref[Stoppable]] = {}
+"""All that were entered in this process and have not ended, by their `id`.
+
+No `WeakSet`: what a signal handler raises in a callback of a weak reference would be lost.
+"""
 if hasattr(os, "register_at_fork"):  # pragma: no branch - it is not on Windows, which has no fork
     os.register_at_fork(after_in_child=_leave_to_parent)

@@ -19,7 +19,7 @@ from .endings import belongs_to, ending_of, follows, rolled_back
 from .interrupts import Stoppable
 from .signals import import_finished, send, send_in_loop
 from .sync import SyncProgressManager
-from .transactions import after_transactions
+from .transactions import Over, after_transactions
 from .verbs import now_text
 from .writer import Writer
 
@@ -211,11 +211,14 @@ class ImportTracker(Stoppable):
         finally:
             then()
 
-    def _settle(self, is_committed: bool) -> None:
+    def _settle(self, over: Over) -> None:
         """Write the end that was held back, now that the transaction is over."""
         if self._end or self._is_elsewhere:
             return
+        is_committed = over is Over.COMMITTED
         self._end = ending_of(self.job_id, None, ()) if is_committed else rolled_back()
+        # A receiver would write into a database from which nothing removes it.
+        self._is_announced = self._is_announced or over is Over.TEST_OVER
         self._writer.stop()
         self._stop_counting()
         self._wait_for_the_end(self._announce)
@@ -237,6 +240,7 @@ class ImportTracker(Stoppable):
         if self._is_announced:
             return False
         self._is_announced = True
+        self._forget()
         if self._lost:
             logger.info("%s", self._superseded())
             return False
@@ -272,7 +276,7 @@ class ImportTracker(Stoppable):
         return error is not None and belongs_to(error, self, ImportCancelled)
 
 
-async def _after_transactions_in_loop(then: Callable[[bool], None]) -> bool:
+async def _after_transactions_in_loop(then: Callable[[Over], None]) -> bool:
     """Do the same as `after_transactions` for the thread in which Django's sync code runs."""
     try:
         return await sync_to_async(after_transactions)(then)

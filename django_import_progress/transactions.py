@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +12,17 @@ from weakref import WeakSet
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-Then = Callable[[bool], None]
-"""Called once, with whether all is committed."""
+
+class Over(enum.Enum):
+    """How the transactions have ended."""
+
+    COMMITTED = enum.auto()
+    ROLLED_BACK = enum.auto()
+    TEST_OVER = enum.auto()
+    """Django's `TestCase` rolls back its own at the end of each test: that is nobody's failure."""
+
+
+Then = Callable[[Over], None]
 
 WATCH = "_import_progress_watch"
 
@@ -21,7 +31,7 @@ def after_transactions(then: Then, committed: frozenset[str] = frozenset()) -> b
     """Call `then` once the transactions that are open in this thread are over.
 
     Args:
-        then: called with True after the last commit, with False after a rollback.
+        then: called once, after the last commit or the first rollback.
         committed: aliases that are not waited for. Inside `captureOnCommitCallbacks` a connection
             is still in a transaction when its callbacks run.
 
@@ -35,9 +45,9 @@ def after_transactions(then: Then, committed: frozenset[str] = frozenset()) -> b
     return False
 
 
-def _go_on(then: Then, committed: frozenset[str], is_committed: bool) -> None:
-    if not is_committed or not after_transactions(then, committed):
-        then(is_committed)
+def _go_on(then: Then, committed: frozenset[str], over: Over) -> None:
+    if over is not Over.COMMITTED or not after_transactions(then, committed):
+        then(over)
 
 
 def _is_open(connection: BaseDatabaseWrapper) -> bool:
@@ -70,17 +80,21 @@ class _Wait:
         self.is_manual = not (watch.connection.in_atomic_block and watch.connection.commit_on_exit)
         """Whether the transaction ends by `connection.commit()`, as autocommit is off."""
         self.is_committed = False
+        blocks = watch.connection.atomic_blocks
+        self._is_in_a_test = bool(blocks) and getattr(blocks[0], "_from_testcase", False)
 
     def finish(self) -> None:
         """Say that the transaction is committed."""
         then, self._then = self._then, None
         if then is not None:
-            then(True)
+            then(Over.COMMITTED)
 
     def __del__(self) -> None:
         then, self._then = self._then, None
         if then is not None and not sys.is_finalizing():
-            self._watch.call_when_usable(partial(then, False), is_manual=self.is_manual)
+            is_test_over = self._is_in_a_test and not self._watch.connection.in_atomic_block
+            over = Over.TEST_OVER if is_test_over else Over.ROLLED_BACK
+            self._watch.call_when_usable(partial(then, over), is_manual=self.is_manual)
 
 
 class _Watch:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from functools import partial
 
-from .awaited import LAST_SECONDS, Awaited
+from .awaited import LAST_SECONDS, Awaited, running
 from .clients import perform_sync
 from .core.attempt import LOST, Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
@@ -20,6 +19,7 @@ from .core.snapshot import Fields, is_terminal
 from .counts import own_fields, steady_fields
 from .endings import neutral_message
 from .exits import leaving, note_leaving
+from .flag import Flag
 from .sync import SyncProgressManager
 from .verbs import now_text
 
@@ -75,7 +75,7 @@ class Writer(Awaited):
         """When the job was last entered into its lists."""
         self._told_at = time.monotonic()
         self._is_stopping = False
-        self._wake = threading.Event()
+        self._wake = Flag()
         self._asked_to_stop = False
         """Whether it is known here that cancellation was requested."""
         self.attempt: Attempt | None = None
@@ -92,15 +92,14 @@ class Writer(Awaited):
         """For how long Redis may not have all of the import: half a second where all is well."""
         return time.monotonic() - self._told_at
 
-    def start(self) -> None:
-        """Start the thread; where there can be none, the import runs without reports."""
-        try:
-            super().start()
-        except RuntimeError as error:  # A limit of processes, or the interpreter is shutting down.
-            logger.warning("Import %s runs, but is not reported: %s", self.job_id, error)
+    def start(self) -> bool:
+        """Start the thread; without one the import runs and is not reported."""
+        has_started = super().start()
+        if not has_started:
             self._is_over = True
             for flag in (self.began, self.held, self.ended):
                 flag.set()
+        return has_started
 
     def hold(self) -> None:
         """Write now what there is; `held` is set then. The lease is renewed until `stop`."""
@@ -109,7 +108,7 @@ class Writer(Awaited):
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
         self.left_at = time.monotonic()
-        if self.is_alive():
+        if self.is_alive() and not self._is_stopping:
             note_leaving(self)
         self._kept = getattr(self._sample(), "__self__", None)
         self._is_stopping = True
@@ -285,5 +284,5 @@ class Writer(Awaited):
 
 
 def writers() -> set[Writer]:
-    """Return those that tell of an import in this process, or of its end still."""
-    return {thread for thread in threading.enumerate() if isinstance(thread, Writer)}
+    """Return those that report an import in this process, or its end still."""
+    return {writer for writer in list(running) if isinstance(writer, Writer) and writer.is_alive()}

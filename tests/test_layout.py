@@ -192,7 +192,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "writer": {
         *("awaited", "clients", "core.attempt", "core.errors", "core.pacing", "core.snapshot"),
-        *("counts", "endings", "exits", "sync", "verbs"),
+        *("counts", "endings", "exits", "flag", "sync", "verbs"),
     },
     "written": {"core.snapshot"},
 }

@@ -191,7 +191,7 @@ def test_rolled_back_after_the_with_block_it_says_so(heard: list[News]) -> None:
         transaction.set_rollback(True)
     [news] = heard
     assert (news["status"], news["error"]) == ("failed", None)
-    assert news["snapshot"]["error_message"] == "The import was rolled back, nothing was saved."
+    assert news["snapshot"]["error_message"] == "The import was rolled back."
 
 
 def spoil(**_: Any) -> None:

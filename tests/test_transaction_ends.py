@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -271,3 +272,28 @@ def test_the_same_connection_serves_many_imports(
             pass
     assert ends == ["done"] * 6
     assert caplog.messages == []
+
+
+def takes_a_test_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    committed = transactions.Over.COMMITTED
+    monkeypatch.setattr(tracker, "Over", SimpleNamespace(COMMITTED=committed, TEST_OVER=None))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_left", [True, False])
+@without(takes_a_test_for_a_failure)
+def test_the_end_of_a_test_case_notifies_no_receiver(
+    jobs: SyncProgressManager, ends: list[str], is_left: bool
+) -> None:
+    case: Any = TestCase
+    atomics = case._enter_atomics()
+    with ExitStack() as stack, suppress(ChangedMindError), transaction.atomic():
+        stack.enter_context(track_import(JOB))
+        if not is_left:
+            stack.close()
+            raise ChangedMindError
+    expected = [] if is_left else ["failed"]
+    assert ends == expected
+    case._rollback_atomics(atomics)
+    assert ends == expected
+    assert state(jobs)["status"] == "failed"

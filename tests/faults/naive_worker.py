@@ -42,7 +42,7 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
     try_to_write = Writer._try_to_write
 
     def write(self: Writer) -> bool:
-        if threading.current_thread() is self:
+        if threading.get_ident() == self.ident:
             return try_to_write(self)
         return self._write_changes() is None
 

@@ -9,8 +9,10 @@ import pytest
 from django_import_progress import (
     SyncProgressManager,
     get_progress_manager,
+    heartbeats,
     track_import,
 )
+from django_import_progress.core import scripts
 from django_import_progress.core.view import JobView
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
@@ -39,6 +41,7 @@ def _set_back_by_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     new = "string.format('%d%06d', t[1] - 600, t[2])"
     for name in ("READ", "CHECK", "BEGIN", "WRITE"):
         naive.edit(monkeypatch, name, (old, new))
+    monkeypatch.setattr(heartbeats, "CHECK", scripts.CHECK)
 
 
 @without(believes_the_servers_clock, fails_with=(TimeoutError,))

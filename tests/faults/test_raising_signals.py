@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import random
 import signal
@@ -18,7 +19,7 @@ import django_import_progress
 from django_import_progress import SyncProgressManager, track_import, tracker
 from django_import_progress.core.snapshot import TERMINAL
 from django_import_progress.tracker import ImportTracker
-from django_import_progress.writer import Writer
+from django_import_progress.writer import Writer, writers
 from tests.kit.controls import without
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for
@@ -44,7 +45,7 @@ def _import(job_id: str) -> None:
 
 def _all_ended(jobs: SyncProgressManager, job_ids: list[str]) -> bool:
     gc.collect()
-    running = [thread for thread in threading.enumerate() if isinstance(thread, Writer)]
+    running = writers()
     snapshots = [jobs.get_progress(job_id) or {"status": "failed"} for job_id in job_ids]
     return not running and all(snapshot["status"] in TERMINAL for snapshot in snapshots)
 
@@ -127,9 +128,9 @@ def leaves_without_care(monkeypatch: pytest.MonkeyPatch) -> None:
 
     start = Writer.start
 
-    def begin(self: Any) -> None:
+    def begin(self: Any) -> bool:
         self._kept = self._sample().__self__
-        start(self)
+        return start(self)
 
     monkeypatch.setattr(ImportTracker, "__exit__", leave)
     monkeypatch.setattr(Writer, "start", begin)
@@ -154,9 +155,9 @@ def _forgotten() -> None:
 def keeps_its_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     start = Writer.start
 
-    def begin(self: Any) -> None:
+    def begin(self: Any) -> bool:
         self._kept = self._sample().__self__
-        start(self)
+        return start(self)
 
     monkeypatch.setattr(Writer, "start", begin)
 
@@ -181,7 +182,7 @@ def no_more_threads() -> Iterator[None]:
 
 
 def starts_a_thread_for_certain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Writer, "start", threading.Thread.start)
+    monkeypatch.setattr(Writer, "start", lambda self: _thread.start_new_thread(self.run, ()))
 
 
 @pytest.mark.usefixtures("no_more_threads")
@@ -196,6 +197,17 @@ def test_without_a_thread_the_import_runs_and_a_line_says_that_it_is_not_reporte
     assert jobs.get_progress(JOB) is None
     [line] = caplog.messages
     assert line.startswith("Import job runs, but is not reported")
+
+
+def test_what_a_signal_handler_raises_as_the_thread_starts_is_raised_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise RuntimeError("by a signal handler")
+
+    monkeypatch.setattr(_thread, "start_new_thread", interrupt)
+    with pytest.raises(RuntimeError, match="by a signal handler"), track_import(JOB):
+        pytest.fail("It was entered.")  # pragma: no cover
 
 
 def test_interrupted_while_it_looks_for_transactions_it_is_not_done(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.writer import Writer
+from django_import_progress.writer import writers
 
 from .waiting import wait_for
 
@@ -38,8 +37,7 @@ def shows(jobs: SyncProgressManager, **fields: Any) -> None:
 
 def end_writers() -> None:
     """Have the writers of earlier tests write no more: some try for long what cannot succeed."""
-    for thread in threading.enumerate():
-        if isinstance(thread, Writer):
-            thread._is_over = True
-            thread.stop()
-            thread.join()
+    for writer in writers():
+        writer._is_over = True
+        writer.stop()
+        writer.join()
