@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Generic, Protocol, TypeVar
 
 from .core.errors import InvalidProgress
@@ -11,11 +13,16 @@ T = TypeVar("T")
 
 
 class Counter(Protocol):
-    """Who counts, and says when it is to end."""
+    """Adds up what loops have counted, and says when they are to end."""
 
-    processed: int
-    interrupt: type[BaseException] | None
-    """What is to be raised at the next row's boundary."""
+    interrupt: Callable[[], BaseException] | None
+    """Makes the exception that is raised after the running row."""
+
+    def open_cell(self) -> list[int]:
+        """Return a list of one number, which only one loop increments."""
+
+    def close_cell(self, cell: list[int]) -> None:
+        """Add the number for good: the loop has ended."""
 
 
 def _length(batch: Any) -> int:
@@ -47,32 +54,44 @@ class Counted(Generic[T]):
         job, size = self._job, self._size
         if isinstance(self._source, AsyncIterable) and not isinstance(self._source, Iterable):
             raise TypeError(f"{self!r} is asynchronous: iterate with `async for`")
-        if job.interrupt is not None:
-            raise job.interrupt
-        if size is None:
-            for item in self._source:
-                yield item
-                job.processed += 1
-                if job.interrupt is not None:
-                    raise job.interrupt
-        else:
-            for item in self._source:
-                rows = size(item)  # Before the body, which may empty it.
-                yield item
-                job.processed += rows
-                if job.interrupt is not None:
-                    raise job.interrupt
+        _check(job)
+        cell = job.open_cell()
+        try:
+            if size is None:
+                for item in self._source:
+                    yield item
+                    cell[0] += 1
+                    if job.interrupt is not None:
+                        _close(self._source)
+                        raise job.interrupt()
+            else:
+                for item in self._source:
+                    rows = size(item)  # Before the body, which may empty it.
+                    yield item
+                    cell[0] += rows
+                    if job.interrupt is not None:
+                        _close(self._source)
+                        raise job.interrupt()
+        finally:
+            job.close_cell(cell)
 
     async def __aiter__(self) -> AsyncIterator[T]:
         job, size, source = self._job, self._size, self._source
-        if job.interrupt is not None:
-            raise job.interrupt
-        async for item in source if isinstance(source, AsyncIterable) else _in_turn(source):
-            rows = 1 if size is None else size(item)
-            yield item
-            job.processed += rows
-            if job.interrupt is not None:
-                raise job.interrupt
+        _check(job)
+        cell = job.open_cell()
+        try:
+            async for item in source if isinstance(source, AsyncIterable) else _in_turn(source):
+                rows = 1 if size is None else size(item)
+                yield item
+                cell[0] += rows
+                if job.interrupt is not None:
+                    if isinstance(source, AsyncGeneratorType):
+                        with suppress(Exception):
+                            await source.aclose()
+                    _close(source)
+                    raise job.interrupt()
+        finally:
+            job.close_cell(cell)
 
 
 class Rows(Counted[T]):
@@ -91,6 +110,22 @@ class Batches(Counted[T]):
 
 # Python names the class where `len()`, `next()` or an index is refused: by what was called.
 Rows.__name__, Batches.__name__ = "job.rows()", "job.batches()"
+
+
+def _check(job: Counter) -> None:
+    if job.interrupt is not None:
+        raise job.interrupt()
+
+
+def _close(source: object) -> None:
+    """Close a generator from which no more is taken.
+
+    `queryset.iterator()` would keep its cursor open for as long as anything refers to it, and
+    SQLite locked. What it raises is suppressed: it must not replace what stops the loop.
+    """
+    if isinstance(source, GeneratorType):
+        with suppress(Exception):
+            source.close()
 
 
 async def _in_turn(source: Iterable[T]) -> AsyncIterator[T]:

@@ -1,10 +1,11 @@
-"""What the writer's thread raises, and the import waits for: in its own thread, or in a loop."""
+"""An event that can be awaited, and that a signal handler which raises cannot break."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
+from contextlib import suppress
 
 from .core.pacing import Patience
 
@@ -12,8 +13,42 @@ MOST_SECONDS = 2.0
 """How long a moment may last."""
 
 
-class Flag(threading.Event):
-    """An event that one waits for with a thread or without."""
+class Flag:
+    """An event; one waits for it with a thread or without.
+
+    `threading.Event` waits by a condition, written in Python: if a signal handler raises in the
+    middle of that, its lock stays locked, and whoever uses the event next waits forever. Here each
+    step is one call of a lock, which is atomic.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it; more than once, if need be."""
+        self._is_set = True
+        self._open()
+
+    def clear(self) -> None:
+        """Unset it; for one thread that waits again and again."""
+        self._is_set = False
+        self._gate.acquire(blocking=False)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for so many seconds at most, or forever; whether it is set."""
+        if not self._is_set and self._gate.acquire(timeout=-1 if timeout is None else timeout):
+            self._open()  # For others that wait.
+        return self._is_set
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # It is open.
+            self._gate.release()
 
     async def wait_in_loop(self, seconds: float) -> bool:
         """Wait for so long at most, without a thread; whether it is raised.

@@ -57,7 +57,8 @@ def compare(redis: AsyncClient, asked: Sequence[Asked], now: int) -> Call[Checke
 def _compare(asked: Sequence[Asked], now: int, script: Script) -> Call[Checked]:
     jobs = [(slot.calls.keys, slot.view.job_id) for slot, _, _ in asked]
     # Whether a worker is late depends on the time as well.
-    digests = ["" if slot.view.lease_is_over(now) else slot.digest for slot, _, _ in asked]
+    own = time.monotonic()
+    digests = ["" if slot.view.lease_is_over(now, own) else slot.digest for slot, _, _ in asked]
     return check(jobs, digests, script)
 
 

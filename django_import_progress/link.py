@@ -234,7 +234,7 @@ class Link:
             await asyncio.sleep(PING_SECONDS)
             now = self._now_in_redis()
             for slot in self._slots.values():
-                if slot.view.lease_is_over(now):
+                if slot.view.lease_is_over(now, self._clock()):
                     self.ask_to_read(slot)
 
     def _now_in_redis(self) -> int:

@@ -15,8 +15,9 @@ logger = logging.getLogger("django_import_progress")
 import_finished = Signal()
 """Sent once an attempt's end, by the thread that imports, whether Redis is there or not.
 
-``done`` is sent when it is told: after the commit, where the import is part of a transaction. An
-attempt that another one has superseded sends nothing, and neither does a process that is killed.
+``done`` is sent when it is published: after the commit, where the import is part of a transaction.
+If that is rolled back, ``failed`` is sent. An attempt that another one has superseded, or whose job
+was deleted or ended by other code, sends nothing, and neither does a process that is killed.
 What a receiver raises is logged, under ``django.dispatch``, and changes nothing of the import.
 
 The sender is `ImportTracker`. A receiver is called with:

@@ -233,7 +233,7 @@ class SyncProgressManager:
             is_due = now - read >= self._heartbeat_seconds
             heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] in {"subscribe", "ssubscribe"}
-            late = message is not None and slot.view.lease_is_over(int(now * 1e6 + ahead))
+            late = message is not None and slot.view.lease_is_over(int(now * 1e6 + ahead), now)
             doubtful = slot.view.needs_read and now - read >= READ_INTERVAL_SECONDS
             if confirmed or heartbeat or late or doubtful:
                 has_read, read, since = True, now, slot.view.begin_read()

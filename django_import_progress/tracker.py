@@ -7,19 +7,19 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from django.db import transaction
+from asgiref.sync import sync_to_async
 
 from .conf import settings
 from .connections import get_impatient_manager
-from .core.attempt import Told
 from .core.calls import clean_owner
-from .core.errors import ImportCancelled, ImportSuperseded, OutsideOfTheWith
+from .core.errors import ImportCancelled, ImportSuperseded, StopsALoop
 from .core.keys import JobId, clean_job_id
 from .core.snapshot import RATES, Fields
-from .counts import Counts
-from .endings import ending_of, open_transaction
+from .endings import belongs_to, ending_of, follows, rolled_back
+from .interrupts import Stoppable
 from .signals import import_finished, send, send_in_loop
 from .sync import SyncProgressManager
+from .transactions import Over, after_transactions
 from .verbs import now_text
 from .writer import Writer
 
@@ -31,7 +31,7 @@ BEGIN_TURNS = 40
 """How long entering waits until the job stands in Redis. A short import must hardly feel it."""
 
 
-class ImportTracker(Counts):
+class ImportTracker(Stoppable):
     """Makes an existing loop report itself: it counts, and a thread beside the loop tells.
 
     ::
@@ -78,30 +78,24 @@ class ImportTracker(Counts):
                 f"manager must be a SyncProgressManager, not {type(manager).__name__}:"
                 " the tracker writes from a thread, beside asyncio code as well"
             )
-        self.job_id = clean_job_id(job_id)
-        super().__init__(total, stage)
+        super().__init__(clean_job_id(job_id), total, stage)
         self._expose = tuple(expose) if isinstance(expose, tuple | list) else (expose,)
         if not all(isinstance(kind, type) for kind in self._expose):
             raise TypeError(f"expose is {expose!r}: pass an exception class, or a tuple of them")
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
-        self._writer: Writer | None = None
-        self._has_noticed = False
+        self._writer: Writer
+        self._is_announced = False
         self._error: BaseException | None = None
-        """What the import has raised; once it has ended."""
+        """What the import has raised, from its end until receivers of the signal were notified."""
 
     def __repr__(self) -> str:
         return f"<ImportTracker {self.job_id}: {self.processed} of {self._total}>"
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether the job was asked to stop. Who has seen it ends ``cancelled``, however."""
-        self._has_noticed = self._has_noticed or self.interrupt is ImportCancelled
-        return self._has_noticed
-
     def __enter__(self) -> ImportTracker:
-        writer = self._start()
+        writer = self._make_writer()
         try:
+            self._start(writer)
             writer.began.wait_a_moment(BEGIN_TURNS)
         except BaseException as error:  # A signal's: the `with` will not be left, as not entered.
             self._finish(error)
@@ -115,14 +109,30 @@ class ImportTracker(Counts):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        waits = error is None and not self._has_noticed and open_transaction() is not None
-        self._finish(error, is_held_back=waits)
-        self._wait_for_the_end(self._tell_the_end if waits else self._announce)
+        if self._is_elsewhere:
+            return False
+        left_by = error
+        try:
+            if self._may_wait(error) and after_transactions(self._settle):
+                self._hold()
+                self._writer.wait_until_held()
+            else:
+                self._finish(error)
+                self._writer.wait_for_the_end()
+        except BaseException as interruption:  # A signal handler may raise at any moment.
+            left_by = left_by or interruption
+            raise
+        finally:
+            if not self._is_through:
+                self._finish(left_by)
+            if self._end:
+                self._announce()
         return self._judge(error)
 
     async def __aenter__(self) -> ImportTracker:
-        writer = self._start()
+        writer = self._make_writer()
         try:
+            self._start(writer)
             await writer.began.wait_a_moment_in_loop(BEGIN_TURNS)
         except BaseException as error:
             self._finish(error)
@@ -136,19 +146,29 @@ class ImportTracker(Counts):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        self._finish(error)
-        assert self._writer is not None
+        if self._is_elsewhere:
+            return False
+        left_by = error
         try:
-            await self._writer.wait_for_the_end_in_loop()
+            if self._may_wait(error) and await _after_transactions_in_loop(self._settle):
+                self._hold()
+                await self._writer.wait_until_held_in_loop()
+            else:
+                self._finish(error)
+                await self._writer.wait_for_the_end_in_loop()
+        except BaseException as interruption:
+            left_by = left_by or interruption
+            raise
         finally:
-            await self._announce_in_loop()
+            if not self._is_through:
+                self._finish(left_by)
+            if self._end:
+                await self._announce_in_loop()
         return self._judge(error)
 
-    def _start(self) -> Writer:
-        if self._writer is not None:
+    def _make_writer(self) -> Writer:
+        if hasattr(self, "_writer"):
             raise RuntimeError("A tracker tracks one attempt: call track_import for another")
-        self.interrupt = None
-        self._fields["started_at"] = now_text()
         self._writer = Writer(
             self._manager,
             self.job_id,
@@ -157,59 +177,72 @@ class ImportTracker(Counts):
             stalled_after_seconds=settings.stalled_after_seconds,
             on_told=self._listen,
         )
-        self._writer.start()
-        logger.info("Import %s begins", self.job_id)
         return self._writer
 
-    def _listen(self, told: Told) -> None:
-        """Take note of what Redis says of the job. Called in the writer's thread."""
-        if told in {Told.SUPERSEDED, Told.DELETED}:
-            self.interrupt = ImportSuperseded
-        elif told is Told.STOP and self.interrupt is None:
-            self.interrupt = ImportCancelled
+    def _start(self, writer: Writer) -> None:
+        self._begin_counting()
+        self._fields["started_at"] = now_text()
+        writer.start()
+        logger.info("Import %s begins", self.job_id)
+
+    def _may_wait(self, error: BaseException | None) -> bool:
+        """Tell whether the end may have to wait for a commit."""
+        return error is None and not self._has_noticed
+
+    def _hold(self) -> None:
+        """Have all written that was counted; the end comes after the commit."""
+        self._stop_counting()
+        self._writer.hold()
 
     def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
-        assert self._writer is not None
-        if error is None and self._has_noticed:
-            error = ImportCancelled()
+        if self._has_noticed and (error is None or follows(error, self)):
+            error = error or self._cancelled()
+            self._end = self._end or {"status": "cancelled"}
         self._error = error
-        self.interrupt = self.interrupt or OutsideOfTheWith
-        if not is_held_back:
+        if not is_held_back and not self._end:
             self._end = ending_of(self.job_id, error, self._expose)
         self._writer.stop()
+        self._stop_counting()
 
     def _wait_for_the_end(self, then: Callable[[], None]) -> None:
         """Wait, and go on: who interrupts the waiting changes nothing of how the import ended."""
-        assert self._writer is not None
         try:
             self._writer.wait_for_the_end()
         finally:
             then()
 
-    def _tell_the_end(self) -> None:
-        """Tell what was held back once all transactions that are open now are committed."""
-        assert self._writer is not None
-        if (alias := open_transaction()) is not None:
-            transaction.on_commit(self._tell_the_end, using=alias)
-        else:
-            self._end = ending_of(self.job_id, None, ())
-            self._writer.tell_the_end()
-            self._wait_for_the_end(self._announce)
+    def _settle(self, over: Over) -> None:
+        """Write the end that was held back, now that the transaction is over."""
+        if self._end or self._is_elsewhere:
+            return
+        is_committed = over is Over.COMMITTED
+        self._end = ending_of(self.job_id, None, ()) if is_committed else rolled_back()
+        # A receiver would write into a database from which nothing removes it.
+        self._is_announced = self._is_announced or over is Over.TEST_OVER
+        self._writer.stop()
+        self._stop_counting()
+        self._wait_for_the_end(self._announce)
 
     def _announce(self) -> None:
         """Send `import_finished`, if somebody listens, and the job is still this attempt's."""
         if self._is_heard():
             send(ImportTracker, self._news())
+        self._error = None  # Its traceback refers to whatever the import has opened.
 
     async def _announce_in_loop(self) -> None:
         """Do the same in an event loop."""
         if self._is_heard():
             await send_in_loop(ImportTracker, self._news())
+        self._error = None
 
     def _is_heard(self) -> bool:
-        """Log that the attempt is over; tell whether somebody is to be told so."""
-        if self.interrupt is ImportSuperseded:
-            logger.info("Import %s goes on in another attempt", self.job_id)
+        """Log that the attempt is over; tell whether there is anybody to be notified."""
+        if self._is_announced:
+            return False
+        self._is_announced = True
+        self._forget()
+        if self._lost:
+            logger.info("%s", self._superseded())
             return False
         logger.info(
             "Import %s is %s after %d rows", self.job_id, self._facts()["status"], self.processed
@@ -217,7 +250,6 @@ class ImportTracker(Counts):
         return import_finished.has_listeners(ImportTracker)
 
     def _news(self) -> Fields:
-        assert self._writer is not None
         number, base, owner = None, Fields(), self._owner
         if (attempt := self._writer.attempt) is not None:
             number, base, owner = attempt.number, attempt.base, attempt.owner
@@ -233,14 +265,23 @@ class ImportTracker(Counts):
         }
 
     def _judge(self, error: BaseException | None) -> bool:
-        """Return whether `error` ends with the `with`.
+        """Return whether `error` ends with the `with` block.
 
         Raises:
-            ImportSuperseded: nothing else is raised, but the job is another attempt's by now.
+            ImportSuperseded: nothing else is raised, but the job is not this attempt's any more.
         """
-        if self.interrupt is ImportSuperseded and isinstance(error, ImportCancelled | None):
-            raise ImportSuperseded
-        return isinstance(error, ImportCancelled)
+        is_ours = error is None or belongs_to(error, self, StopsALoop)
+        if self._lost and is_ours and not isinstance(error, ImportSuperseded):
+            raise self._superseded() from None
+        return error is not None and belongs_to(error, self, ImportCancelled)
+
+
+async def _after_transactions_in_loop(then: Callable[[Over], None]) -> bool:
+    """Do the same as `after_transactions` for the thread in which Django's sync code runs."""
+    try:
+        return await sync_to_async(after_transactions)(then)
+    except RuntimeError:  # That thread is gone: a transaction in it is not open any more.
+        return False
 
 
 track_import = ImportTracker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +56,12 @@ def calls_for(
         queued_seconds,
         ended_seconds,
         database_of(redis),
+        _nonce,
     )
+
+
+def _nonce() -> str:
+    return secrets.token_urlsafe(6)  # The system's: a forked process must not repeat it.
 
 
 def now_text() -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import random
 import secrets
-import threading
 import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 
+from .awaited import LAST_SECONDS, Awaited, running
 from .clients import perform_sync
-from .core.attempt import Attempt, Lease, Told
+from .core.attempt import LOST, Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from .core.pacing import backoff_seconds
-from .core.snapshot import KNOWN, RATES, TRACKED, Fields, is_terminal
+from .core.snapshot import Fields, is_terminal
+from .counts import own_fields, steady_fields
+from .endings import neutral_message
+from .exits import leaving, note_leaving
 from .flag import Flag
 from .sync import SyncProgressManager
 from .verbs import now_text
@@ -23,22 +27,11 @@ logger = logging.getLogger("django_import_progress")
 
 INTERVAL_SECONDS = 0.5
 """How often something that changes is told."""
-LAST_SECONDS = 5.0
-"""How long the `with`, or a process that ends, waits for the last state to be told."""
 BESIDE_SECONDS = 30.0
 """How long it is tried in all, beside what comes after the `with`: a fail-over takes its time."""
 
-END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
-"""How long leaving waits at most, for the end to stand in Redis."""
 
-AWAY_TURNS = 10
-"""How long it waits where Redis is known to be away: it may be back by now."""
-
-_leaving: dict[threading.Thread, Writer] = {}
-"""Those that may still have an end to tell, by the thread that does."""
-
-
-class Writer(threading.Thread):
+class Writer(Awaited):
     """Samples the import and writes what changed.
 
     Nothing that Redis does fails or slows the import: whatever goes wrong here is logged, one line
@@ -48,9 +41,12 @@ class Writer(threading.Thread):
         manager: where to write.
         job_id: the job.
         owner: its owner's primary key as text.
-        sample: returns the fields as they are now; called in this thread.
+        sample: a method that returns the fields as they are now; called in this thread.
         stalled_after_seconds: how long the worker is believed alive after a write.
-        on_told: called, in this thread, with what Redis says of the job after each write.
+        on_told: a method that is called, in this thread, with the result of each write.
+
+    Whose methods these are must be referred to elsewhere: once it is garbage, nobody will call
+    `stop`, and the import has ended.
     """
 
     def __init__(
@@ -63,31 +59,31 @@ class Writer(threading.Thread):
         stalled_after_seconds: float,
         on_told: Callable[[Told], object],
     ) -> None:
-        super().__init__(name=f"import-progress-{job_id}", daemon=True)
-        self.began = Flag()
-        """Set when the attempt stands in Redis, or Redis is known to be away."""
-        self.ended = Flag()
-        """Set when the end stands in Redis, or nobody has to wait for that."""
+        super().__init__(job_id)
         self._manager = manager
-        self._job_id = job_id
         self._owner = owner
-        self._sample = sample
-        self._on_told = on_told
+        self._sample = weakref.WeakMethod(sample)
+        self._on_told = weakref.WeakMethod(on_told)
+        self._kept: object = None
+        """Whose methods these are; kept from `stop` until the end is written."""
+        self._last: Fields = {}
+        """The fields of the last sample."""
         self._lease = Lease(secrets.token_urlsafe(9), stalled_after_seconds)
         self._beat_seconds = stalled_after_seconds / 3
         self._written_at = 0.0
+        self._listed_at = 0.0
+        """When the job was last entered into its lists."""
         self._told_at = time.monotonic()
-        self._stopping = threading.Event()
-        self._turn = threading.Lock()
-        """An end that was held back has a thread of its own, and the first may still be trying."""
+        self._is_stopping = False
+        self._wake = Flag()
+        self._asked_to_stop = False
+        """Whether it is known here that cancellation was requested."""
         self.attempt: Attempt | None = None
         """What Redis has said of it; None until then."""
         self._writes = 0
         self.left_at = 0.0
         """Since when there is nothing more to be told than the end."""
-        self._gave_up = False
         self._written: Fields = {}
-        self._failing = False
         self._is_over = False
         """Whether the job is not this attempt's any more, or has ended: nothing can be added."""
 
@@ -96,51 +92,49 @@ class Writer(threading.Thread):
         """For how long Redis may not have all of the import: half a second where all is well."""
         return time.monotonic() - self._told_at
 
+    def start(self) -> bool:
+        """Start the thread; without one the import runs and is not reported."""
+        has_started = super().start()
+        if not has_started:
+            self._is_over = True
+            for flag in (self.began, self.held, self.ended):
+                flag.set()
+        return has_started
+
+    def hold(self) -> None:
+        """Write now what there is; `held` is set then. The lease is renewed until `stop`."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Have the last state written, and end; wait for `ended` if it matters."""
-        self._leave(self)
-        self._stopping.set()
-
-    def _leave(self, thread: threading.Thread) -> None:
-        """Have this thread tell the end, which may be waited for from now on."""
         self.left_at = time.monotonic()
-        _leaving[thread] = self
-
-    def give_up(self) -> None:
-        """Say that the end is not told: nobody waits for it any longer."""
-        if not self._gave_up:
-            self._gave_up = True
-            logger.error("The end of import %s could not be told", self._job_id)
-
-    def wait_for_the_end(self) -> None:
-        """Wait until the end stands in Redis, or for as long as it is tried.
-
-        Where Redis is known to be away it is tried beside, and waited for a moment only.
-        """
-        if self._is_away:
-            self.ended.wait_a_moment(AWAY_TURNS)
-        elif not self.ended.wait(END_SECONDS):
-            self.give_up()  # It may hang in a client of more patience.
-
-    async def wait_for_the_end_in_loop(self) -> None:
-        """Do the same without a thread."""
-        if self._is_away:
-            await self.ended.wait_a_moment_in_loop(AWAY_TURNS)
-        elif not await self.ended.wait_in_loop(END_SECONDS):
-            self.give_up()
+        if self.is_alive() and not self._is_stopping:
+            note_leaving(self)
+        self._kept = getattr(self._sample(), "__self__", None)
+        self._is_stopping = True
+        self._wake.set()
 
     @property
-    def _is_away(self) -> bool:
-        """Whether Redis did not take the last write, or has not answered the first one yet."""
-        return self._failing or not self.began.is_set()
+    def last_chance_until(self) -> float:
+        """Until when a process that ends waits for the end to be written."""
+        return self.left_at + LAST_SECONDS
 
     def run(self) -> None:
-        """Write until `stop` is called, and then once more."""
+        """Write until `stop` is called, or nobody is left to call it, and then once more."""
         try:
             self._try_to_write()
             self.began.set()
-            while not self._stopping.wait(self._interval_seconds):
+            while True:
+                is_woken = self._wake.wait(self._interval_seconds)
+                self._wake.clear()
+                if self._is_stopping:
+                    break
+                if self._sample() is None:  # The `with` block was not left as it should be.
+                    logger.error("Import %s was interrupted", self.job_id)
+                    break
                 self._try_to_write()
+                if is_woken:
+                    self.held.set()
         finally:
             self._run_to_the_end()
 
@@ -148,19 +142,16 @@ class Writer(threading.Thread):
     def _interval_seconds(self) -> float:
         return min(INTERVAL_SECONDS, self._beat_seconds)
 
-    def tell_the_end(self) -> None:
-        """Write once more after `ended`, in a thread of its own: wait for `ended` again."""
-        self.ended.clear()
-        thread = threading.Thread(target=self._run_to_the_end, name=self.name, daemon=True)
-        self._leave(thread)
-        thread.start()
-
     def _run_to_the_end(self) -> None:
+        note_leaving(self)
+        self.left_at = self.left_at or time.monotonic()
         try:
             self._write_the_last()
         finally:
+            self.held.set()
             self.ended.set()
-            _leaving.pop(threading.current_thread(), None)
+            self._kept = None
+            leaving.discard(self)
 
     def _write_the_last(self) -> None:
         was_away, failures, begun = self._failing, 0, time.monotonic()
@@ -178,25 +169,24 @@ class Writer(threading.Thread):
 
     def _try_to_write(self) -> bool:
         """Write what changed; False where that must be tried again."""
-        with self._turn:
-            try:
-                self._write_changes()
-            except ProgressError as error:
-                self._failed(error, None)
-                # Of other errors it would not be better later.
-                return not isinstance(error, ProgressUnavailable)
-            except Exception as error:
-                self._failed(error, error)
-                return False
-            self._succeeded()
-            return True
+        try:
+            self._write_changes()
+        except ProgressError as error:
+            self._failed(error, None)
+            # Of other errors it would not be better later.
+            return not isinstance(error, ProgressUnavailable)
+        except Exception as error:
+            self._failed(error, error)
+            return False
+        self._succeeded()
+        return True
 
     def _failed(self, error: Exception, trace: Exception | None) -> None:
         if not self._failing:
             self._failing = True
             logger.warning(
                 "The progress of import %s is not told for now: %s",
-                self._job_id,
+                self.job_id,
                 error,
                 exc_info=trace,
             )
@@ -205,15 +195,18 @@ class Writer(threading.Thread):
         self._told_at = time.monotonic()
         if self._failing:
             self._failing = False
-            logger.info("The progress of import %s is told again", self._job_id)
+            logger.info("The progress of import %s is told again", self.job_id)
 
     def _write_changes(self) -> None:
         if self._is_over:
             return
         if self.attempt is None:
             self.attempt = self._begin()
-        fields = self._sample()
-        if self._is_told(fields):
+        if self.attempt is None:
+            self._note_told(Told.SUPERSEDED)
+            return
+        fields = self._take_sample()
+        if self._is_told(fields) and not self._has_news():
             return
         try:
             told = self._write(self.attempt, fields)
@@ -221,10 +214,28 @@ class Writer(threading.Thread):
             if not is_terminal(fields):
                 raise
             # What the user added is too large, or has no JSON. The end must be told all the same.
-            told = self._write(self.attempt, _own(fields))
+            told = self._write(self.attempt, own_fields(fields))
         self._note_written(fields)
-        self._is_over = told in {Told.ENDED, Told.SUPERSEDED, Told.DELETED}
-        self._on_told(told)
+        self._note_told(told)
+
+    def _take_sample(self) -> Fields:
+        if (sample := self._sample()) is not None:
+            self._last = sample()
+            return self._last
+        error_message = neutral_message(self.job_id)
+        ended = {"status": "failed", "error_message": error_message, "eta_seconds": None}
+        return {**self._last, **ended}
+
+    def _has_news(self) -> bool:
+        """Read, as often as there could have been a write, whether one would tell something."""
+        look = perform_sync(self._manager.redis, self._manager.calls.look(self.job_id))
+        return look.shows_news_to(self._lease, asked_to_stop=self._asked_to_stop)
+
+    def _note_told(self, told: Told) -> None:
+        self._is_over = told in LOST
+        self._asked_to_stop = told is Told.STOP
+        if (on_told := self._on_told()) is not None:
+            on_told(told)
 
     def _is_told(self, fields: Fields) -> bool:
         """Tell whether Redis has them all, and has heard of us lately.
@@ -232,23 +243,25 @@ class Writer(threading.Thread):
         During an outage nothing is told: what has changed back does not show that it is over.
         """
         is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
-        return not (self._failing or is_time_to_beat) and _steady(fields) == self._written
+        return not (self._failing or is_time_to_beat) and steady_fields(fields) == self._written
 
     def _note_written(self, fields: Fields) -> None:
-        self._written, self._written_at = _steady(fields), time.monotonic()
+        self._written, self._written_at = steady_fields(fields), time.monotonic()
 
-    def _begin(self) -> Attempt:
+    def _begin(self) -> Attempt | None:
         # An end comes after a beginning, though Redis was away all the time in between.
-        fields = {**_own(self._sample()), "status": "importing", "error_message": None}
-        call = self._manager.calls.begin(self._job_id, self._owner, self._lease, fields, now_text())
-        attempt = perform_sync(self._manager.redis, call)
+        fields = {**own_fields(self._take_sample()), "status": "importing", "error_message": None}
+        call = self._manager.calls.begin(self.job_id, self._owner, self._lease, fields, now_text())
+        if (attempt := perform_sync(self._manager.redis, call)) is None:
+            return None
+        self._listed_at = time.monotonic()
         # A job must not expire between two signs of life.
         ttl_seconds = attempt.ttl_seconds or self._manager.calls.ttl_seconds
         self._beat_seconds = min(self._beat_seconds, ttl_seconds / 3)
         # Not where an earlier try, whose answer was lost, has begun with other fields.
         self._note_written(fields if fields.items() <= attempt.base.items() else {})
         if attempt.asked_to_stop:
-            self._on_told(Told.STOP)
+            self._note_told(Told.STOP)
         return attempt
 
     def _write(self, attempt: Attempt, fields: Fields) -> Told:
@@ -261,35 +274,15 @@ class Writer(threading.Thread):
     def _perform(self, attempt: Attempt, fields: Fields, *, anew: bool) -> Told:
         data = {**fields, "attempt": attempt.number}
         self._writes += 1
-        write = self._manager.calls.write
-        call = write(self._job_id, attempt, data, now_text(), number=self._writes, anew=anew)
-        return perform_sync(self._manager.redis, call)
+        now = time.monotonic()
+        enlist = now - self._listed_at >= self._beat_seconds
+        write = partial(self._manager.calls.write, number=self._writes, anew=anew, enlist=enlist)
+        told = perform_sync(self._manager.redis, write(self.job_id, attempt, data, now_text()))
+        if enlist:
+            self._listed_at = now
+        return told
 
 
 def writers() -> set[Writer]:
-    """Return those that tell of an import in this process, or of its end still."""
-    running = {thread for thread in threading.enumerate() if isinstance(thread, Writer)}
-    # A fork takes over the list, and not the threads.
-    return running | {writer for thread, writer in list(_leaving.items()) if thread.is_alive()}
-
-
-def _own(fields: Fields) -> Fields:
-    """Leave out what the user added."""
-    return {name: value for name, value in fields.items() if name in KNOWN | TRACKED}
-
-
-def _steady(fields: Fields) -> Fields:
-    """Leave out what changes by the mere passing of time: it is no reason to write.
-
-    That there is a rate now, or none any more, is one.
-    """
-    return {name: bool(value) if name in RATES else value for name, value in fields.items()}
-
-
-@atexit.register
-def _wait_for_those_who_leave() -> None:
-    """Give what is tried beside a last chance: with the process, its threads will be gone."""
-    for thread, writer in list(_leaving.items()):
-        thread.join(max(writer.left_at + LAST_SECONDS - time.monotonic(), 0))
-        if thread.is_alive():  # pragma: no branch - whether it is depends on the moment
-            writer.give_up()
+    """Return those that report an import in this process, or its end still."""
+    return {writer for writer in list(running) if isinstance(writer, Writer) and writer.is_alive()}

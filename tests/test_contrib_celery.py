@@ -168,6 +168,26 @@ def test_a_retry_is_a_new_attempt_and_queued_before(
     assert job_id in [job["job_id"] for job in jobs.jobs(owner=10)]
 
 
+def test_one_that_is_replaced_within_its_block_goes_on_in_another(
+    jobs: SyncProgressManager, send: Send, pool: str
+) -> None:
+    job_id = send(tasks.be_replaced, pool, pool)
+    assert history(jobs, job_id)[-3:] == [("queued", 1), ("importing", 2), ("done", 2)]
+
+
+def test_one_that_fails_before_its_block_has_failed(
+    jobs: SyncProgressManager, send: Send, pool: str
+) -> None:
+    job_id = send(tasks.fail_before, pool, "/nowhere")
+    assert job_id in shows(jobs, job_id, status="failed")["error_message"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_hard_time_limit_of_gevent_is_a_failure(jobs: SyncProgressManager, send: Send) -> None:
+    ended = shows(jobs, send(tasks.import_for_ever, "gevent", time_limit=1), status="failed")
+    assert ended["error_message"] == "The import took longer than it may, and was stopped."
+
+
 def test_only_the_last_failure_is_one(jobs: SyncProgressManager, send: Send, pool: str) -> None:
     job_id = send(tasks.import_stubbornly, pool, "outside", 9)
     assert history(jobs, job_id)[-3:] == [("queued", 1), ("importing", 2), ("failed", 2)]

@@ -6,9 +6,10 @@ import logging
 from typing import Any
 
 import pytest
+from billiard.einfo import ExceptionInfo
 from celery import signals
 from celery.app.task import Context
-from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, TimeLimitExceeded, WorkerLostError
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -22,6 +23,7 @@ from django_import_progress import (
     SyncProgressManager,
     get_sync_progress_manager,
 )
+from django_import_progress.contrib.celery_worker import ImportRequest
 
 from .kit.tracked import JOB, state
 from .site import tasks
@@ -138,6 +140,63 @@ def test_the_last_failure_applied_at_once(jobs: SyncProgressManager) -> None:
     tasks.import_stubbornly.apply(("inside", 9), task_id=JOB)
     assert (state(jobs)["status"], state(jobs)["attempt"]) == ("failed", 2)
     assert state(jobs)["error_message"] == "Row 3."
+
+
+def test_one_that_fails_before_its_block_has_failed(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    tasks.fail_before.apply(("/nowhere",), task_id=JOB)
+    assert state(jobs)["status"] == "failed"
+
+
+def test_one_that_fails_so_and_is_retried_is_queued(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    tasks.fail_before_and_retry.apply(task_id=JOB)
+    assert (state(jobs)["status"], state(jobs)["attempt"]) == ("done", 1)
+
+
+def test_one_that_fails_so_after_a_lost_attempt_has_failed(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB, data={"status": "importing"})
+    tasks.fail_before.apply(("/nowhere",), task_id=JOB)
+    assert state(jobs)["status"] == "importing"  # Somebody else's to report.
+    jobs.redis.hset(jobs.calls.keys.hash(JOB), "_d", "1")  # A lease that has expired.
+    tasks.fail_before.apply(("/nowhere",), task_id=JOB)
+    assert state(jobs)["status"] == "failed"
+
+
+def test_one_that_is_replaced_within_its_block_goes_on(jobs: SyncProgressManager) -> None:
+    tasks.be_replaced.push_request(id=JOB, called_directly=False, args=[], kwargs={})
+    try:
+        with pytest.raises(Ignore):
+            tasks.be_replaced()
+    finally:
+        tasks.be_replaced.pop_request()
+    assert (state(jobs)["status"], state(jobs)["attempt"]) == ("queued", 1)
+    tasks.import_rows.apply((5,), task_id=JOB)
+    assert (state(jobs)["status"], state(jobs)["attempt"]) == ("done", 2)
+
+
+def test_one_that_goes_back_to_the_broker_for_a_lost_process_is_queued_before(
+    jobs: SyncProgressManager,
+) -> None:
+    task = tasks.import_at_least_once
+    jobs.create(JOB, data={"status": "importing"})
+    seen = []
+    with Connection("memory://") as connection, connection.SimpleQueue("lost") as queue:
+        task.apply_async(task_id=JOB, queue="lost", connection=connection)
+        request = ImportRequest(
+            queue.get_nowait(),
+            app=tasks.app,
+            task=task,
+            decoded=False,
+            on_reject=lambda *_: seen.append(state(jobs)["status"]),
+        )
+    request.reject(requeue=True)
+    request.acknowledged = False
+    try:
+        raise WorkerLostError
+    except WorkerLostError:
+        request.on_failure(ExceptionInfo())
+    assert seen == ["importing", "queued"]
 
 
 def test_another_namespace_and_asyncio(at_once: None) -> None:

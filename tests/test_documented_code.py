@@ -143,6 +143,7 @@ FOLLOWED = {
     "docs/reference.md": "test_howtos.py",
     "docs/signals.md": "test_signals_recipe.py",
     "docs/task-queues.md": "test_howtos.py",
+    "docs/testing.md": "test_howtos.py",
     "docs/threads.md": "test_howtos.py",
     "docs/tutorial.md": "test_tutorial.py",
 }

@@ -42,6 +42,14 @@ def test_celery(project: Project) -> None:
         project.script(STARTED + "moves_and_is_cancelled(begun())")
 
 
+def test_testing(project: Project) -> None:
+    page = "docs/testing.md"
+    project.follow("docs/task-queues.md", "Celery, with `ImportTask`")
+    project.follow(page)
+    for program in ("python manage.py", "pytest"):
+        project.run(*module(only_line(page, program)))
+
+
 def test_djangos_own_tasks(project: Project) -> None:
     before = {} if django.VERSION >= (6, 0) else {"django_tasks": "django.tasks"}
     project.follow("docs/task-queues.md", "Django's own tasks", **before)

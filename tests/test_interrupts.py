@@ -41,6 +41,7 @@ def interrupted() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as context:
         context.setattr(writer.Writer, "wait_for_the_end", interrupt)
+        context.setattr(writer.Writer, "wait_until_held", interrupt)
         yield
 
 

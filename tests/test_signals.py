@@ -18,6 +18,7 @@ from django_import_progress import (
     ImportCancelled,
     ImportSuperseded,
     SyncProgressManager,
+    awaited,
     signals,
     track_import,
     writer,
@@ -128,7 +129,7 @@ def test_one_that_is_superseded_sends_nothing(
         job.advance()
         wait_for(lambda: job.interrupt, "the older one to know")
     assert heard == []
-    assert caplog.messages[-1] == "Import job goes on in another attempt"
+    assert caplog.messages[-1].startswith("Another worker has started import job again")
     newer.__exit__(None, None, None)
     assert [news["attempt"] for news in heard] == [2]
 
@@ -154,7 +155,7 @@ def test_one_that_is_interrupted_as_it_begins_has_ended(
         raise KeyboardInterrupt
 
     job = track_import(JOB)
-    monkeypatch.setattr(writer.Flag, "wait_a_moment", interrupted)
+    monkeypatch.setattr(awaited.Flag, "wait_a_moment", interrupted)
     with pytest.raises(KeyboardInterrupt):
         job.__enter__()
     assert [news["status"] for news in heard] == ["cancelled"]
@@ -167,7 +168,7 @@ async def test_one_that_is_cancelled_as_it_begins_has_ended(
         raise asyncio.CancelledError
 
     job = track_import(JOB)
-    monkeypatch.setattr(writer.Flag, "wait_a_moment_in_loop", cancelled)
+    monkeypatch.setattr(awaited.Flag, "wait_a_moment_in_loop", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await job.__aenter__()
     assert [news["status"] for news in heard] == ["cancelled"]
@@ -183,12 +184,14 @@ def test_in_a_transaction_it_is_sent_after_the_commit(heard: list[News]) -> None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_rolled_back_after_the_with_nothing_is_sent(heard: list[News]) -> None:
+def test_rolled_back_after_the_with_block_it_says_so(heard: list[News]) -> None:
     with transaction.atomic():
         with track_import(JOB):
             pass
         transaction.set_rollback(True)
-    assert heard == []
+    [news] = heard
+    assert (news["status"], news["error"]) == ("failed", None)
+    assert news["snapshot"]["error_message"] == "The import was rolled back."
 
 
 def spoil(**_: Any) -> None:

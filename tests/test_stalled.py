@@ -246,7 +246,7 @@ async def test_the_clocks_of_worker_and_reader_play_no_part(
             assert not (await becomes(watcher, stalled=False)).ended
             writer: Any = job._writer
             held = threading.Event()
-            monkeypatch.setattr(writer, "_sample", lambda: [held.wait(), job._sample()][1])
+            monkeypatch.setattr(writer, "_take_sample", lambda: [held.wait(), job._sample()][1])
             await becomes(watcher, stalled=True)
             assert 0 < seconds_late(jobs) < LATEST_SECONDS
             held.set()

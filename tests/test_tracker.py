@@ -14,6 +14,7 @@ from django.utils.functional import SimpleLazyObject
 from django_import_progress import (
     InvalidProgress,
     SyncProgressManager,
+    awaited,
     track_import,
     writer,
 )
@@ -253,17 +254,16 @@ def test_another_manager_writes_where_it_is_told(jobs: SyncProgressManager) -> N
 
 
 def test_no_thread_is_left() -> None:
-    before = set(threading.enumerate())
     with track_import(JOB):
-        assert set(threading.enumerate()) - before
-    assert not set(threading.enumerate()) - before
+        assert len(writer.writers()) == 1
+    wait_for(lambda: not writer.writers(), "the writer to end")
 
 
 def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     held, last = threading.Event(), writer.Writer._write_the_last
-    monkeypatch.setattr(writer, "END_SECONDS", 0.01)
+    monkeypatch.setattr(awaited, "END_SECONDS", 0.01)
     monkeypatch.setattr(
         writer.Writer, "_write_the_last", lambda self: (held.wait(), last(self))
     )  # As a client does that hangs.

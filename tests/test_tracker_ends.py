@@ -226,7 +226,7 @@ def test_what_was_given_to_the_job_outlives_an_emptied_redis(jobs: SyncProgressM
     assert 7000 < int(jobs.redis.ttl(f"import_progress:hash:{JOB}")) <= 7777
 
 
-class StoppedError(BaseException):
+class StoppedError(SystemExit):
     pass
 
 
@@ -264,7 +264,6 @@ def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
     monkeypatch.setattr("django_import_progress.tracker.BEGIN_TURNS", math.inf)
     frozen = RedisProcess(valkey_server.binary).start()
     settings.IMPORT_PROGRESS = {"REDIS_URL": frozen.url}
-    threads = set(threading.enumerate())
     try:
         frozen.signal(signal.SIGSTOP)
         if asynchronous:
@@ -272,7 +271,7 @@ def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
         else:
             left_by_a_signal()
         frozen.signal(signal.SIGCONT)
-        wait_for(lambda: set(threading.enumerate()) <= threads, "the writer to end")
+        wait_for(lambda: not writer.writers(), "the writer to end")
         manager = get_sync_progress_manager()
         assert state(manager)["status"] == "cancelled"
     finally:

@@ -9,12 +9,12 @@ import pytest
 from django_import_progress import (
     InvalidJobId,
     InvalidProgress,
-    OutsideOfTheWith,
+    NotTracking,
     ProgressManager,
     SyncProgressManager,
     counts,
+    interrupts,
     track_import,
-    tracker,
 )
 
 from .faults.conftest import defence
@@ -65,22 +65,23 @@ def test_what_rows_and_batches_are_not_is_said_by_what_was_called(misuse: Any, s
 
 
 def _counts_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "OutsideOfTheWith", None)
-    monkeypatch.setattr(tracker, "OutsideOfTheWith", None)
+    monkeypatch.setattr(counts.Counts, "_check_tracking", lambda _: None)
+    monkeypatch.setattr(counts, "NotTracking", None)
+    monkeypatch.setattr(interrupts, "NotTracking", None)
 
 
 @without(_counts_wherever_it_is_called)
 def test_rows_are_not_counted_outside_of_the_with(jobs: SyncProgressManager) -> None:
     job = track_import(JOB)
-    with pytest.raises(OutsideOfTheWith, match="with track_import"):
+    with pytest.raises(NotTracking, match="with track_import"):
         next(iter(job.rows([1])))
     assert jobs.get_progress(JOB) is None
     with job:
         early, late = job.rows([1, 2]), job.rows([3])
         assert list(early) == [1, 2]
-    with pytest.raises(OutsideOfTheWith):
+    with pytest.raises(NotTracking):
         next(iter(late))
-    with pytest.raises(OutsideOfTheWith):
+    with pytest.raises(NotTracking):
         job.advance()
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 2)
 
@@ -89,5 +90,5 @@ def test_rows_are_not_counted_outside_of_the_with(jobs: SyncProgressManager) -> 
 async def test_nor_in_a_loop() -> None:
     async with track_import(JOB) as job:
         rows = job.batches([[1]])
-    with pytest.raises(OutsideOfTheWith):
+    with pytest.raises(NotTracking):
         await anext(aiter(rows))

@@ -19,7 +19,6 @@ from django_import_progress import (
 )
 
 from .kit.processes import RedisProcess
-from .kit.stalling import stored
 from .kit.tracked import JOB, shows, state
 from .kit.waiting import wait_for
 
@@ -45,9 +44,10 @@ def _save(number: int) -> None:
     User.objects.create(username=f"user {number}")
 
 
-def _never_done(jobs: SyncProgressManager) -> None:
-    wait_for(lambda: stored(jobs).stalled, "the job to be shown as stalled")
-    assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("importing", 3)
+def _failed(jobs: SyncProgressManager) -> None:
+    ended = state(jobs)
+    assert (ended["status"], ended["processed_rows"]) == ("failed", 3)
+    assert "rolled back" in ended["error_message"]
 
 
 def test_progress_is_seen_while_the_transaction_is_open_and_done_only_after_the_commit(
@@ -67,7 +67,7 @@ def test_progress_is_seen_while_the_transaction_is_open_and_done_only_after_the_
     assert User.objects.count() == 3
 
 
-def test_rolled_back_after_the_with_it_is_never_done_and_shown_as_stalled(
+def test_rolled_back_after_the_with_block_it_ends_as_failed(
     jobs: SyncProgressManager,
 ) -> None:
     with pytest.raises(ChangedMindError), transaction.atomic():
@@ -76,7 +76,7 @@ def test_rolled_back_after_the_with_it_is_never_done_and_shown_as_stalled(
                 _save(number)
         raise ChangedMindError
     assert not User.objects.exists()
-    _never_done(jobs)
+    _failed(jobs)
     with track_import(JOB):  # A new attempt has nothing to wait for.
         pass
     assert (state(jobs)["status"], state(jobs)["attempt"]) == ("done", 2)
@@ -125,7 +125,7 @@ def test_of_several_databases_the_last_commit_counts(
     assert state(jobs)["status"] == "done"
 
 
-def test_rolled_back_to_a_savepoint_from_before_it_is_never_done(
+def test_rolled_back_to_a_savepoint_from_before_it_ends_as_failed(
     jobs: SyncProgressManager,
 ) -> None:
     with transaction.atomic():
@@ -136,7 +136,7 @@ def test_rolled_back_to_a_savepoint_from_before_it_is_never_done(
                     _save(number)
             raise ChangedMindError
     assert User.objects.count() == 1
-    _never_done(jobs)
+    _failed(jobs)
 
 
 def test_a_failure_is_told_at_once(jobs: SyncProgressManager) -> None:

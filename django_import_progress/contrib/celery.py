@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextvars import ContextVar
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
@@ -12,8 +12,6 @@ from celery.contrib.django.task import DjangoTask
 from celery.exceptions import (
     Ignore,
     Reject,
-    Retry,
-    SoftTimeLimitExceeded,
     TimeLimitExceeded,
     WorkerLostError,
 )
@@ -22,13 +20,15 @@ from django.utils.translation import gettext
 
 from ..connections import get_impatient_manager
 from ..core.calls import clean_owner
-from ..core.errors import ImportCancelled, ImportSuperseded
+from ..core.errors import ImportSuperseded
 from ..core.keys import clean_job_id
 from ..core.snapshot import Fields
 from ..endings import ending_of
 from ..sync import SyncProgressManager
-from ..tracker import Exposed, ImportTracker
-from .queueing import QUEUED_AGAIN, forget, queue, tell, tell_untracked
+from ..tracker import Exposed
+from .celery_tracker import Replaced, TaskTracker, TookTooLong, in_words, is_tried_again
+from .queueing import QUEUED_AGAIN, forget, queue, tell, tell_unbegun, tell_untracked
+from .redelivery import SEEN_HEADER, Delivery, Judgement, Verdict, judge, take_over
 
 if TYPE_CHECKING:
     Base = DjangoTask[..., Any]
@@ -37,66 +37,10 @@ else:
 
 OWNER_HEADER = "progress_owner"
 
+VISIBILITY_SECONDS = 3600.0
+"""The visibility timeout of a broker whose settings don't name one: what Redis's is."""
+
 _trackers: ContextVar[list[TaskTracker] | None] = ContextVar("trackers of this task", default=None)
-
-
-class TookTooLong(Exception):
-    """A time limit was exceeded; in words for the end user."""
-
-
-class TaskTracker(ImportTracker):
-    """Tracks an import that a task does; what `ImportTask.track` gives.
-
-    When an exception leaves the `with`, only Celery will know whether the task is tried again: by
-    `autoretry_for`, or because the task catches it and calls `self.retry`. So it is told once the
-    task is over. Until then the import goes on, for all who watch.
-    """
-
-    is_in_task = False
-    """Whether somebody calls `settle` when the task is over."""
-    _left_by: Exception | None = None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return False if self._puts_off(error) else super().__exit__(kind, error, trace)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return False if self._puts_off(error) else await super().__aexit__(kind, error, trace)
-
-    def _puts_off(self, error: BaseException | None) -> bool:
-        if not self.is_in_task or not isinstance(error, Exception):
-            return False
-        self._left_by = error
-        return True
-
-    def settle(self, outcome: BaseException | None) -> None:
-        """Tell what was put off, now that the task is over.
-
-        Args:
-            outcome: what the task has raised.
-        """
-        error, self._left_by = self._left_by, None
-        if error is None:
-            return
-        if _is_tried_again(outcome):
-            self._end = dict(QUEUED_AGAIN)
-            self._finish(error, is_held_back=True)
-        else:
-            self._finish(ImportCancelled() if isinstance(outcome, Ignore) else error)
-        self._wait_for_the_end(self._announce)
-
-    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
-        self._expose = (*self._expose, TookTooLong)
-        super()._finish(_in_words(error), is_held_back=is_held_back)
 
 
 class ImportTask(Base):
@@ -118,6 +62,7 @@ class ImportTask(Base):
     """
 
     abstract = True
+    Request = "django_import_progress.contrib.celery_worker:ImportRequest"
     progress_namespace: str | None = None
     """Another namespace than the setting's; an option of the decorator."""
 
@@ -178,6 +123,9 @@ class ImportTask(Base):
         if owner is not None:
             options["headers"] = {**(options.get("headers") or {}), OWNER_HEADER: owner}
         is_retry = bool(options.get("retries"))
+        if is_retry:
+            headers = options.get("headers") or {}
+            options["headers"] = take_over(self.progress_namespace, job_id, headers)
         is_new = not is_retry and queue(self.progress_namespace, job_id, owner)
         try:
             result: AsyncResult[Any] = super().apply_async(args, kwargs, job_id, *others, **options)
@@ -190,10 +138,23 @@ class ImportTask(Base):
             tell(self.progress_namespace, job_id, QUEUED_AGAIN)
         return result
 
+    def replace(self, sig: Any) -> Any:
+        """Continue in another task with the same id: see `celery.Task.replace`.
+
+        The job is queued until that one begins.
+        """
+        try:
+            return super().replace(sig)
+        except Ignore as ignored:
+            raise Replaced(*ignored.args) from None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do the import, and tell how it ended once Celery will have decided on it."""
         is_direct = self.request.called_directly
         job_id = self.request.id
+        if not is_direct and job_id is not None:
+            self._judge_delivery(job_id)
+        pid = os.getpid()
         trackers: list[TaskTracker] = []
         token = _trackers.set(trackers)
         outcome: BaseException | None = None
@@ -206,37 +167,71 @@ class ImportTask(Base):
                 raise
             # Of a BaseException Celery makes a failure, and in a pool of threads it never learns
             # that the task is over.
-            raise Ignore("another attempt has taken the import") from None
+            raise Ignore(str(raised) or "another attempt has taken the import") from None
         finally:
             _trackers.reset(token)
-            for tracker in trackers:
-                tracker.settle(outcome)
-            goes_on = isinstance(outcome, Ignore) or _is_tried_again(outcome)
-            if not trackers and job_id is not None and not goes_on:
-                error = _in_words(outcome)
-                tell_untracked(self.progress_namespace, job_id, error, (TookTooLong,))
+            if pid == os.getpid():  # Else this is a copy in a forked child that leaves.
+                self._settle(trackers, job_id, outcome)
 
+    def _settle(
+        self, trackers: list[TaskTracker], job_id: str | None, outcome: BaseException | None
+    ) -> None:
+        for tracker in trackers:
+            tracker.settle(outcome)
+        goes_on = isinstance(outcome, Ignore) or is_tried_again(outcome)
+        has_begun = any(tracker.was_entered for tracker in trackers)
+        if job_id is not None and not has_begun and not goes_on:
+            error = in_words(outcome)
+            tell_untracked(self.progress_namespace, job_id, error, (TookTooLong,))
 
-def _is_tried_again(outcome: BaseException | None) -> bool:
-    requeued = isinstance(outcome, Reject) and outcome.requeue  # type: ignore[attr-defined]
-    return isinstance(outcome, Retry) or bool(requeued)
+    def _judge_delivery(self, job_id: str) -> None:
+        """Return if this message is to run the import.
 
+        Raises:
+            Ignore: it is not, or not now.
+            Reject: it could not be sent again.
+        """
+        judgement = judge(self.progress_namespace, job_id, Delivery.of(self.request))
+        if judgement.verdict is Verdict.DROP:
+            raise Ignore("the import has ended, or another message continues it")
+        if judgement.verdict is Verdict.WAIT:
+            try:
+                self._come_back_later(job_id, judgement)
+            except Exception as error:
+                raise Reject(error, requeue=True) from error
+            raise Ignore("the import is running; the message comes back later")
 
-def _in_words(error: BaseException | None) -> BaseException | None:
-    if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
-        return TookTooLong(gettext("The import took longer than it may, and was stopped."))
-    return error
+    def _come_back_later(self, job_id: str, judgement: Judgement) -> None:
+        """Send this message once more, with a delay; it counts as the same try."""
+        headers = take_over(self.progress_namespace, job_id, self.request.headers or {})
+        headers[SEEN_HEADER] = judgement.seen
+        options = self.app.conf.broker_transport_options or {}
+        visible = float(options.get("visibility_timeout", VISIBILITY_SECONDS))
+        again = self.signature_from_request(
+            self.request,
+            headers=headers,
+            # A worker holds it meanwhile: it must not be delivered twice, in turn.
+            countdown=min(judgement.seconds, visible / 2),
+            expires=None,  # The import has begun in time.
+        )
+        super().apply_async(again.args, again.kwargs, **again.options)
 
 
 @signals.task_revoked.connect
-def _on_revoked(sender: Any, request: Any, expired: bool = False, **_: Any) -> None:
-    """Tell of a task that will not run, or was ended by a signal. Called in the main process."""
+def _on_revoked(
+    sender: Any, request: Any, terminated: bool = False, expired: bool = False, **_: Any
+) -> None:
+    """Tell of a task that will not run, or was ended by a signal. Called in the main process.
+
+    A copy of a message that is revoked or has expired ends no import that runs.
+    """
     if isinstance(sender, ImportTask):
         fields: Fields = {"status": "cancelled"}
         if expired:
             message = gettext("The import waited for longer than it may, and was not begun.")
             fields = {"status": "failed", "error_message": message}
-        tell(sender.progress_namespace, request.id, {**fields, "eta_seconds": None})
+        report = tell if terminated else tell_unbegun
+        report(sender.progress_namespace, request.id, {**fields, "eta_seconds": None})
 
 
 @signals.task_failure.connect
@@ -245,5 +240,5 @@ def _on_lost(sender: Any, task_id: str, exception: BaseException, **_: Any) -> N
     if isinstance(sender, ImportTask) and isinstance(
         exception, TimeLimitExceeded | WorkerLostError
     ):
-        fields = ending_of(task_id, _in_words(exception), (TookTooLong,))
+        fields = ending_of(task_id, in_words(exception), (TookTooLong,))
         tell(sender.progress_namespace, task_id, {**fields, "eta_seconds": None})

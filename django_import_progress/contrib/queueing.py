@@ -26,17 +26,23 @@ QUEUED_AGAIN: Mapping[str, Any] = {**QUEUED, "rows_per_second": None, "eta_secon
 
 
 @contextmanager
-def _or_warn(job_id: str) -> Iterator[None]:
+def or_warn(job_id: str) -> Iterator[None]:
+    """Log what Redis refuses; the block is left there."""
     try:
         yield
     except ProgressError as error:
-        logger.warning("The state of import %s could not be told: %s", job_id, error)
+        warn(job_id, error)
+
+
+def warn(job_id: str, error: ProgressError) -> None:
+    """Log that Redis did not take, or give, the state of a job."""
+    logger.warning("The state of import %s could not be told: %s", job_id, error)
 
 
 def queue(namespace: str | None, job_id: str, owner: str | None) -> bool:
     """Make a job that is about to be queued; whether it is new."""
     jobs = get_guarded_sync_manager(namespace)
-    with _or_warn(job_id):
+    with or_warn(job_id):
         try:
             jobs.create(job_id, owner=owner)
         except JobExists:
@@ -50,16 +56,23 @@ def queue(namespace: str | None, job_id: str, owner: str | None) -> bool:
 
 def forget(namespace: str | None, job_id: str) -> None:
     """Delete a job that could not be queued after all."""
-    with _or_warn(job_id):
+    with or_warn(job_id):
         jobs = get_guarded_sync_manager(namespace)
-        if _is_queued(jobs, job_id):
+        if is_queued(jobs, job_id):
             jobs.delete(job_id)
 
 
 def tell(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
     """Tell something of a job, unless it is not there, or has ended."""
-    with _or_warn(job_id), suppress(JobNotFound, JobFinished):
+    with or_warn(job_id), suppress(JobNotFound, JobFinished):
         get_impatient_manager(namespace).update(job_id, fields)
+
+
+def tell_unbegun(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
+    """Tell something of a job that no worker runs."""
+    with or_warn(job_id):
+        if is_queued(get_impatient_manager(namespace), job_id):
+            tell(namespace, job_id, fields)
 
 
 def tell_untracked(
@@ -68,12 +81,18 @@ def tell_untracked(
     error: BaseException | None,
     expose: tuple[type[BaseException], ...],
 ) -> None:
-    """Tell the end of a job whose worker did not come to track it."""
-    with _or_warn(job_id):
-        if _is_queued(get_impatient_manager(namespace), job_id):
+    """Tell the end of a job whose worker ended before it entered the block that tracks it.
+
+    The job is queued; or it is stalled, where the worker was to continue a lost attempt. Anything
+    else is reported by somebody else.
+    """
+    with or_warn(job_id):
+        [stored] = get_impatient_manager(namespace).read([job_id])
+        if stored is not None and (stored.stalled or stored.fields.get("status") == "queued"):
             tell(namespace, job_id, ending_of(job_id, error, expose))
 
 
-def _is_queued(jobs: SyncProgressManager, job_id: str) -> bool:
+def is_queued(jobs: SyncProgressManager, job_id: str) -> bool:
+    """Tell whether a job waits for a worker."""
     snapshot = jobs.get_progress(job_id)
     return snapshot is not None and snapshot.get("status") == "queued"

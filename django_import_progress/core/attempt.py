@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+from typing import NamedTuple
 
-from .snapshot import Fields
+from .snapshot import TERMINAL, Fields
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +25,25 @@ class Lease:
         return json.dumps(self.token), str(self.seconds)
 
 
+class Look(NamedTuple):
+    """What a worker reads of its job between two writes."""
+
+    token: str
+    """The present attempt's, as JSON; empty if there is none."""
+    asked_to_stop: bool
+    """Whether cancellation was requested."""
+    status: str
+    """The job's, as JSON; empty if it has none."""
+
+    def shows_news_to(self, lease: Lease, *, asked_to_stop: bool) -> bool:
+        """Tell whether a worker that knows of `asked_to_stop` would learn more by a write."""
+        known = (lease.args[0], asked_to_stop)
+        return (self.token, self.asked_to_stop) != known or self.status in _TERMINAL
+
+
+_TERMINAL = {json.dumps(status) for status in TERMINAL}
+
+
 class Told(enum.Enum):
     """What a worker is told that has written."""
 
@@ -38,6 +58,10 @@ class Told(enum.Enum):
     """Another attempt has taken it: nothing was written."""
     DELETED = enum.auto()
     """The job was deleted: nothing was written, and it is not created again."""
+
+
+LOST = frozenset({Told.ENDED, Told.SUPERSEDED, Told.DELETED})
+"""The results after which the job is not this attempt's any more: nothing can be written."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
 from . import scripts
-from .attempt import Attempt, Lease, Told
+from .attempt import Attempt, Lease, Look, Told
 from .call import Call, Plan, Reply, evalsha
 from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
 from .keys import Keys
@@ -105,6 +105,9 @@ class Calls:
     ended_seconds: int = ENDED_SECONDS
     database: int = 0
     """Its number: all databases of a server share their channels."""
+    nonce: Callable[[], str] = str
+    """Returns 8 characters that name one call, so that a command which is sent twice is executed
+    once. Empty: the call has no name."""
 
     def get(self, job_id: str) -> Call[Stored | None]:
         """Read a job, or what is remembered of it."""
@@ -123,14 +126,15 @@ class Calls:
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
     ) -> Call[Stored]:
         """Replace a job's snapshot."""
-        args = [*self._args(job_id, ttl_seconds), *self._fields(data, now)]
+        args = [*self._args(job_id, ttl_seconds), self.nonce(), *self._fields(data, now)]
         return evalsha(scripts.SET, self._keys(job_id), args, partial(_parse_stored, job_id))
 
     def update(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
     ) -> Call[Stored]:
         """Merge into a job's snapshot, and publish the whole."""
-        args = [*self._args(job_id, ttl_seconds), MAX_BYTES, *self._fields(data, now)]
+        args = [*self._args(job_id, ttl_seconds), MAX_BYTES, self.nonce()]
+        args += self._fields(data, now)
         return evalsha(scripts.UPDATE, self._keys(job_id), args, partial(_parse_stored, job_id))
 
     def publish(
@@ -170,7 +174,12 @@ class Calls:
         return evalsha(
             scripts.CREATE,
             self._keys(job_id) + listing.keys_of(owner),
-            [*self._args(job_id, ttl_seconds), *listing.args_of(job_id, owner), *fields],
+            [
+                *self._args(job_id, ttl_seconds),
+                *listing.args_of(job_id, owner),
+                self.nonce(),
+                *fields,
+            ],
             lambda reply: job_id if reply[0] == scripts.OK else _fail(job_id, reply),
             lambda reply: listing.enter(job_id, reply[1]),
         )
@@ -190,8 +199,11 @@ class Calls:
 
     def begin(
         self, job_id: str, owner: str | None, lease: Lease, data: Mapping[str, Any], now: str
-    ) -> Call[Attempt]:
-        """Take a job as its worker: a new attempt, the fields of the last one gone."""
+    ) -> Call[Attempt | None]:
+        """Take a job as its worker: a new attempt, the fields of the last one gone.
+
+        None: this call was executed before, and a newer attempt has taken the job since.
+        """
         listing = self._listing
         args = [*self._args(job_id, None), *listing.args_of(job_id, owner)]
         return evalsha(
@@ -199,8 +211,12 @@ class Calls:
             self._keys(job_id) + listing.keys_of(owner),
             [*args, *lease.args, *self._fields(data, now)],
             partial(_parse_attempt, lease),
-            lambda reply: listing.enter(job_id, reply[1][1]),
+            lambda reply: listing.enter(job_id, reply[1][1]) if reply[1:] else [],
         )
+
+    def look(self, job_id: str) -> Call[Look]:
+        """Read what a worker has to know of its job between two writes."""
+        return Call(("HMGET", self.keys.hash(job_id), "_k", "_c", "status"), _parse_look)
 
     def write(
         self,
@@ -211,10 +227,18 @@ class Calls:
         *,
         number: int,
         anew: bool,
+        enlist: bool = False,
     ) -> Call[Told]:
-        """Tell how far the worker is; with `anew` a job that is gone is made again.
+        """Write how far the worker is.
 
-        `number` grows with each write of an attempt: what comes late changes nothing.
+        Args:
+            job_id: the job.
+            attempt: the worker's.
+            data: the fields.
+            now: `updated_at`.
+            number: grows with each write of an attempt: one that comes late changes nothing.
+            anew: whether a job that has disappeared is created again.
+            enlist: whether the job is entered into its lists once more.
         """
         listing = self._listing
         added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
@@ -222,7 +246,7 @@ class Calls:
         args += [*listing.args_of(job_id, attempt.owner)]
         args += [*attempt.lease.args, MAX_BYTES, int(anew), attempt.number, attempt.begun, number]
         whole = {**attempt.base, **data} if anew else data
-        args += [attempt.life, added, *self._fields(whole, now)]
+        args += [attempt.life, added, int(enlist), *self._fields(whole, now)]
         return evalsha(
             scripts.WRITE,
             self._keys(job_id) + listing.keys_of(attempt.owner),
@@ -284,7 +308,9 @@ def _parse_stored(job_id: str, reply: Reply) -> Stored:
     return _fail(job_id, reply) if isinstance(reply, list) else loads_answer(reply)
 
 
-def _parse_attempt(lease: Lease, reply: Reply) -> Attempt:
+def _parse_attempt(lease: Lease, reply: Reply) -> Attempt | None:
+    if reply[0] == scripts.SUPERSEDED:
+        return None
     number, begun = loads(reply[1][0]), loads(reply[1][3])
     life, owner, ttl_seconds = map(loads, reply[1][1])
     return Attempt(
@@ -297,6 +323,11 @@ def _parse_attempt(lease: Lease, reply: Reply) -> Attempt:
         life=life,
         asked_to_stop=_is_set(reply[1][2]),
     )
+
+
+def _parse_look(reply: Reply) -> Look:
+    token, flag, status = ("" if value is None else as_text(value) for value in reply)
+    return Look(token, flag == "1", status)
 
 
 _REFUSALS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ProgressError(Exception):
     """Base of every error that this package raises."""
@@ -31,25 +33,47 @@ class ProgressUnavailable(ProgressError):
     """Redis is out of reach, or refuses to serve; the cause is chained."""
 
 
-class OutsideOfTheWith(ProgressError, RuntimeError):
-    """Rows were counted before the job was entered, or after it was left: nobody tells of them."""
+class NotTracking(ProgressError, RuntimeError):
+    """A tracker was used outside its `with` block, or in another process than the one that entered.
+
+    Nothing would report what is counted there.
+    """
 
     def __init__(self) -> None:
         super().__init__(
-            "Rows are counted inside the `with` alone: put the loop into"
-            " `with track_import(job_id) as job:`"
+            "Rows can only be counted inside the `with track_import(job_id) as job:` block, and in"
+            " the process that entered it"
         )
 
 
-class ImportCancelled(BaseException):
-    """The import was asked to stop. Raised at a row's boundary, absorbed by `track_import`.
+OutsideOfTheWith = NotTracking
+"""Its earlier name."""
+
+
+class StopsALoop(BaseException):
+    """What a tracker raises to stop its loop.
+
+    No `Exception`, so that ``except Exception`` around a row does not swallow it.
+    """
+
+    tracker: object = None
+    """The tracker whose loop it stops. None if it was raised by other code: then it belongs to the
+    innermost `with` block."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args  # A tracker cannot be pickled.
+
+
+class ImportCancelled(StopsALoop):
+    """Cancellation was requested. Raised after a row, absorbed by the `with` block of its tracker.
 
     No `Exception`, so that ``except Exception`` around a row does not swallow it.
     """
 
 
-class ImportSuperseded(BaseException):
-    """Another attempt has taken this one's job: raised out of the older attempt's `with`.
+class ImportSuperseded(StopsALoop):
+    """The job is no longer this attempt's; raised out of its `with` block.
 
-    No `Exception`, so that ``except Exception`` around a row does not swallow it.
+    Another attempt has taken it over, or it was deleted or ended by other code; the message says
+    which. No `Exception`, so that ``except Exception`` around a row does not swallow it.
     """

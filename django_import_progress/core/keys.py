@@ -111,6 +111,10 @@ class Keys:
         """The key of the sorted set that lists the jobs: all of them, or one owner's."""
         return f"{self.namespace}:jobs" if owner is None else f"{self.namespace}:owner:{owner}"
 
+    def message(self, job_id: str) -> str:
+        """The key of the token of that message of a task queue which is responsible for a job."""
+        return f"{self.namespace}:message:{job_id}"
+
     def group(self, job_id: str | None = None) -> str:
         """The channel layer's group in which a job is told; where none is given, all jobs are.
 

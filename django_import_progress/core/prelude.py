@@ -190,13 +190,18 @@ local function load(key)
   return job
 end
 
--- Whether the job has all that ARGV says from `first` on, the microsecond of `updated_at` included:
--- then this is the same command once more. redis-py sends one again whose answer was lost.
-local function has_fields(job, first)
-  for i = first, #ARGV, 2 do
-    if job.values[ARGV[i]] ~= ARGV[i + 1] then return false end
-  end
-  return true
+-- Whether this command was executed before: redis-py sends one again whose reply was lost. A few
+-- newer ones may have been executed since, which it must not overwrite.
+local function is_repeated(job, nonce)
+  return nonce ~= '' and string.find(job.values['_q'] or '', nonce, 1, true) ~= nil
+end
+
+-- Notes the command's nonce before the previous ones. Redis stores a hash compactly as long as no
+-- value has more than 64 bytes, so seven of 8 characters are kept.
+local function note(job, nonce)
+  if nonce == '' then return end
+  local known = string.match(job.values['_q'] or '', '^"(.*)"$') or ''
+  set(job, '_q', '"' .. nonce .. string.sub(known, 1, 48) .. '"')
 end
 
 -- ARGV from `first` on: names and values in turn.

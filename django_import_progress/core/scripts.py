@@ -16,6 +16,7 @@ decoded and re-encoded number would come out changed (Lua's cjson makes 12345678
 ``_d``  until when its worker is believed alive, µs by Redis's clock
 ``_c``  1: cancellation was requested
 ``_x``  the life of a deleted job of this id: its worker must not continue this one
+``_q``  nonces of the last commands, the newest first: one that is sent again changes nothing
 
 A message of a whole snapshot has ``_l``, ``_v``, and ``_o`` and ``_c`` where there are any, and
 ``_db``: the number of the database, since channels are shared by all databases of a server. Where
@@ -100,8 +101,9 @@ CHECK_SHARED = _script(_CHECK, CLOCK + SHARED_DIGEST)
 CHECK_AT_REPLICA = _script(_CHECK, FRESH + CLOCK + SHARED_DIGEST)
 
 SET = _script("""
--- ARGV from 7 on: fields.
+-- ARGV from 7 on: nonce, fields.
 local old = load(KEYS[1])
+if is_repeated(old, ARGV[7]) then return answer(old, (parts_of(old))) end
 local job = {names = {}, values = {}, changed = {}, there = old.there, ended = old.ended}
 -- A job that has ended begins anew: of its bookkeeping, what belongs to the attempt goes. So does
 -- an overdue lease: whoever writes now goes on in the place of that worker.
@@ -111,7 +113,8 @@ for _, name in ipairs(old.names) do
 end
 -- And whoever still writes for the attempt that is over is not its worker any more.
 if old.ended and job.values['_k'] then set(job, '_k', '""') end
-set_fields(job, 7)
+set_fields(job, 8)
+note(job, ARGV[7])
 -- Written first: what only frees memory would have to come after what Redis may refuse (OOM).
 save(KEYS[1], job)
 for _, name in ipairs(old.names) do
@@ -121,11 +124,13 @@ return answer(job, (parts_of(job)))
 """)
 
 UPDATE = _script("""
--- ARGV from 7 on: most bytes, fields.
+-- ARGV from 7 on: most bytes, nonce, fields.
 local job = load(KEYS[1])
 if not job.there then return {1} end
-if job.ended then return has_fields(job, 8) and answer(job, (parts_of(job))) or {2} end
-set_fields(job, 8)
+if is_repeated(job, ARGV[8]) then return answer(job, (parts_of(job))) end
+if job.ended then return {2} end
+set_fields(job, 9)
+note(job, ARGV[8])
 local parts, bytes = parts_of(job)
 if bytes > tonumber(ARGV[7]) then return {3, bytes} end
 local overdue = is_overdue(job)
@@ -138,14 +143,13 @@ return answer(job, parts)
 
 CREATE = _script(
     """
--- ARGV from 11 on: fields.
+-- ARGV from 11 on: nonce, fields.
 local job = load(KEYS[1])
-if job.there then
-  if has_fields(job, 11) then return {0, entry(job)} end
-  return {4}
-end
+if is_repeated(job, ARGV[11]) then return {0, entry(job)} end
+if job.there then return {4} end
 if owner ~= '' then set(job, '_o', owner) end
-set_fields(job, 11)
+set_fields(job, 12)
+note(job, ARGV[11])
 save(KEYS[1], job)
 enlist(job)
 tell(job, (parts_of(job)))
@@ -209,11 +213,15 @@ return {0}
 
 BEGIN = _script(
     """
--- A worker takes the job: a new attempt, created where it is not there.
+-- A worker takes the job: a new attempt, created where it is not there. Answers 5 where a newer one
+-- has taken it since: this is the same command once more, and changes nothing.
 -- ARGV from 11 on: token as JSON, seconds of the lease, fields.
 local job = load(KEYS[1])
 local token = ARGV[11]
+local nonce = string.sub(token, 2, 9)
 if job.values['_k'] ~= token then  -- Else it is the same command once more.
+  if is_repeated(job, nonce) then return {5} end
+  note(job, nonce)
   local gone = added(job)
   gone['_c'] = job.ended or nil
   drop(KEYS[1], job, gone)
@@ -243,7 +251,8 @@ WRITE = _script(
 -- again; 2 where it has ended, 5 where another attempt has taken it, and 6 where it was deleted:
 -- then nothing is written.
 -- ARGV from 11 on: token as JSON, seconds of the lease, most bytes, may be created again, attempt,
--- when it began, the write's number, life, added names, fields.
+-- when it began, the write's number, life, added names, whether to enter the job into its lists
+-- once more (an evicted list has lost it), fields.
 local job = load(KEYS[1])
 local may_create, mine, number = ARGV[14] == '1', tonumber(ARGV[16]), tonumber(ARGV[17])
 if not job.there then
@@ -272,14 +281,14 @@ set(job, '_w', ARGV[17])
 -- Each job pays for its bookkeeping: most have added nothing.
 if ARGV[19] ~= '[]' or job.values['_n'] then set(job, '_n', ARGV[19]) end
 lease(job, ARGV[12])
-set_fields(job, 20)
+set_fields(job, 21)
 local parts, bytes = parts_of(job)
 -- The end is published whatever had been stored before.
 if bytes > tonumber(ARGV[13]) and not TERMINAL[job.values['status']] then return {3, bytes} end
 save(KEYS[1], job)
 tell(job, parts)
 local cancel = job.values['_c'] or '0'
-if job.there then return {0, cancel} end
+if job.there and ARGV[20] == '0' then return {0, cancel} end
 enlist(job)
 return {0, cancel, entry(job)}
 """,

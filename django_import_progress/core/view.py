@@ -65,6 +65,10 @@ class JobView:
         """How often something came that only a read can confirm or replace."""
         self._settled = 0
         """How many of these a read has followed."""
+        self._lease, self._lease_ends = 0, 0.0
+        """The last lease, and when it ends by the reader's own clock."""
+        self._overdue = 0
+        """A lease that is over by that clock, whatever Redis's says."""
         self._confirmed_from = 0
         """So many have to be settled until a read confirms what the overlay builds on."""
 
@@ -220,6 +224,8 @@ class JobView:
         return self._settled >= self._confirmed_from
 
     def _show(self, stored: Stored | None) -> bool:
+        if stored is not None and stored.lease and stored.lease == self._overdue:
+            stored = dataclasses.replace(stored, read_at=max(stored.read_at, stored.lease + 1))
         self._stored = stored
         overlay = self._overlay
         if is_terminal(overlay) and not self._is_confirmed:
@@ -237,12 +243,21 @@ class JobView:
         self.state = state
         return True
 
-    def lease_is_over(self, now: int) -> bool:
-        """Tell whether the worker should have been heard of by `now` (µs by Redis's clock)."""
+    def lease_is_over(self, now: int, own: float) -> bool:
+        """Tell whether the worker should have been heard of by now.
+
+        Args:
+            now: µs by Redis's clock, which may be set back.
+            own: seconds by the reader's own clock, which is never set back.
+        """
         known, state = self._stored, self.state
-        if known is None or state is None or state.ended or state.stalled:
+        if known is None or not known.lease or state is None or state.ended or state.stalled:
             return False
-        return 0 < known.lease < now
+        if known.lease != self._lease:
+            self._lease, self._lease_ends = known.lease, own + (known.lease - now) / 1e6
+        if own > self._lease_ends:
+            self._overdue = known.lease
+        return known.lease < now or own > self._lease_ends
 
 
 def _is_of(database: int, values: Fields) -> bool:

@@ -49,7 +49,7 @@ def test_get_reads_the_hash_and_the_clock() -> None:
 
 def test_set_sends_the_times_to_live_and_the_fields() -> None:
     call = CALLS.set("j1", {"a": 1, "b": "x"}, NOW, 60)
-    fields = ("a", "1", "b", '"x"', "updated_at", NOW_JSON)
+    fields = ("", "a", "1", "b", '"x"', "updated_at", NOW_JSON)
     args = (3600, 60, QUEUED_SECONDS, ENDED_SECONDS, 0, "ns:channel:j1")
     assert call.command == ("EVALSHA", scripts.SET.sha, 2, *KEYS, *args, *fields)
     assert call.with_text == ("EVAL", scripts.SET.text, *call.command[2:])
@@ -72,7 +72,7 @@ def test_an_updated_at_of_the_callers_is_replaced_where_something_is_stored() ->
 def test_update_sends_the_channel_and_the_limit() -> None:
     call = CALLS.update("j1", {"a": 1}, NOW, None)
     assert call.command[:5] == ("EVALSHA", scripts.UPDATE.sha, 2, *KEYS)
-    assert call.command[10:] == ("ns:channel:j1", MAX_BYTES, "a", "1", "updated_at", NOW_JSON)
+    assert call.command[10:] == ("ns:channel:j1", MAX_BYTES, "", "a", "1", "updated_at", NOW_JSON)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import hub, line, link, losses, sync, tracker
+from django_import_progress import hub, interrupts, line, link, losses, sync, tracker
 from django_import_progress.clients import perform_sync, read_all
 from django_import_progress.core import scripts, view
 from django_import_progress.core.attempt import Attempt
@@ -226,12 +226,12 @@ def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def says_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell the end where the loop ends, whatever becomes of the transaction."""
-    monkeypatch.setattr(tracker, "open_transaction", lambda: None)
+    monkeypatch.setattr(tracker, "after_transactions", lambda then: False)
 
 
 def raises_what_anybody_catches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the loop by an `Exception`."""
-    monkeypatch.setattr(tracker, "ImportCancelled", type("ImportCancelled", (Exception,), {}))
+    monkeypatch.setattr(interrupts, "ImportCancelled", type("ImportCancelled", (Exception,), {}))
 
 
 def takes_all_that_it_writes_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -12,11 +11,12 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from django_import_progress import clients, connections, writer
+from django_import_progress import awaited, clients, connections, exits, writer
+from django_import_progress.counts import steady_fields
 from django_import_progress.flag import Flag
 from django_import_progress.link import Link
 from django_import_progress.tracker import ImportTracker
-from django_import_progress.writer import Writer, _steady
+from django_import_progress.writer import Writer
 
 from .naive import edit
 
@@ -27,10 +27,9 @@ def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell after each row, and wait for the answer."""
 
     def rows(self: ImportTracker, iterable: Iterable[T]) -> Iterator[T]:
-        assert self._writer is not None
         for row in iterable:  # pragma: no branch - the tests fail before its end
             yield row
-            self.processed += 1
+            self.advance()
             self._writer._try_to_write()
 
     monkeypatch.setattr(ImportTracker, "rows", rows)
@@ -43,7 +42,7 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
     try_to_write = Writer._try_to_write
 
     def write(self: Writer) -> bool:
-        if threading.current_thread() is self:
+        if threading.get_ident() == self.ident:
             return try_to_write(self)
         return self._write_changes() is None
 
@@ -67,7 +66,7 @@ def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stay in the `with` until the end is told."""
     monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
-    monkeypatch.setattr(writer, "END_SECONDS", 3600)
+    monkeypatch.setattr(awaited, "END_SECONDS", 3600)
 
 
 def gives_up_when_nobody_waits_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +97,22 @@ def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
-    """Keep no list."""
-    atexit.unregister(writer._wait_for_those_who_leave)
+    """Register nothing for the end of the process."""
+    monkeypatch.setattr(exits, "_wait_at_exit", lambda: None)
+    monkeypatch.setattr(awaited, "wait_if_nothing_else_will", lambda: None)
+
+
+def runs_what_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take each message for the first, in workers of Celery's."""
+    monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.takes_each_for_the_first")
+
+
+def takes_each_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover
+    """Do so in this process."""
+    from django_import_progress.contrib import celery, redelivery
+
+    first = redelivery.Judgement(redelivery.Verdict.RUN)
+    monkeypatch.setattr(celery, "judge", lambda *_: first)
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +128,9 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing to tell, and believe that all is well."""
-    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: _steady(fields) == self._written)
+    monkeypatch.setattr(
+        Writer, "_is_told", lambda self, fields: steady_fields(fields) == self._written
+    )
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:

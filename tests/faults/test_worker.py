@@ -18,7 +18,8 @@ from django_import_progress import (
     track_import,
     writer,
 )
-from django_import_progress.writer import END_SECONDS
+from django_import_progress.awaited import END_SECONDS
+from django_import_progress.exits import wait_for_leaving
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
@@ -109,7 +110,7 @@ def test_the_last_chance_is_taken_or_logged(
             pass
         if comes_back:
             process.start()
-        writer._wait_for_those_who_leave()
+        wait_for_leaving()
         assert ("could not be told" in caplog.text) is not comes_back
         end_writers()
 

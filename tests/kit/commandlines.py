@@ -146,6 +146,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "make": _make,
     "mkdir": lambda _: None,
     "pip": _pip,
+    "pytest": lambda _: None,  # A test runs it.
     "python": _python,
     "python3": _python,
     "timeout": _timeout,

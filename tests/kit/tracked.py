@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.writer import Writer, _leaving
+from django_import_progress.writer import writers
 
 from .waiting import wait_for
 
@@ -38,9 +37,7 @@ def shows(jobs: SyncProgressManager, **fields: Any) -> None:
 
 def end_writers() -> None:
     """Have the writers of earlier tests write no more: some try for long what cannot succeed."""
-    for thread in threading.enumerate():
-        writer = _leaving.get(thread, thread)
-        if isinstance(writer, Writer):
-            writer._is_over = True
-            writer.stop()
-            thread.join()
+    for writer in writers():
+        writer._is_over = True
+        writer.stop()
+        writer.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from .started import SiteProcess, environment_of_the_site
 
@@ -16,15 +17,24 @@ class CeleryWorker(SiteProcess):
         pool: "prefork", "threads" or "gevent"; also the name of the queue that it takes tasks from.
         broker_url: where the messages are.
         redis_url: where the progress is told.
+        arguments: more of the command line's.
         options: other keys of the site's `IMPORT_PROGRESS`.
     """
 
-    def __init__(self, pool: str, broker_url: str, redis_url: str, **options: float) -> None:
+    def __init__(
+        self,
+        pool: str,
+        broker_url: str,
+        redis_url: str,
+        *,
+        arguments: Sequence[str] = (),
+        **options: float,
+    ) -> None:
         environment = environment_of_the_site(redis_url, options)
         super().__init__("worker", {**environment, "TEST_SITE_BROKER": broker_url})
         self._command = [sys.executable, "-m", "celery", "-A", APP, "worker", "--pool", pool]
         self._command += ["--concurrency", "2", "--queues", pool, "--hostname", f"{pool}@tests"]
-        self._command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+        self._command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle", *arguments]
 
     def __enter__(self) -> CeleryWorker:
         self._launch(self._command)

@@ -1,0 +1,219 @@
+"""A signal handler that raises at any moment of an import: the writer stops, and the job ends."""
+
+from __future__ import annotations
+
+import _thread
+import gc
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import django_import_progress
+from django_import_progress import SyncProgressManager, track_import, tracker
+from django_import_progress.core.snapshot import TERMINAL
+from django_import_progress.tracker import ImportTracker
+from django_import_progress.writer import Writer, writers
+from tests.kit.controls import without
+from tests.kit.tracked import JOB, shows, state
+from tests.kit.waiting import wait_for
+
+PACKAGE = str(Path(django_import_progress.__file__).parent)
+PARTS = [f"{PACKAGE}/{name}.py" for name in ("tracker", "interrupts", "awaited", "transactions")]
+
+
+@pytest.fixture(autouse=True)
+def of_the_site(jobs: SyncProgressManager) -> None:
+    """Have `track_import` write to the test's server."""
+
+
+class StoppedError(Exception):
+    """What a soft time limit raises."""
+
+
+def _import(job_id: str) -> None:
+    with track_import(job_id) as job:
+        for _ in job.rows(range(3)):
+            pass
+
+
+def _all_ended(jobs: SyncProgressManager, job_ids: list[str]) -> bool:
+    gc.collect()
+    running = writers()
+    snapshots = [jobs.get_progress(job_id) or {"status": "failed"} for job_id in job_ids]
+    return not running and all(snapshot["status"] in TERMINAL for snapshot in snapshots)
+
+
+def _raise(*_: object) -> None:
+    raise StoppedError
+
+
+@contextmanager
+def _alarms() -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _raise)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def _at_random_moments(jobs: SyncProgressManager, imports: int) -> None:
+    chance = random.Random(5)
+    job_ids = [f"{JOB}-{number}" for number in range(imports)]
+    with _alarms():
+        for job_id in job_ids:
+            with suppress(StoppedError):
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00001, 0.015))
+                try:
+                    _import(job_id)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+    wait_for(lambda: _all_ended(jobs, job_ids), "all writers and jobs to have ended")
+
+
+def test_at_some_random_moments(jobs: SyncProgressManager) -> None:
+    _at_random_moments(jobs, 150)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_at_many_random_moments(jobs: SyncProgressManager) -> None:
+    _at_random_moments(jobs, 2000)
+
+
+class Tracer:
+    """Raises as soon as so many steps were taken in the files that lead in and out of the block.
+
+    A step is a line, or the beginning of a function: there Python looks for signals as well.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self, frame: Any, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename not in PARTS:
+            return None
+        if event in {"call", "line"}:
+            self.left -= 1
+            if self.left == 0:
+                raise StoppedError
+        return self
+
+
+def _stopped_after(steps: int, job_id: str) -> bool:
+    """Import, and raise after so many steps; whether it was through before."""
+    tracer, before = Tracer(steps), sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        with suppress(StoppedError):
+            _import(job_id)
+    finally:
+        sys.settrace(before)
+    return tracer.left > 0
+
+
+def leaves_without_care(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the writer in the usual course of things, which it keeps for as long as it runs."""
+
+    def leave(self: Any, kind: object, error: BaseException | None, trace: object) -> bool:
+        self._finish(error)
+        self._writer.wait_for_the_end()
+        return False
+
+    start = Writer.start
+
+    def begin(self: Any) -> bool:
+        self._kept = self._sample().__self__
+        return start(self)
+
+    monkeypatch.setattr(ImportTracker, "__exit__", leave)
+    monkeypatch.setattr(Writer, "start", begin)
+
+
+@without(leaves_without_care)
+def test_at_each_step_into_and_out_of_the_block(jobs: SyncProgressManager) -> None:
+    job_ids: list[str] = []
+    is_through = False
+    while not is_through:
+        job_ids.append(f"{JOB}-{len(job_ids)}")
+        is_through = _stopped_after(len(job_ids), job_ids[-1])
+    assert len(job_ids) > 50
+    wait_for(lambda: _all_ended(jobs, job_ids), "all writers and jobs to have ended")
+
+
+def _forgotten() -> None:
+    job = track_import(JOB).__enter__()
+    job.advance(3)
+
+
+def keeps_its_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Writer.start
+
+    def begin(self: Any) -> bool:
+        self._kept = self._sample().__self__
+        return start(self)
+
+    monkeypatch.setattr(Writer, "start", begin)
+
+
+@without(keeps_its_tracker)
+def test_an_import_whose_block_is_never_left_ends_with_its_tracker(
+    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    _forgotten()
+    shows(jobs, status="failed")
+    assert state(jobs)["error_message"].startswith("The import failed.")
+    assert state(jobs)["eta_seconds"] is None
+    assert caplog.messages == ["Import job was interrupted"]
+
+
+@pytest.fixture
+def no_more_threads() -> Iterator[None]:
+    """Have the system refuse new threads: none has room for such a stack."""
+    before = threading.stack_size(2**47)
+    yield
+    threading.stack_size(before)
+
+
+def starts_a_thread_for_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writer, "start", lambda self: _thread.start_new_thread(self.run, ()))
+
+
+@pytest.mark.usefixtures("no_more_threads")
+@without(starts_a_thread_for_certain, fails_with=(RuntimeError,))
+def test_without_a_thread_the_import_runs_and_a_line_says_that_it_is_not_reported(
+    jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    with track_import(JOB) as job:
+        rows = list(job.rows("abc"))
+        job.count("created")
+    assert (rows, job.processed) == (["a", "b", "c"], 3)
+    assert jobs.get_progress(JOB) is None
+    [line] = caplog.messages
+    assert line.startswith("Import job runs, but is not reported")
+
+
+def test_what_a_signal_handler_raises_as_the_thread_starts_is_raised_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise RuntimeError("by a signal handler")
+
+    monkeypatch.setattr(_thread, "start_new_thread", interrupt)
+    with pytest.raises(RuntimeError, match="by a signal handler"), track_import(JOB):
+        pytest.fail("It was entered.")  # pragma: no cover
+
+
+def test_interrupted_while_it_looks_for_transactions_it_is_not_done(
+    jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker, "after_transactions", _raise)
+    with pytest.raises(StoppedError), track_import(JOB):
+        pass
+    shows(jobs, status="failed")
