@@ -40,6 +40,7 @@ class Awaited:
         self.ident: int | None = None
         """The thread's, once it runs."""
         self._process = os.getpid()
+        self._has_begun = Flag()
         self._has_ended = Flag()
         self.began = Flag()
         """Set when the attempt stands in Redis, or Redis is known to be away."""
@@ -60,11 +61,13 @@ class Awaited:
                 raise  # By a signal handler.
             logger.warning("Import %s runs, but is not reported: %s", self.job_id, error)
             return False
+        self._has_begun.wait()  # A busy machine takes its time: that is not Redis's.
         return True
 
     def _run(self) -> None:
         self.ident = threading.get_ident()
         running.add(self)
+        self._has_begun.set()
         try:
             self.run()
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,7 +47,9 @@ def often_switched() -> Iterator[None]:
 
 def adds_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     def advance(self: Any, n: int = 1) -> None:
-        self._counted = self._counted + checked_count(n)
+        counted = self._counted
+        time.sleep(0)  # Other threads may run here.
+        self._counted = counted + checked_count(n)
 
     monkeypatch.setattr(counts.Counts, "advance", advance)
 
