@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import logging
 import os
+import sys
 import threading
 
 from .flag import Flag
@@ -55,7 +56,7 @@ class Awaited:
     def start(self) -> bool:
         """Start the thread; False if there can be no more threads."""
         try:
-            _thread.start_new_thread(self._run, ())
+            _thread.start_new_thread(self._trace_and_run, ())
         except RuntimeError as error:  # A limit of processes, or the interpreter is shutting down.
             if "new thread" not in str(error):
                 raise  # By a signal handler.
@@ -63,6 +64,12 @@ class Awaited:
             return False
         self._has_begun.wait()  # A busy machine takes its time: that is not Redis's.
         return True
+
+    def _trace_and_run(self) -> None:  # pragma: no cover - it is traced from here on
+        # As `threading` does for its own: debuggers, profilers and coverage ask for it there.
+        sys.settrace(threading.gettrace())
+        sys.setprofile(threading.getprofile())
+        self._run()
 
     def _run(self) -> None:
         self.ident = threading.get_ident()
