@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import logging
 import os
+import sys
 import threading
 
 from .exits import wait_if_nothing_else_will
@@ -41,6 +42,7 @@ class Awaited:
         self.ident: int | None = None
         """The thread's, once it runs."""
         self._process = os.getpid()
+        self._has_begun = Flag()
         self._has_ended = Flag()
         self.began = Flag()
         """Set when the attempt stands in Redis, or Redis is known to be away."""
@@ -55,17 +57,25 @@ class Awaited:
     def start(self) -> bool:
         """Start the thread; False if there can be no more threads."""
         try:
-            _thread.start_new_thread(self._run, ())
+            _thread.start_new_thread(self._trace_and_run, ())
         except RuntimeError as error:  # A limit of processes, or the interpreter is shutting down.
             if "new thread" not in str(error):
                 raise  # By a signal handler.
             logger.warning("Import %s runs, but is not reported: %s", self.job_id, error)
             return False
+        self._has_begun.wait()  # A busy machine takes its time: that is not Redis's.
         return True
+
+    def _trace_and_run(self) -> None:  # pragma: no cover - it is traced from here on
+        # As `threading` does for its own: debuggers, profilers and coverage ask for it there.
+        sys.settrace(threading.gettrace())
+        sys.setprofile(threading.getprofile())
+        self._run()
 
     def _run(self) -> None:
         self.ident = threading.get_ident()
         running.add(self)
+        self._has_begun.set()
         try:
             self.run()
         finally:

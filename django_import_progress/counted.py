@@ -55,12 +55,13 @@ class Counted(Generic[T]):
         if isinstance(self._source, AsyncIterable) and not isinstance(self._source, Iterable):
             raise TypeError(f"{self!r} is asynchronous: iterate with `async for`")
         _check(job)
-        cell = job.open_cell()
+        cell, done = job.open_cell(), 0
         try:
             if size is None:
                 for item in self._source:
                     yield item
-                    cell[0] += 1
+                    done += 1
+                    cell[0] = done
                     if job.interrupt is not None:
                         _close(self._source)
                         raise job.interrupt()

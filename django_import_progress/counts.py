@@ -210,7 +210,8 @@ class Counts:
 
     def _sample(self) -> Fields:
         """Return all fields as they are now. Called in the writer's thread."""
-        is_over, facts, now = self._is_through, self._facts(), time.monotonic()
+        is_over = self._is_through or bool(self._end)
+        facts, now = self._facts(), time.monotonic()
         processed = facts["processed_rows"]
         rate = self._rate.sample(now, processed)
         left = None if is_over else self._eta.sample(now, rate, facts["total_rows"], processed)

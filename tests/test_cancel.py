@@ -13,6 +13,7 @@ import pytest
 
 from django_import_progress import (
     ImportCancelled,
+    ImportSuperseded,
     JobFinished,
     ProgressManager,
     SyncProgressManager,
@@ -141,7 +142,7 @@ def test_a_new_attempt_is_not_cancelled_by_what_ended_the_last(jobs: SyncProgres
 def test_an_end_that_somebody_else_has_told_absorbs_what_the_worker_tells(
     jobs: SyncProgressManager,
 ) -> None:
-    with track_import(JOB) as job:
+    with pytest.raises(ImportSuperseded), track_import(JOB) as job:
         shows(jobs, status="importing")
         jobs.update(JOB, {"status": "failed", "error_message": "by hand"})
         for _ in job.rows(range(5)):

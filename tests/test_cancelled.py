@@ -101,14 +101,12 @@ def forgets_what_it_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _with_a_bare_except(job: Any) -> None:
     with suppress(BaseException):
-        for _ in job.rows(range(ROWS)):
-            pass
+        list(job.rows(range(ROWS)))
 
 
 def _with_a_return_in_finally(job: Any) -> None:
     try:
-        for _ in job.rows(range(ROWS)):
-            pass
+        list(job.rows(range(ROWS)))
     finally:
         return  # noqa: B012
 
@@ -120,8 +118,7 @@ def _in_a_future_that_nobody_awaits(job: Any) -> None:
 
 def _turned_into_another(job: Any) -> None:
     try:
-        for _ in job.rows(range(ROWS)):
-            pass
+        list(job.rows(range(ROWS)))
     except BaseException as error:
         raise RuntimeError("cannot import") from error
 
@@ -158,7 +155,6 @@ def test_an_exception_that_has_nothing_to_do_with_it_is_a_failure(
 async def _advance_in_tasks(job: Any) -> None:
     async def chunk() -> None:
         job.advance()
-        await asyncio.sleep(3600)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(3):
@@ -234,7 +230,7 @@ class Source:
             self.is_open = False
 
     async def rows_in_loop(self) -> AsyncIterator[int]:
-        for row in self.rows():
+        for row in self.rows():  # pragma: no branch
             yield row
 
     def badly(self) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,15 +16,17 @@ from django_import_progress import (
     OutsideOfTheWith,
     SyncProgressManager,
     counts,
+    interrupts,
     track_import,
 )
 from django_import_progress.counted import checked_count
+from django_import_progress.transactions import Over
 from tests.faults.conftest import defence
 
 from .kit.controls import without
 from .kit.processes import RedisProcess
 from .kit.started import ROOT, environment_of_the_site
-from .kit.tracked import JOB, state
+from .kit.tracked import JOB, end_writers, state
 
 __all__ = ["defence"]
 
@@ -46,7 +49,9 @@ def often_switched() -> Iterator[None]:
 
 def adds_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     def advance(self: Any, n: int = 1) -> None:
-        self._counted = self._counted + checked_count(n)
+        counted = self._counted
+        time.sleep(0)  # Other threads may run here.
+        self._counted = counted + checked_count(n)
 
     monkeypatch.setattr(counts.Counts, "advance", advance)
 
@@ -204,3 +209,16 @@ def test_in_a_forked_process_nothing_is_counted_and_leaving_does_nothing(
 
 def test_without_that_the_child_would_end_the_import(server: RedisProcess) -> None:
     assert "finished in child" in _forks(server, "careless")
+
+
+async def test_a_copy_does_nothing_whichever_way_it_is_left(jobs: SyncProgressManager) -> None:
+    job = track_import(JOB).__enter__()
+    other = await track_import("other").__aenter__()
+    interrupts._leave_to_parent()  # What a fork calls in the child.
+    with pytest.raises(NotTracking):
+        job.advance()
+    assert not job.__exit__(None, None, None)
+    assert not await other.__aexit__(None, None, None)
+    job._settle(Over.COMMITTED)
+    assert (state(jobs)["status"], job._end) == ("importing", {})
+    end_writers()

@@ -199,9 +199,9 @@ def test_only_what_changed_is_written(jobs: SyncProgressManager) -> None:
         shows(jobs, status="importing")
         job.advance()
         shows(jobs, processed_rows=1)
-        settled = version()
         writer = job._writer
-        assert writer is not None
+        wait_for(lambda: writer._written["processed_rows"], "the writer to know")
+        settled = version()
         for _ in range(5):
             writer._try_to_write()
         assert version() == settled

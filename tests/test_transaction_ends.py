@@ -145,6 +145,8 @@ def test_with_autocommit_off_it_is_done_once_that_is_committed(
         assert (state(jobs)["status"], ends) == ("importing", [])
         transaction.commit()
         assert (state(jobs)["status"], ends) == ("done", ["done"])
+        transaction.set_autocommit(True)  # Django runs hooks by now.
+        transaction.set_autocommit(False)
     assert ends == ["done"]
 
 
@@ -297,3 +299,14 @@ def test_the_end_of_a_test_case_notifies_no_receiver(
     case._rollback_atomics(atomics)
     assert ends == expected
     assert state(jobs)["status"] == "failed"
+
+
+async def test_where_djangos_thread_is_gone_there_is_no_transaction(
+    jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    monkeypatch.setattr(tracker, "sync_to_async", lambda _: refuse)
+    await _import_three()
+    assert state(jobs)["status"] == "done"

@@ -206,6 +206,21 @@ def tells_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         view, "split_bookkeeping", lambda values: split_bookkeeping({**values, "_r": 0})
     )
+    believes_the_servers_clock(monkeypatch)
+
+
+def believes_the_servers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decide by Redis's clock alone whether a worker is overdue."""
+    is_over = JobView.lease_is_over
+    monkeypatch.setattr(
+        JobView, "lease_is_over", lambda self, now, own: is_over(self, now, float("-inf"))
+    )
+
+
+def writes_for_any_attempt_and_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe that whoever writes as the worker is the only one who does."""
+    writes_for_any_attempt(monkeypatch)
+    writes_after_the_end(monkeypatch)
 
 
 def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_of_workers_that_begin_at_the_same_time_exactly_one_has_the_job(
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-@without(naive.writes_for_any_attempt)
+@without(naive.writes_for_any_attempt_and_after_the_end)
 async def test_an_import_that_went_through_is_told_that_it_was_superseded(
     jobs: SyncProgressManager, asynchronous: bool
 ) -> None:

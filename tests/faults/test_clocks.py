@@ -13,7 +13,6 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.core import scripts
-from django_import_progress.core.view import JobView
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import RedisProcess
@@ -27,14 +26,6 @@ STALLED_AFTER_SECONDS = 3.0
 JOB = "job"
 
 
-def believes_the_servers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decide by Redis's clock alone."""
-    is_over = JobView.lease_is_over
-    monkeypatch.setattr(
-        JobView, "lease_is_over", lambda self, now, own: is_over(self, now, float("-inf"))
-    )
-
-
 def _set_back_by_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Redis's clock be slow from now on, as its readers see it."""
     old = "string.format('%d%06d', t[1], t[2])"
@@ -44,7 +35,7 @@ def _set_back_by_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "CHECK", scripts.CHECK)
 
 
-@without(believes_the_servers_clock, fails_with=(TimeoutError,))
+@without(naive.believes_the_servers_clock, fails_with=(TimeoutError,))
 async def test_the_readers_own_clock_bounds_it(
     jobs: SyncProgressManager,
     site: RedisProcess,
