@@ -23,6 +23,7 @@ from tests.kit.watching import Watching
 
 CHANNEL = "import_progress:channel:j1"
 MESSAGES = 3000
+HEARTBEAT_SECONDS = 0.4
 OTHERS = 10
 """How many scripts run besides: the first read, the writes, the last."""
 
@@ -70,15 +71,18 @@ def forgets_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @without(forgets_signs_of_life)
 async def test_a_job_that_is_only_published_any_more_is_not_gone(server: RedisProcess) -> None:
-    async with manager_on("async", server.url, heartbeat_seconds=0.1) as progress:
+    async with manager_on("async", server.url, heartbeat_seconds=HEARTBEAT_SECONDS) as progress:
         await progress.set_progress("j1", {"n": 0}, ttl_seconds=1)
         async with Watching(progress) as watching:
             await watching.sees(n=0)
             await until(lambda: _is_absent(progress), "the snapshot to expire")
-            for number in range(1, 100):
+            long_enough = time.monotonic() + 3 * view.MISSES_UNTIL_GONE * HEARTBEAT_SECONDS
+            number = 0
+            while time.monotonic() < long_enough:
+                number += 1
                 await progress.publish_update("j1", {"n": number})
-                await watching.sees(n=number)
-                assert view.MISSES_UNTIL_GONE == 2
+                await asyncio.sleep(HEARTBEAT_SECONDS / 20)
+            await watching.sees(n=number)
             await progress.publish_update("j1", {"status": "done"})
             assert (await watching.ends())[-1]["status"] == "done"
 
