@@ -79,6 +79,7 @@ QUEUED = {"status": "queued"}
 UNKNOWN = {**RUNNING, "status": "parsing", "total_rows": None, "eta_seconds": None}
 DONE = {**RUNNING, "status": "done", "processed_rows": 28298, "updated": 27092}
 OVER = {**DONE, "processed_rows": 28310, "updated": 27104}
+FORGOTTEN = {"status": "done", "total_rows": 28298, "processed_rows": 28298, "expired": True}
 FAILED = {**RUNNING, "status": "failed"}
 CANCELLED = {**RUNNING, "status": "cancelled"}
 
@@ -100,7 +101,11 @@ class State:
 
 STATES = {
     "waiting": State(caption="not there yet", status="waiting"),
+    "missing": State(caption="never appeared", status="gone", transport="polling"),
     "queued": State(caption="queued", fields=QUEUED, status="queued"),
+    "unstarted": State(
+        caption="queued for some minutes", fields=QUEUED, status="queued", notice="unstarted"
+    ),
     "unknown": State(caption="total unknown", fields=UNKNOWN, status="parsing"),
     "running": State(caption="running"),
     "stalled": State(caption="worker silent", notice="stalled"),
@@ -116,6 +121,7 @@ STATES = {
     ),
     "long": State(caption="long texts", label="long", said={"stage": "stage"}),
     "cancelled": State(caption="cancelled", fields=CANCELLED, status="cancelled"),
+    "forgotten": State(caption="done long ago", fields=FORGOTTEN, status="done"),
     "gone": State(caption="deleted, or expired", status="gone"),
 }
 
@@ -149,7 +155,10 @@ def jobs_in_all_states(words: dict[str, str]) -> dict[str, str]:
     for name, state in STATES.items():
         said = {key: words[word] for key, word in state.said.items()}
         ids[name] = jobs.create(data={**state.fields, **said})
-    jobs.delete(ids["waiting"])
+    for name in ("waiting", "missing"):
+        jobs.delete(ids[name])
+    long_ago = jobs.redis.time()[0] - 200
+    jobs.redis.hset(f"import_progress:hash:{ids['unstarted']}", "_l", f"{long_ago}000000")
     jobs.redis.hset(f"import_progress:hash:{ids['stalled']}", "_d", "1")
     jobs.request_cancel(ids["cancelling"])
     return ids
@@ -186,6 +195,8 @@ async def draw(browser: Browser, url: str, picture: Picture, file: Path) -> None
     """Draw all states into one picture."""
     ids = await asyncio.to_thread(jobs_in_all_states, WORDS[picture.language])
     html = await asyncio.to_thread(page_of, picture, ids)
+    never = f'data-job="{ids["missing"]}"[^>]* data-waiting-seconds="'
+    html = re.sub(f'({never})[^"]*', r"\g<1>0.1", html)
     context = await browser.new_context(
         viewport={"width": picture.columns * (picture.width + GAP) + GAP, "height": 600},
         device_scale_factor=picture.scale,

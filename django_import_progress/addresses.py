@@ -198,18 +198,21 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
     options = _options(address, decode_responses)
     if address.kind == "cluster":
         options.pop("db", None)
+        # redis-py closes all connections after a time-out of its own, and begins anew: it must not
+        # come before ours, which ends no more than one call.
+        limits: dict[str, Any] = {"socket_connect_timeout": NODE_SECONDS}
+        limits["socket_timeout"] = 2 * CALL_SECONDS
         client = ShardedCluster if address.sharded_pubsub else async_redis.RedisCluster
         cluster = client(
             startup_nodes=[AsyncClusterNode(*host) for host in address.hosts],
             require_full_coverage=False,
             retry=AsyncRetry(_backoff(), CLUSTER_RETRIES),
-            socket_connect_timeout=NODE_SECONDS,
-            **options,
+            **{**limits, **options},
         )
         begin_with_any_server(cluster)
         return cluster
     options |= {"retry": AsyncRetry(_backoff(), 1)}
-    limits: dict[str, Any] = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
+    limits = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
     if address.kind == "sentinel":
         sentinel = async_redis.Sentinel(
             address.hosts,
@@ -283,6 +286,6 @@ def create_sync_redis_client(
         primary: sync_redis.Redis = sentinel.master_for(address.service, **options)
         return primary
     pool = sync_redis.BlockingConnectionPool.from_url(
-        address.url, max_connections=CONNECTIONS, timeout=CALL_SECONDS, **options
+        address.url, max_connections=CONNECTIONS, timeout=timeout_seconds, **options
     )
     return sync_redis.Redis.from_pool(pool)

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
-from .checks import check_doors, check_settings
+from .checks import check_doors, check_settings, check_url_namespaces
 
 
 class ImportProgressConfig(AppConfig):
@@ -18,4 +18,5 @@ class ImportProgressConfig(AppConfig):
     def ready(self) -> None:
         """Called once by Django, when all apps are loaded."""
         checks.register(check_settings)
+        checks.register(check_url_namespaces, checks.Tags.urls)
         checks.register(check_doors, checks.Tags.security)

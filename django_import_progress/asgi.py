@@ -17,13 +17,13 @@ from django.core.handlers.asgi import ASGIRequest
 from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 
 from . import views
-from .access import TICKET_MARK, admit_all, by_job
+from .access import admit_all
 from .connections import get_guarded_manager
-from .core.ends import names_an_end, names_the_end_of_all
+from .core.resume import names_an_end
 from .limits import MAX_JOBS
-from .opening import limits, one_job, several_jobs, too_many
+from .opening import limits, source_of, too_many
 from .pushing import PushedStream, Receive, Send
-from .sources import Source
+from .tickets import TICKET_MARK, by_job
 from .visitors import visitor_of
 
 Scope = MutableMapping[str, Any]
@@ -68,7 +68,7 @@ async def _opened(scope: Scope) -> PushedStream | None:
     """Open the stream that is asked for, if there is nothing about it that needs Django."""
     try:
         request = ASGIRequest(scope, io.BytesIO())
-        view, namespace, references = _asked_for(request)
+        namespace, references = _asked_for(request)
         if not references or _needs_middleware(request):
             return None
         manager = get_guarded_manager(namespace)
@@ -80,16 +80,13 @@ async def _opened(scope: Scope) -> PushedStream | None:
             return None
     except NOT_OURS:
         return None
-    if view is views.stream:
-        source: Callable[[], Source] = one_job(manager, grants[0])
-    else:
-        source = several_jobs(manager, by_job(grants).values())
+    source = source_of(manager, list(by_job(grants).values()))
     # Nobody is asked again: a ticket was good when the stream was opened.
     return PushedStream(source, client=visitor.client, **limits())
 
 
-def _asked_for(request: ASGIRequest) -> tuple[Any, str | None, list[str]]:
-    """Return the view, the namespace, and the tickets; none where it is not by tickets.
+def _asked_for(request: ASGIRequest) -> tuple[str | None, list[str]]:
+    """Return the namespace and the tickets; none where it is not by tickets.
 
     Raises:
         Resolver404: there is no such address.
@@ -105,7 +102,7 @@ def _asked_for(request: ASGIRequest) -> tuple[Any, str | None, list[str]]:
         references = list(dict.fromkeys(request.GET.getlist("job")))
     if len(references) > MAX_JOBS or not all(ref.startswith(TICKET_MARK) for ref in references):
         references = []
-    return match.func, match.kwargs.get("progress_namespace"), references
+    return match.kwargs.get("progress_namespace"), references
 
 
 @functools.lru_cache(maxsize=64)
@@ -127,5 +124,4 @@ def _needs_middleware(request: ASGIRequest) -> bool:
         "HTTP_ORIGIN" in request.META
         or (django_settings.SECURE_SSL_REDIRECT and not request.is_secure())
         or names_an_end(last_event_id)
-        or names_the_end_of_all(last_event_id)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from asgiref.sync import async_to_sync
@@ -9,10 +10,13 @@ from django.conf import global_settings
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage
+from django.urls import URLResolver, get_resolver
 
-from .access import Action, Job, rule_allows
+from .access import Job, rule_allows
 from .addresses import crosses_hosts_in_the_clear
 from .conf import problems, settings
+from .core.keys import NAMESPACE_RULE, is_namespace
+from .tickets import Action
 from .visitors import Nobody
 
 STRANGERS_JOB = "a-job-of-the-system-checks"
@@ -28,6 +32,30 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         checks.Error(problem.message, hint=problem.fix, id=_id(problem.id))
         for problem in problems()
     ]
+
+
+def check_url_namespaces(**kwargs: Any) -> list[CheckMessage]:
+    """Report each namespace of jobs that is given with the URLs and cannot be one."""
+    if not getattr(django_settings, "ROOT_URLCONF", None):
+        return []
+    return [
+        checks.Error(
+            f"The URLs have progress_namespace={namespace!r}, which is no namespace.",
+            hint=f"Use {NAMESPACE_RULE}, in include()'s namespace= as well.",
+            id=_id("E004"),
+        )
+        for namespace in _namespaces(get_resolver())
+        if namespace is not None and not is_namespace(namespace)
+    ]
+
+
+def _namespaces(resolver: URLResolver) -> Iterator[Any]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield pattern.default_kwargs.get("progress_namespace")
+            yield from _namespaces(pattern)
+        else:
+            yield pattern.default_args.get("progress_namespace")
 
 
 def check_doors(**kwargs: Any) -> list[CheckMessage]:

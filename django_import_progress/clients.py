@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -19,9 +18,11 @@ from redis.exceptions import (
 
 from .core.call import Call, Plan
 from .core.errors import ProgressUnavailable
+from .deadlines import RunningTimeout
 from .hashslots import with_owners, with_owners_sync
 from .lazy import LazyCluster
 from .places import place_of
+from .pools import exhausted_message, is_exhausted
 
 T = TypeVar("T")
 Command = tuple[str | int, ...]
@@ -70,6 +71,8 @@ def _as_unavailable(redis: AsyncClient | SyncClient) -> Iterator[None]:
     except UnicodeDecodeError:  # Of a strict client of the user's own: Redis has served.
         raise
     except _CLIENT_ERRORS as error:
+        if is_exhausted(redis, error):
+            raise ProgressUnavailable(exhausted_message(redis)) from error
         # Only the kind of the error: its text may hold the URL's password.
         raise ProgressUnavailable(
             f"Redis at {place_of(redis)} is out of reach or refuses to serve"
@@ -81,7 +84,7 @@ async def drop_idle_connections(redis: AsyncClient) -> None:
     """Close what lies idle in the pool: when one link has fallen silent, they may be as dead."""
     if isinstance(redis, async_redis.Redis):  # A Cluster's client does so by itself.
         with suppress(*REDIS_ERRORS):
-            async with asyncio.timeout(CALL_SECONDS):
+            async with RunningTimeout(CALL_SECONDS):
                 await redis.connection_pool.disconnect(inuse_connections=False)
 
 
@@ -111,7 +114,7 @@ async def perform(redis: AsyncClient, call: Call[T], *, seconds: float = CALL_SE
 
 async def _answer(redis: AsyncClient, call: Call[Any], seconds: float) -> Any:
     with _as_unavailable(redis):
-        async with asyncio.timeout(seconds):
+        async with RunningTimeout(seconds):
             return await _send(redis, call)
 
 
@@ -169,32 +172,12 @@ async def read_all(
         ProgressUnavailable: no answer within `seconds`, or Redis refused.
     """
     with _as_unavailable(redis):
-        async with asyncio.timeout(seconds):
+        async with RunningTimeout(seconds):
             replies = await _pipe(redis, [call.command for call in calls])
             if _lack_a_script(replies):
                 replies = await _pipe(redis, _with_texts(calls))
             _raise_refusals(replies)
     return _results(calls, replies)
-
-
-async def read_each(
-    redis: AsyncClient, calls: Sequence[Call[T]], *, seconds: float = CALL_SECONDS
-) -> list[Any]:
-    """Do the same; in a Cluster one that fails is answered by its exception.
-
-    One job that cannot be read (its server is down) must not keep all others from it.
-
-    Raises:
-        ProgressUnavailable: no answer within `seconds`, or Redis refused; not in a Cluster.
-    """
-    try:
-        return await read_all(redis, calls, seconds=seconds)
-    except ProgressUnavailable:
-        if not is_clustered(redis):
-            raise
-        one_by_one = (read_all(redis, [call], seconds=seconds) for call in calls)
-        found = await asyncio.gather(*one_by_one, return_exceptions=True)
-        return [answer if isinstance(answer, BaseException) else answer[0] for answer in found]
 
 
 async def _pipe(redis: AsyncClient, commands: Sequence[Command]) -> list[Any]:

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from .addresses import is_redis_url
 from .core.calls import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
-from .core.keys import is_clean
+from .core.keys import NAMESPACE_RULE, is_namespace
 
 SETTING = "IMPORT_PROGRESS"
 
@@ -71,12 +71,11 @@ KEYS: dict[str, Key] = {
         " read_from_replicas=yes or no is for Sentinel alone,"
         " sharded_pubsub=yes or no for a Cluster",
     ),
-    "NAMESPACE": Key(
-        lambda: "import_progress", is_clean, "1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -"
-    ),
+    "NAMESPACE": Key(lambda: "import_progress", is_namespace, NAMESPACE_RULE),
     "TTL_SECONDS": Key(lambda: 3600, _is_whole_seconds, _WHOLE_SECONDS),
     "QUEUED_SECONDS": Key(lambda: QUEUED_SECONDS, _is_whole_seconds, _WHOLE_SECONDS),
     "ENDED_SECONDS": Key(lambda: ENDED_SECONDS, _is_whole_seconds, _WHOLE_SECONDS),
+    "WAITING_SECONDS": Key(lambda: 60, _is_positive, _SECONDS),
     "AUTHORIZE": Key(
         lambda: "django_import_progress.access.owner_or_staff",
         _is_rule,
@@ -172,6 +171,11 @@ class Settings:
     def ended_seconds(self) -> int:
         """How long a job's outcome is remembered after its snapshot has expired."""
         return cast(int, _get("ENDED_SECONDS"))
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How long a page waits for a job that is not there."""
+        return cast(float, _get("WAITING_SECONDS"))
 
     @property
     def authorize(self) -> Rule:

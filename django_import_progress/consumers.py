@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .access import Grant, Permission, admit
+from .access import Permission, admit
 from .connections import get_guarded_manager
 from .core.errors import ProgressUnavailable
 from .limits import open_streams
@@ -20,6 +20,7 @@ from .opening import too_many
 from .origins import is_foreign
 from .release import borrowed_thread
 from .sockets import TRY_AGAIN, Receive, Send, Socket
+from .tickets import Grant
 from .visitors import Visitor, visitor_at
 
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]

@@ -14,7 +14,7 @@ try:
 except ImportError:  # pragma: no cover - the extra `cli`
     Console = None  # type: ignore[assignment, misc]
 
-GONE = "The job is no longer there."
+GONE = "Job {} no longer exists."
 
 
 class Display(Protocol):
@@ -51,7 +51,7 @@ class Lines:
         self._out.flush()
 
     def _line(self, state: State) -> str:
-        return GONE if state.gone else line(state.representation)
+        return GONE.format(state.job_id) if state.gone else line(state.representation)
 
 
 class JsonLines(Lines):
@@ -79,7 +79,7 @@ class OneLine:
 
     def show(self, state: State) -> None:
         """See `Display`."""
-        text = GONE if state.gone else line(state.representation)
+        text = GONE.format(state.job_id) if state.gone else line(state.representation)
         # ECMA-48: CR goes back to the line's beginning, EL clears what was there.
         self._out.write(f"\r{cut(text, shutil.get_terminal_size().columns)}\x1b[K")
         self._out.flush()
@@ -109,7 +109,7 @@ class Bar:
     def show(self, state: State) -> None:
         """See `Display`."""
         if state.gone:
-            self._progress.update(self._task, description=GONE, amount="")
+            self._progress.update(self._task, description=GONE.format(state.job_id), amount="")
             return
         job = state.representation
         self._progress.update(

@@ -8,9 +8,11 @@ from typing import Any
 
 from redis.asyncio.client import PubSub
 
+from .callbacks import contained
 from .clients import AsyncClient
 from .core.calls import Calls
 from .core.snapshot import as_text
+from .deadlines import RunningTimeout
 from .hub import Hub
 from .line import Line, Message
 from .link import Link
@@ -27,8 +29,8 @@ class Feed(Hub):
         heartbeat_seconds: how often each watched job is read again.
         on_subscribed: called whenever the subscription has begun (again). What was told before
             is lost: the watched jobs are read again, the others are for who is called.
-        on_unknown: called with the id of a job that nobody watches, and what was told of it. Who
-            begins to watch it then misses nothing.
+        on_unknown: called with the id of a job of which a message came, and which nobody watches.
+            A watcher that is created then misses nothing.
     """
 
     def __init__(
@@ -38,12 +40,12 @@ class Feed(Hub):
         *,
         heartbeat_seconds: float,
         on_subscribed: Callable[[], None],
-        on_unknown: Callable[[str, bytes | str], None],
+        on_unknown: Callable[[str], None],
     ) -> None:
         super().__init__(redis, heartbeat_seconds=heartbeat_seconds)
         self._prefix = calls.keys.channel("")
-        self._on_subscribed = on_subscribed
-        self._on_unknown = on_unknown
+        self._on_subscribed = contained(on_subscribed)
+        self._on_unknown = contained(on_unknown)
         self._is_subscribed = False
         """Whether the present link is."""
 
@@ -92,7 +94,7 @@ class _FeedLink(Link):
         *,
         prefix: str,
         on_subscribed: Callable[[], None],
-        on_unknown: Callable[[str, bytes | str], None],
+        on_unknown: Callable[[str], None],
     ) -> None:
         super().__init__(redis, slots, heartbeat_seconds)
         self._prefix = prefix
@@ -116,7 +118,7 @@ class _FeedLink(Link):
             return False
         channel, payload = as_text(message["channel"]), message["data"]
         if channel not in self._slots:
-            self._on_unknown(channel.removeprefix(self._prefix), payload)
+            self._on_unknown(channel.removeprefix(self._prefix))
         return channel in self._slots and self._pass_on(self._slots[channel], payload)
 
 
@@ -129,7 +131,7 @@ class _FeedLine(Line):
 
     async def talk(self) -> None:
         """Subscribe once, to what is watched and to what is not."""
-        async with asyncio.timeout(SILENCE_SECONDS):
+        async with RunningTimeout(SILENCE_SECONDS):
             # A namespace has no character that is special in a pattern: see `core.keys`.
             await self._pubsub.psubscribe(f"{self._prefix}*")
         self._open.set()

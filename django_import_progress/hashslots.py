@@ -24,6 +24,17 @@ def _by_its_name() -> Iterator[None]:
         raise SlotNotCoveredError(f"nobody has hash slot {error}") from error
 
 
+def server_of(cluster: Any, key: str) -> str:
+    """Return the name of the server that has a key, as far as an asynchronous client knows.
+
+    Of a key that no server is known to have: the number of its hash slot, as text.
+    """
+    try:
+        return str(cluster.get_node_from_key(key).name)
+    except SlotNotCoveredError:
+        return str(cluster.keyslot(key))
+
+
 async def with_owners(cluster: Any, ask: Callable[[], Awaitable[T]]) -> T:
     """Ask; where nobody is known to have the hash slot, once more when the servers have said who.
 

@@ -12,7 +12,7 @@ from .core.call import Call
 from .core.checks import PORTION, Checked, check
 from .core.errors import ProgressUnavailable
 from .core.scripts import CHECK, CHECK_AT_REPLICA, CHECK_SHARED, Script
-from .core.view import Reading
+from .core.view import ReadStart
 from .sentinels import PrimaryAndReplicas
 from .slot import Slot
 
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
     """What was known of a job when a read of it was sent."""
 
     slot: Slot
-    since: Reading
+    since: ReadStart
     joined: int
 
     @classmethod

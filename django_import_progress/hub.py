@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from .callbacks import CALLBACK_ERRORS, contained
 from .clients import AsyncClient, is_sharded
 from .core.calls import Calls
 from .core.state import State, gone_state
@@ -21,18 +23,21 @@ from .sharded import ShardedLink
 from .slot import Slot
 from .tally import tally
 
+logger = logging.getLogger("django_import_progress")
+
 
 class Watcher:
     """One who watches one job. Made by `Hub.watch`; must be closed.
 
     Attributes:
-        on_news: called when `poll` has something, or the watcher was closed.
+        on_news: called when `poll` has something, or the watcher was closed. The first exception
+            that it raises is logged; it is called again all the same.
         closed: whether it was, by its owner or with the hub.
     """
 
     __slots__ = (
-        *("_hold_until", "_hub", "_joined", "_may_see", "_owner", "_refusal", "_seconds_between"),
-        *("_seen", "_slot", "_timer", "closed", "on_news"),
+        *("_has_failed", "_hold_until", "_hub", "_joined", "_may_see", "_owner", "_refusal"),
+        *("_seconds_between", "_seen", "_slot", "_timer", "closed", "on_news"),
     )
 
     def __init__(
@@ -53,6 +58,8 @@ class Watcher:
         self._seconds_between = seconds_between
         self._hold_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._has_failed = False
+        """Whether `on_news` has raised an exception."""
         self.on_news: Callable[[], None] = _nothing
         self.closed = False
 
@@ -115,11 +122,10 @@ class Watcher:
         return state
 
     def _refused(self, state: State) -> State | None:
-        """Return once that the job is gone for this watcher, as soon as its owner is known."""
+        """Return that the job is gone for this watcher, as soon as its owner is known."""
         if self._refusal is None and self._slot.view.is_stored:
             self._refusal = gone_state(state.job_id)
-            return self._refusal
-        return None
+        return None if self._seen is self._refusal else self._refusal
 
     def _release(self) -> None:
         self._timer, self._hold_until = None, 0.0
@@ -128,7 +134,15 @@ class Watcher:
     def wake(self) -> None:
         """Tell that there is something, if there is."""
         if self.closed or self._news() is not None:
+            self._notify()
+
+    def _notify(self) -> None:
+        try:
             self.on_news()
+        except CALLBACK_ERRORS:  # The other watchers, and the connection, must not suffer from it.
+            if not self._has_failed:  # One line a watcher: it may fail at each update.
+                self._has_failed = True
+                logger.exception("A listener of import %s raised an exception", self.job_id)
 
     def repeat(self) -> None:
         """Return the newest state once more, as soon as a read that begins now has confirmed it."""
@@ -269,7 +283,7 @@ class Hub:
         losses = Losses(self._redis)
         while self._is_needed:
             link = self._new_link()
-            link.on_served = losses.end
+            link.on_served = contained(losses.end)
             try:
                 await self._run(link)
             except Exception as error:

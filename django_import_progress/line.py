@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio.client import PubSub
 
+from .deadlines import RunningTimeout
 from .gathering import Gathering
 from .verbs import PING_SECONDS, SILENCE_SECONDS
 
@@ -18,7 +19,7 @@ Message = Mapping[str, Any]
 AT_ONCE = 50
 """Of so many jobs messages are heard before others in the event loop have their turn."""
 CHUNK = 500
-"""How many channels one command names, and how many jobs one pipeline reads."""
+"""How many channels one command names."""
 
 
 class Line:
@@ -50,7 +51,10 @@ class Line:
         self._has_changed = asyncio.Event()
         self._open = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
-        self._heard = 0.0
+        self._ping_is_due = False
+        self._has_pinged = False
+        """Whether a ping was sent since anything was received."""
+        self._reads_in_vain = 0
 
     def changed(self, channel: str) -> None:
         """Take note that a channel is wanted from now on, or not any more."""
@@ -61,13 +65,12 @@ class Line:
         """Subscribe and unsubscribe, until nothing is wanted."""
         while self._wanted:
             channels, self._changed = self._changed, set()
-            self._has_changed.clear()
             wanted = {channel for channel in channels if channel in self._wanted}
             new, kept = wanted - self._subscribed, wanted & self._subscribed
             left = (channels - wanted) & self._subscribed
             # Before the first is sent, for what is refused may be forgotten before the last is.
             self._subscribed = (self._subscribed | new) - left
-            async with asyncio.timeout(SILENCE_SECONDS):
+            async with RunningTimeout(SILENCE_SECONDS):
                 for chunk in chunks(new):
                     await self._subscribe(chunk)
                     self._open.set()
@@ -84,37 +87,51 @@ class Line:
         await self._pubsub.unsubscribe(*channels)
 
     async def _wait_or_ping(self) -> None:
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                await self._has_changed.wait()
-        except TimeoutError:
-            async with asyncio.timeout(SILENCE_SECONDS):
+        await self._has_changed.wait()
+        self._has_changed.clear()
+        if self._ping_is_due:
+            self._ping_is_due = False
+            async with RunningTimeout(SILENCE_SECONDS):
                 await self._pubsub.ping()
+            self._has_pinged = True
 
     async def listen(self) -> None:
         """Take what comes in."""
         await self._open.wait()
-        self._heard = self._clock()
         told: set[bytes | str] = set()
         gathering = Gathering(self._pubsub)
         while True:
+            has_pinged = self._has_pinged
             message = await self._next()
             if message is not None and _is_others_turn(message["channel"], told):
                 await asyncio.sleep(0)
                 told.clear()
-            if self._hear(message, gathering):
+            if self._hear(message, gathering, has_pinged=has_pinged):
                 assert message is not None
                 told.add(message["channel"])
 
-    def _hear(self, message: Message | None, gathering: Gathering) -> bool:
-        now = self._clock()
-        if message is not None:
-            self._heard = now
-            gathering.heard(now)
-            return self._take(message)
-        if now - self._heard > SILENCE_SECONDS:
+    def _hear(self, message: Message | None, gathering: Gathering, *, has_pinged: bool) -> bool:
+        if message is None:
+            self._note_silence(has_pinged=has_pinged)
+            return False
+        self._has_pinged, self._reads_in_vain = False, 0
+        gathering.heard(self._clock())
+        return self._take(message)
+
+    def _note_silence(self, *, has_pinged: bool) -> None:
+        """Ping, or give up a connection over which pings stay unanswered.
+
+        Reads are counted, and not seconds: while the event loop was blocked an answer may have
+        arrived that nobody has read yet.
+
+        Args:
+            has_pinged: whether a ping was on its way when the read began that brought nothing.
+        """
+        self._reads_in_vain += has_pinged
+        if self._reads_in_vain >= SILENCE_SECONDS / PING_SECONDS:
             raise TimeoutError("the link to Redis is silent")
-        return False
+        self._ping_is_due = True
+        self._has_changed.set()
 
     async def _next(self) -> Message | None:
         message: Message | None = await self._pubsub.get_message(timeout=PING_SECONDS)

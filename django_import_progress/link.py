@@ -7,13 +7,18 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.asyncio.client import PubSub
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .cancellation import run_together
-from .clients import AsyncClient, read_each
+from .clients import AsyncClient, drop_idle_connections, is_clustered, read_all
 from .core.call import Call
+from .core.errors import ProgressUnavailable
 from .core.snapshot import Stored, as_text
+from .hashslots import server_of
 from .heartbeats import Asked, compare, portions, to_be_compared
-from .line import Line, Message, chunks
+from .line import Line, Message
+from .pools import is_exhausted
+from .reading import Reading
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .tally import tally
@@ -93,7 +98,8 @@ class Link:
         if slot is None:
             return False
         if kind in {"subscribe", "ssubscribe"}:
-            # What was told before is lost.
+            # What was published before is lost, and what an earlier link was to read.
+            slot.has_due_read = False
             self.ask_to_read(slot)
         elif kind in {"message", "smessage"}:
             return self._pass_on(slot, message["data"])
@@ -132,14 +138,40 @@ class Link:
             watcher.wake()
 
     async def _read(self) -> None:
+        reading = Reading(self._read_chunk, self._is_broken, self._put_off)
+        try:
+            await run_together([self._hand_out(reading), reading.fail()])
+        finally:
+            await reading.aclose()
+
+    async def _hand_out(self, reading: Reading) -> None:
         while True:
             await self._has_to_read.wait()
             self._has_to_read.clear()
             asked, self._to_read = self._to_read, {}
-            for chunk in chunks(slot for slot, is_beat in asked.items() if not is_beat):
-                await self._read_all_of(chunk)
-            for chunk in chunks(slot for slot, is_beat in asked.items() if is_beat):
-                await self._read_changed(chunk)
+            for slot, is_beat in asked.items():
+                reading.add(self._server_of(slot), slot, heartbeat=is_beat)
+
+    def _server_of(self, slot: Slot) -> str:
+        key = slot.calls.keys.hash(slot.view.job_id)
+        return server_of(self._redis, key) if is_clustered(self._redis) else ""
+
+    async def _read_chunk(self, slots: list[Slot], heartbeat: bool) -> None:
+        try:
+            await (self._read_changed(slots) if heartbeat else self._read_all_of(slots))
+        except ProgressUnavailable:
+            await drop_idle_connections(self._redis)  # They may be as dead.
+            raise
+
+    def _is_broken(self, error: ProgressUnavailable) -> bool:
+        """Tell whether the link is to be given up since a read has failed.
+
+        Not where the server is slow (whether it is silent is for the pings to find out), and not
+        where one server of several is out of reach.
+        """
+        cause = error.__cause__
+        is_slow = isinstance(cause, TimeoutError | RedisTimeoutError)
+        return not (is_slow or is_clustered(self._redis) or is_exhausted(self._redis, cause))
 
     async def _read_all_of(self, slots: list[Slot]) -> None:
         parts = [[Asked.of(slot)] for slot in slots]
@@ -169,17 +201,10 @@ class Link:
     async def _answers(
         self, parts: list[list[Asked]], calls: list[Call[Any]]
     ) -> list[tuple[list[Asked], Any]]:
-        """Send a call for each portion; those that fail are tried again."""
-        answers = await read_each(self._redis, calls, seconds=READ_SECONDS)
-        if not any(isinstance(answer, BaseException) for answer in answers):
-            self.serve()
-        found = []
-        for portion, answer in zip(parts, answers, strict=True):
-            if isinstance(answer, BaseException):
-                self._loop.call_later(AGAIN_SECONDS, self._ask_again, portion)
-            else:
-                found.append((portion, answer))
-        return found
+        """Send a call for each portion."""
+        answers = await read_all(self._redis, calls, seconds=READ_SECONDS)
+        self.serve()
+        return list(zip(parts, answers, strict=True))
 
     def _take_in(self, asked: Asked, stored: Stored | None, *, heartbeat: bool) -> None:
         slot = asked.slot
@@ -190,10 +215,12 @@ class Link:
         if is_news or waited:
             self._tell(slot)
 
-    def _ask_again(self, asked: list[Asked]) -> None:
-        for slot, _, _ in asked:
-            if self._slots.get(slot.channel) is slot:
-                self.ask_to_read(slot)
+    def _put_off(self, slot: Slot) -> None:
+        self._loop.call_later(AGAIN_SECONDS, self._ask_again, slot)
+
+    def _ask_again(self, slot: Slot) -> None:
+        if self._slots.get(slot.channel) is slot:
+            self.ask_to_read(slot)
 
     async def _beat(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from .core.answers import NO_SUCH_JOB
+from .core.answers import NO_SUCH_JOB, NOT_CACHED
 from .lists import Listing, viewer_of
 
 
@@ -20,5 +20,5 @@ def jobs(request: HttpRequest, listing: str, progress_namespace: str | None = No
         answer: HttpResponse = JsonResponse({"error": NO_SUCH_JOB}, status=404)
     else:
         answer = render(request, "django_import_progress/list_items.html", found.context())
-    answer["Cache-Control"] = "no-store"
+    answer["Cache-Control"] = NOT_CACHED
     return answer

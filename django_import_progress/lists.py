@@ -83,6 +83,7 @@ def list_context(
     """Return what the list's template needs; see the tag for the arguments.
 
     Raises:
+        ValueError: `namespace` cannot be one.
         InvalidProgress: `limit` is no positive number, or `owner` can be nobody's primary key.
         ImproperlyConfigured: there is no owner, or the app's URLs are not included.
     """

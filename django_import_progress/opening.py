@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .access import Grant
 from .conf import settings
 from .core import sse
-from .core.answers import TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
+from .core.answers import NOT_CACHED, TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
 from .hub import Watcher
 from .limits import open_streams
 from .manager import ProgressManager
-from .sources import OneJob, SeveralJobs
+from .sources import OneJob, SeveralJobs, Source
+from .tickets import Grant
 
 HEADERS = {
     "Content-Type": sse.MEDIA_TYPE,
-    "Cache-Control": "no-store, no-transform",
+    "Cache-Control": f"{NOT_CACHED}, no-transform",
     "Content-Encoding": "identity",  # GZipMiddleware would hold events back.
     "X-Accel-Buffering": "no",  # nginx would, too.
 }
@@ -32,21 +32,18 @@ def too_many(client: str) -> str:
     return ""
 
 
-def one_job(manager: ProgressManager, grant: Grant) -> Callable[[], OneJob]:
-    """Return what opens a source of one job."""
-    return lambda: OneJob(_watcher(manager, grant))
-
-
-def several_jobs(
-    manager: ProgressManager, grants: Collection[Grant], refused: Iterable[str] = ()
-) -> Callable[[], SeveralJobs]:
-    """Return what opens a source of several jobs.
+def source_of(
+    manager: ProgressManager, grants: Sequence[Grant], refused: Sequence[str] = ()
+) -> Callable[[], Source]:
+    """Return what opens the source of a stream's events.
 
     Args:
         manager: of the namespace in question.
-        grants: what may be watched.
-        refused: what was asked for and may not.
+        grants: what may be watched, one for each job.
+        refused: what was asked for and must not be.
     """
+    if len(grants) == 1 and not refused:
+        return lambda: OneJob(_watcher(manager, grants[0]))
     return lambda: SeveralJobs([_watcher(manager, grant) for grant in grants], refused)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 from django.template.context import Context
@@ -23,6 +22,7 @@ class PageReads:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Stored | None] = {}
+        self._unread: set[tuple[str, str]] = set()
 
     def read(self, job_ids: Iterable[JobId], namespace: str | None) -> None:
         """Read the jobs that have not been read yet, in one pipeline.
@@ -41,14 +41,20 @@ class PageReads:
             return
         found: Iterable[Stored | None] = [None] * len(missing)
         # Without Redis the page is shown all the same; its script updates it later.
-        with suppress(ProgressUnavailable):
+        try:
             found = get_guarded_sync_manager(namespace).read(missing)
+        except ProgressUnavailable:
+            self._unread.update((place, job_id) for job_id in missing)
         for job_id, stored in zip(missing, found, strict=True):
             self.add(job_id, stored, namespace)
 
     def add(self, job_id: str, stored: Stored | None, namespace: str | None) -> None:
         """Keep what was read of a job."""
         self._found[namespace or settings.namespace, job_id] = stored
+
+    def was_read(self, job_id: str, namespace: str | None) -> bool:
+        """Tell whether Redis has said whether the job exists."""
+        return (namespace or settings.namespace, job_id) not in self._unread
 
     def stored(self, job_id: str, namespace: str | None) -> Stored | None:
         """Return a job as it is stored; it is read if it has not been."""

@@ -12,20 +12,20 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 
 from .cancellation import raise_if_cancelled, run_together
-from .clients import CALL_SECONDS, read_all, read_each
+from .clients import CALL_SECONDS, read_all
 from .conf import settings
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, Keys, clean_job_id, is_clean
 from .core.listing import LENGTH
 from .core.pacing import backoff_seconds
 from .core.snapshot import Stored
-from .core.state import State, gone_state
-from .core.view import announces_deletion
+from .core.state import State
 from .feed import Feed
 from .hub import Watcher
 from .line import chunks
 from .link import AGAIN_SECONDS
 from .manager import ProgressManager
+from .pipelines import read_each
 
 logger = logging.getLogger("django_import_progress")
 
@@ -128,7 +128,6 @@ class Relay:
         self._has_to_look = asyncio.Event()
         self._everything = False
         self._newest_life = 0
-        self._deleted: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Relay: {len(self._jobs)} jobs, {len(self._unsent)} to be told>"
@@ -139,15 +138,9 @@ class Relay:
 
     # What comes in.
 
-    def _hear_of(self, job_id: str, payload: bytes | str) -> None:
-        if not is_clean(job_id):
-            return
-        is_deletion = announces_deletion(payload, self._calls.database)
-        if is_deletion:
-            self._deleted.add(job_id)
-            self._ends.pop(job_id, None)
-            self._tell(gone_state(job_id))
-        elif is_deletion is not None:
+    def _hear_of(self, job_id: str) -> None:
+        # Of another database's job there is nothing to be read: it is left at the next heartbeat.
+        if is_clean(job_id):
             self._follow(job_id)
 
     def _follow(self, job_id: str) -> None:
@@ -192,17 +185,15 @@ class Relay:
         Args:
             since: the life of the oldest to look at; 0 for all that are listed.
         """
-        self._deleted.clear()
         (listed,) = await read_all(self._redis, [self._calls.jobs_since(max(since, 0))])
         self._feed.was_answered()
         entries = listed or []
         unknown = [job_id for job_id, _ in reversed(entries) if job_id not in self._jobs]
         for chunk in chunks(unknown):
-            self._deleted.clear()
             found = await read_each(self._redis, [self._calls.get(job_id) for job_id in chunk])
             for job_id, stored in zip(chunk, found, strict=True):
                 # What was heard meanwhile is newer than what was read.
-                if job_id in self._jobs or job_id in self._deleted:
+                if job_id in self._jobs:
                     continue
                 # One that could not be read is followed: it is read again and again.
                 if isinstance(stored, BaseException) or self._is_news(job_id, stored):

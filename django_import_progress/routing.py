@@ -20,10 +20,17 @@ from channels.routing import URLRouter  # noqa: F401 - so that a missing Channel
 from django.urls import path, re_path
 
 from .consumers import Application, job_consumer, jobs_consumer, refusal
+from .core.keys import clean_namespace
 
 
 def get_websocket_urlpatterns(namespace: str | None = None) -> list[Any]:
-    """Return the routes of a namespace; of the setting's where none is given."""
+    """Return the routes of a namespace; of the setting's where none is given.
+
+    Raises:
+        ValueError: `namespace` cannot be one.
+    """
+    if namespace is not None:
+        clean_namespace(namespace)
     # Django's `path` knows of views only; to Channels' router an application is one.
     one, several, none = map(_as_view, (job_consumer(namespace), jobs_consumer(namespace), refusal))
     return [

@@ -8,9 +8,11 @@ from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
+from .callbacks import contained
 from .cancellation import end_tasks, run_together
 from .clients import CALL_SECONDS, REDIS_ERRORS, AsyncClient, ShardedCluster, perform
 from .core.errors import ProgressUnavailable
+from .deadlines import RunningTimeout
 from .link import AGAIN_SECONDS, Link
 from .losses import Losses
 from .shard import Shard
@@ -58,7 +60,7 @@ class ShardedLink(Link):
     async def run(self) -> None:
         """See `Link`."""
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with RunningTimeout(CALL_SECONDS):
                 await self._redis.initialize()
             self._place(self._slots)
             await run_together([self._wait_until_nobody_watches(), *self._readers()])
@@ -122,7 +124,7 @@ class ShardedLink(Link):
 
     async def _serve(self, shard: Shard) -> None:
         losses = Losses(self._redis)
-        shard.on_served = losses.end
+        shard.on_served = contained(losses.end)
         while shard.channels:
             try:
                 await shard.run()
@@ -151,7 +153,7 @@ class ShardedLink(Link):
         others = [node for node in self._redis.get_nodes() if node.name != shard.node.name]
         shares: Any = {}
         with suppress(*REDIS_ERRORS):  # Or there is no other.
-            async with asyncio.timeout(ASK_SECONDS):
+            async with RunningTimeout(ASK_SECONDS):
                 shares = await self._redis.cluster_slots(target_nodes=random.choice(others))
         parts = [range(a, b + 1) for (a, b), share in shares.items() if share["primary"] != lost]
         numbers = [number for number, home in self._homes.items() if home is shard]

@@ -66,8 +66,10 @@ class Slot:
         """Take a message of the job's channel; whether watchers see a change."""
         try:
             return self.view.apply_message(payload)
-        except JunkMessage as error:
+        except Exception as error:
+            # Any: what one publisher sends must not break the connection of all watchers.
             if not self.junk_logged:  # One line a job: a flood of junk must not become one of logs.
                 self.junk_logged = True
-                logger.warning("Dropped a message on %s: %s", self.channel, error)
+                fault = None if isinstance(error, JunkMessage) else error
+                logger.warning("Dropped a message on %s: %s", self.channel, error, exc_info=fault)
             return False

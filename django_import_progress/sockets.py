@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from .access import Grant, Permission, admit, named_by
+from .access import Permission, admit
 from .cancellation import end_tasks
 from .cancelling import cancel
 from .conf import settings
@@ -19,6 +19,7 @@ from .hub import Watcher
 from .limits import MAX_JOBS, turns
 from .manager import ProgressManager
 from .release import borrowed_thread
+from .tickets import Grant, named_by
 from .visitors import Visitor
 
 Message = dict[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from .core import sse
-from .core.ends import NO_JOB, end_of, end_of_all
+from .core.resume import NO_JOB, end_id
 from .core.state import gone_event
 from .hub import Watcher
 
@@ -89,12 +89,12 @@ class SeveralJobs:
             if state is not None:
                 events.append(state.event)
                 if state.ended:
-                    self._ends[watcher.job_id] = end_of(state)
+                    self._ends[watcher.job_id] = state.end
                     self._open.discard(watcher)
                     watcher.close()
         if not self._open:
             self.is_over = True
-            events.append(sse.frame(b"", event="end", event_id=end_of_all(self._ends)))
+            events.append(sse.end(end_id(self._ends)))
         return b"".join(events)
 
     def close(self) -> None:

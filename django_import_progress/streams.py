@@ -13,7 +13,7 @@ from .limits import open_streams
 from .release import release_request
 from .sources import Source
 
-RETRY_MILLISECONDS = (1000, 3000)
+RETRY_MILLISECONDS = (500, 1500)
 """Between these a client waits before it reconnects; at random, so that the viewers of a server
 that was restarted don't come back all at once."""
 

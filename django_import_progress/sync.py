@@ -179,7 +179,8 @@ class SyncProgressManager:
         told: State | None = None
         while (state := slot.view.state) is None or not state.ended:
             try:
-                with subscription_sync(self.redis, slot.channel) as pubsub:
+                key = self.calls.keys.hash(slot.view.job_id)
+                with subscription_sync(self.redis, key) as pubsub:
                     for state in self._follow(pubsub, slot):
                         failures = 0
                         # That its worker has stalled is no newer snapshot.
@@ -197,7 +198,8 @@ class SyncProgressManager:
         """Yield each new state before the last, over one life of the connection."""
         (pubsub.ssubscribe if self.calls.keys.sharded else pubsub.subscribe)(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)
-        heard = read = asked = held_since = time.monotonic()
+        read = asked = held_since = time.monotonic()
+        pings = 0  # Without an answer. They are counted, for a clock also counts what we did else.
         ahead = 0.0  # By how many µs Redis's clock is ahead of ours.
         has_read, told = False, None
         while (state := slot.view.state) is None or not state.ended:
@@ -211,18 +213,19 @@ class SyncProgressManager:
             elif message is None or now - held_since > MOST_HELD_SECONDS:
                 yield news
                 told = news
-                heard = now = held_since = time.monotonic()  # Who was away was not listening.
+                now = held_since = time.monotonic()
                 if message is None:
                     continue
             if message is not None:
-                heard = now
+                pings = 0
                 _raise_if_moved(message)
                 if message["type"] in {"message", "smessage"}:
                     slot.hear(message["data"])
-            elif now - heard > SILENCE_SECONDS:
+            elif pings * wait >= SILENCE_SECONDS:
                 raise TimeoutError("the link to Redis is silent")
             else:
                 pubsub.ping()
+                pings += 1
             if now - asked > SILENCE_SECONDS:
                 check_primary_sync(self.redis, pubsub)
                 asked = time.monotonic()  # Sentinels that don't answer take their time.

@@ -29,8 +29,21 @@ PLURALS: dict[str, Callable[[int], str]] = {
     "seconds": lambda n: ngettext("{count} second left", "{count} seconds left", n),
     "minutes": lambda n: ngettext("{count} minute left", "{count} minutes left", n),
     "hours": lambda n: ngettext("{count} hour left", "{count} hours left", n),
+    "hours_and": lambda n: ngettext(
+        "{count} hour {minutes} left", "{count} hours {minutes} left", n
+    ),
+    "and_minutes": lambda n: ngettext("{count} minute", "{count} minutes", n),
+    "waited_seconds": lambda n: ngettext(
+        "Waiting for {count} second", "Waiting for {count} seconds", n
+    ),
+    "waited_minutes": lambda n: ngettext(
+        "Waiting for {count} minute", "Waiting for {count} minutes", n
+    ),
+    "waited_hours": lambda n: ngettext("Waiting for {count} hour", "Waiting for {count} hours", n),
+    "waited_days": lambda n: ngettext("Waiting for {count} day", "Waiting for {count} days", n),
 }
-"""Patterns by the number that they agree with; a pattern's ``{name}`` is filled with a number."""
+"""Patterns by the number that they agree with; a pattern's ``{name}`` is filled with a number, and
+``{minutes}`` with what `and_minutes` says."""
 
 COUNTERS = ("created", "updated", "deleted", "skipped", "refused")
 """The counters of a job that are shown, in this order."""
@@ -55,6 +68,7 @@ def texts() -> dict[str, Any]:
         "groups": _groups(),
         "statuses": statuses(),
         "notices": notices(),
+        "missing": gettext("Not available"),
         "percent": gettext("{percent}%"),
         "news": gettext("{label}: {news}"),
         "plurals": {name: _forms(pattern) for name, pattern in PLURALS.items()},
@@ -84,6 +98,7 @@ def notices() -> dict[str, str]:
         "refused": gettext("It could not be cancelled. Reload this page and try again."),
         "stalled": gettext("No news from the worker"),
         "cancelling": gettext("Cancelling…"),
+        "unstarted": gettext("No worker has started it yet"),
     }
 
 

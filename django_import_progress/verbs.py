@@ -14,10 +14,10 @@ from .core.keys import Keys
 from .core.snapshot import Fields, encode, loads
 
 PING_SECONDS = 1.0
-"""How often a subscription that says nothing is asked whether it lives."""
+"""After so long without a message a subscription is pinged, and pinged again."""
 SILENCE_SECONDS = 3.0
-"""A subscription that said nothing for so long is dead. redis-py's health check does not end a
-read whose peer vanished without a FIN."""
+"""A subscription whose pings are not answered for so long is dead. redis-py's health check does not
+end a read whose peer vanished without a FIN."""
 
 READ_INTERVAL_SECONDS = 0.1
 """How often a job is read at most because of its messages: a flood of them must not become one of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, cast
 
@@ -14,34 +15,35 @@ from django.utils.cache import get_conditional_response
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from .access import Grant, Permission, admit, admit_all, by_job
+from .access import Permission, admit, admit_all
 from .cancelling import cancel as ask_to_stop
 from .connections import get_guarded_manager
 from .core import sse
 from .core.answers import (
     HAS_ENDED,
     NO_SUCH_JOB,
+    NOT_CACHED,
     TOO_MANY_OF_YOURS,
     UNAVAILABLE,
 )
-from .core.ends import (
-    NO_JOB,
-    absence,
-    end_in,
-    end_of_all,
-    ended_with,
-    names_an_end,
-    names_the_end_of_all,
-)
 from .core.errors import ProgressUnavailable
-from .core.polls import GONE, SEEN, event_id_of, known_now
+from .core.resume import (
+    GONE,
+    SEEN,
+    end_id_now,
+    has_nothing_new,
+    known_now,
+    names_an_end,
+    poll_id,
+)
 from .core.snapshot import Stored, to_json
 from .core.state import description_of, gone_event, state_of
 from .limits import MAX_JOBS
 from .manager import ProgressManager
-from .opening import HEADERS, limits, one_job, several_jobs, too_many
+from .opening import HEADERS, limits, source_of, too_many
 from .sources import Source
 from .streams import POLL_MILLISECONDS, EventStream, retry
+from .tickets import Grant, by_job
 from .visitors import Visitor, visitor_of
 
 RETRY_AFTER_SECONDS = 2
@@ -72,7 +74,7 @@ def _door(inner: Inner) -> View:
 
 def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
     response = HttpResponse(to_json(value), content_type="application/json", status=status)
-    response["Cache-Control"] = "no-store"
+    response["Cache-Control"] = NOT_CACHED
     return response
 
 
@@ -124,20 +126,7 @@ async def stream(
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    grant = await admit(job, "watch", user=visitor.user, manager=manager)
-    if grant is None:
-        return _not_found()
-    job_id, last_event_id = grant.job_id, request.headers.get("Last-Event-ID", "")
-    if names_an_end(last_event_id):
-        stored = await _stored_if_known(manager, [grant])
-        if stored is not None and ended_with(last_event_id, stored[job_id]):
-            return _stop()
-    if not hasattr(request, "scope"):
-        stored_now = (await _stored(manager, [grant]))[job_id]
-        if stored_now is None:
-            return _single_answer(absence(job_id, last_event_id))
-        return _single_answer(state_of(job_id, stored_now).frame)
-    return _open_stream(one_job(manager, grant), Permission(visitor, manager, [grant]), visitor)
+    return await _events(request, manager, visitor, [job])
 
 
 @require_GET
@@ -152,6 +141,12 @@ async def streams(
     references = list(dict.fromkeys(request.GET.getlist("job")))
     if not 0 < len(references) <= MAX_JOBS:
         return _json({"error": f"Name 1 to {MAX_JOBS} jobs, each as ?job=."}, status=400)
+    return await _events(request, manager, visitor, references)
+
+
+async def _events(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, references: list[str]
+) -> HttpResponseBase:
     admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
     grants = by_job(grant for grant in admitted if grant is not None)
     refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
@@ -160,15 +155,16 @@ async def streams(
     if not grants:
         return _not_found()
     last_event_id = request.headers.get("Last-Event-ID", "")
-    if names_the_end_of_all(last_event_id):
-        stored = await _stored_if_known(manager, grants.values())
-        if stored is not None and last_event_id == _end_now(stored, refused):
-            return _stop()
+    if names_an_end(last_event_id):
+        with suppress(ProgressUnavailable):  # By ticket a stream opens, and waits for Redis.
+            stored = await _stored(manager, grants.values())
+            if has_nothing_new(last_event_id, stored, refused):
+                return _stop()
     if not hasattr(request, "scope"):
         found = await _stored(manager, grants.values())
         return _single_answer(_frames(found, refused, last_event_id))
-    permission = Permission(visitor, manager, filter(None, admitted))
-    return _open_stream(several_jobs(manager, grants.values(), refused), permission, visitor)
+    source = source_of(manager, list(grants.values()), refused)
+    return _open_stream(source, Permission(visitor, manager, filter(None, admitted)), visitor)
 
 
 def _session_at_hand(view: View) -> View:
@@ -202,20 +198,6 @@ async def cancel(
     return _json(state.representation, status=202)
 
 
-async def _stored_if_known(
-    manager: ProgressManager, grants: Collection[Grant]
-) -> dict[str, Stored | None] | None:
-    try:
-        return await _stored(manager, grants)
-    except ProgressUnavailable:
-        return None  # By ticket a stream opens, and waits until Redis is back.
-
-
-def _end_now(stored: dict[str, Stored | None], refused: Iterable[str]) -> str:
-    ends = {job_id: end_in(found) for job_id, found in stored.items()}
-    return end_of_all(ends | dict.fromkeys(refused, NO_JOB))
-
-
 def _frames(stored: dict[str, Stored | None], refused: Iterable[str], last_event_id: str) -> bytes:
     """Return all that is to be told of several jobs to a client that polls them."""
     known = known_now(last_event_id, stored)
@@ -227,15 +209,15 @@ def _frames(stored: dict[str, Stored | None], refused: Iterable[str], last_event
     ]
     events = [*map(gone_event, gone), *(state.event for state in found)]
     if all(known[job_id] in {SEEN, GONE} for job_id in stored) and all(s.ended for s in found):
-        events.append(sse.frame(b"", event="end", event_id=_end_now(stored, refused)))
+        events.append(sse.end(end_id_now(stored, refused)))
     else:
-        events.append(sse.mark(event_id_of(known)))
+        events.append(sse.mark(poll_id(known)))
     return b"".join(events)
 
 
 def _stop() -> HttpResponse:
     """Return the one answer after which an EventSource does not come back."""
-    return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
+    return HttpResponse(status=204, headers={"Cache-Control": NOT_CACHED})
 
 
 def _single_answer(frames: bytes) -> HttpResponseBase:

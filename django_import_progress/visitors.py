@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Protocol, cast
 
 from django.contrib.auth import SESSION_KEY, aget_user
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+
+IPV6_HOST_BITS = 64
+"""A network of so many bits is what one customer has at least (RFC 6177), and any address in it."""
 
 
 class User(Protocol):
@@ -37,10 +41,10 @@ class Visitor:
 
     @property
     def client(self) -> str:
-        """Whose streams are counted together: one user's or else one address's; empty: unknown."""
+        """Whose streams are counted together: one user's or else one host's; empty: unknown."""
         if self.user.is_authenticated:
             return f"user {self.user.pk}"
-        return self.address and f"address {self.address}"
+        return self.address and f"address {_host_of(self.address)}"
 
     async def user_now(self) -> User:
         """Return the user as it is by now: nobody, once logged out, deactivated or deleted.
@@ -62,6 +66,20 @@ class Visitor:
             return user
         now = await users.filter(pk=user.pk).afirst()
         return now if getattr(now, "is_active", False) else Nobody()
+
+
+def _host_of(address: str) -> str:
+    """Return what one host has of an address: of IPv6 the first half, for it chooses the other.
+
+    What is no address, such as the path of a socket, is returned as it is.
+    """
+    try:
+        host = ip_address(address.partition("%")[0])  # Without the zone, as in fe80::1%eth0.
+    except ValueError:
+        return address
+    if isinstance(host, IPv6Address):
+        return str(host.ipv4_mapped or IPv6Network((host, IPV6_HOST_BITS), strict=False))
+    return str(host)
 
 
 async def visitor_of(request: HttpRequest) -> Visitor:

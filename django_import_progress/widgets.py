@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,14 +12,14 @@ from django.template.context import Context
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import pgettext
 
-from .access import make_ticket
 from .conf import settings
-from .core.keys import JobId, clean_job_id
-from .core.snapshot import is_terminal
+from .core.keys import JobId, clean_job_id, clean_namespace
+from .core.snapshot import Stored, is_terminal
 from .core.state import description_of
 from .reads import reads_of
 from .shown import notice_of, parts, status_of
 from .texts import texts
+from .tickets import make_ticket
 
 APP_NAME = "import_progress"
 MODULES = ("reducer", "connection", "ladder", "transports")
@@ -28,7 +28,9 @@ into the names of files does not look into scripts for what they import."""
 TRANSPORTS = ("sse", "websocket", "polling")
 
 
-UNKNOWN = {"percent": None, "stalled": False, "cancelling": False}
+GONE = "gone"
+"""What is shown as the status of a job that was deleted."""
+UNKNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
 """The representation of a job of which nothing is known."""
 
 
@@ -55,14 +57,19 @@ def bar_context(
 
     Raises:
         InvalidJobId: `job_id` cannot be one.
+        ValueError: `namespace` cannot be one.
         ImproperlyConfigured: the app's URLs are not included, the page has no CSRF token, or
             WebSockets are asked for and not mounted.
         TemplateSyntaxError: there is no such transport.
     """
     job_id = clean_job_id(job_id)
-    stored = reads_of(context).stored(job_id, namespace)
-    shown = description_of(job_id, stored) or UNKNOWN
+    reads = reads_of(context)
+    stored, was_read = reads.stored(job_id, namespace), reads.was_read(job_id, namespace)
+    shown = _shown(job_id, stored)
     owner = None if stored is None else stored.owner
+    waited_seconds = None if stored is None else _waited_seconds(stored)
+    # While Redis is away the page cannot tell whether the job exists.
+    waiting_seconds = settings.waiting_seconds if stored is None and was_read else None
     if cancel and not context.get("csrf_token"):
         raise ImproperlyConfigured(
             "cancel=True needs a CSRF token: render the page with its request, as"
@@ -72,17 +79,37 @@ def bar_context(
         "job": shown,
         "job_id": job_id,
         "status": status_of(shown),
-        "notice": notice_of(shown),
+        "notice": notice_of(shown, waited_seconds),
+        "waited_seconds": waited_seconds,
+        "waiting_seconds": waiting_seconds,
         "label": label or pgettext("noun", "Import"),
-        "parts": (texts_of_parts := parts(shown)),
+        "parts": (texts_of_parts := parts(shown, waited_seconds)),
         # For templates that were overridden before there were more parts.
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
         "texts": texts(),
-        "can_cancel": cancel and not is_terminal(shown),
+        "can_cancel": cancel and not is_terminal(shown) and shown.get("status") != GONE,
         "transport": _known(transport),
         "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),
         "websocket_url": _websocket_url(namespace, transport),
     }
+
+
+def _shown(job_id: str, stored: Stored | None) -> Mapping[str, Any]:
+    """Return how a job is shown; of one that was deleted, that it is gone."""
+    if stored is not None and stored.deleted:
+        return {**UNKNOWN, "status": GONE}
+    return description_of(job_id, stored) or UNKNOWN
+
+
+def _waited_seconds(stored: Stored) -> int | None:
+    """Return for how long a job has been queued, by Redis's clock; None if that is not known.
+
+    One that is queued for another attempt has not waited since it was made.
+    """
+    fields = stored.fields
+    if fields.get("status") != "queued" or "attempt" in fields or not stored.life:
+        return None
+    return max(stored.read_at - stored.life, 0) // 1_000_000
 
 
 def _known(transport: str | None) -> str | None:
@@ -101,11 +128,13 @@ def _stream_url(job_id: str, namespace: str | None, owner: str | None, *, cancel
 @contextmanager
 def checked_url(namespace: str | None) -> Iterator[None]:
     """Have a URL that is not there raise `ImproperlyConfigured`, which says what to include."""
+    if namespace:  # A template's variable that is not set is empty.
+        clean_namespace(namespace)
     try:
         yield
     except NoReverseMatch as error:
         urls = 'include("django_import_progress.urls")'
-        if namespace is not None:
+        if namespace:
             urls = f'{urls[:-1]}, namespace="{namespace}"), {{"progress_namespace": "{namespace}"}}'
         raise ImproperlyConfigured(
             f"No URL for the progress of {namespace or APP_NAME!r}: add"
@@ -115,7 +144,7 @@ def checked_url(namespace: str | None) -> Iterator[None]:
 
 def _websocket_url(namespace: str | None, transport: str | None) -> str | None:
     """Return where the WebSocket routes are; known of the setting's namespace only."""
-    url = settings.websocket_url if namespace in {None, settings.namespace} else None
+    url = settings.websocket_url if namespace in {None, "", settings.namespace} else None
     if transport == "websocket" and url is None:
         raise ImproperlyConfigured(
             "transport='websocket' needs WebSocket routes of the default namespace: mount"

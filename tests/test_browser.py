@@ -66,8 +66,8 @@ async def test_after_the_end_nothing_is_requested(
     before = len(requested)
     control = f"/progress/jobs/{make_ticket(other)}/stream/"
     await page.evaluate("url => { window.control = new EventSource(url); }", control)
-    # The control's streams are short: it reconnects, each time after a second at least. So by then
-    # a bar would have reconnected as well, whose longest pause is three.
+    # The control's streams are short: it reconnects, each time after half a second at least. So by
+    # then a bar would have reconnected as well, whose longest pause is one and a half.
     await until(lambda: requested[before:].count(live.url + control) >= 5, "reconnections")
     assert set(requested[before:]) == {live.url + control}
 

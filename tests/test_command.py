@@ -74,6 +74,15 @@ def test_list_prints_a_line_a_job_the_newest_first(several: None) -> None:
     assert lines[1] == "a  queued · first  33.3 %, 1 of 3 rows"
 
 
+def test_a_stalled_job_has_no_forecast(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB, data={"status": "importing", "rows_per_second": 5, "eta_seconds": 60})
+    assert run("list").endswith("importing  5 a second, 1:00 left\n")
+    jobs.redis.hset(f"import_progress:hash:{JOB}", "_d", "1")  # Its worker was last heard of then.
+    assert run("list").endswith("importing · stalled\n")
+    shown = json.loads(run("show", JOB, "--json"))
+    assert (shown["rows_per_second"], shown["eta_seconds"]) == (None, None)
+
+
 def test_list_knows_owners_limits_and_json(several: None) -> None:
     assert [job["job_id"] for job in json.loads(run("list", "--json"))] == ["b", "a"]
     assert [job["percent"] for job in json.loads(run("list", "--json", "--owner", "7"))] == [33.3]
@@ -90,7 +99,7 @@ def test_show_prints_each_field(several: None) -> None:
 
 
 def test_show_of_a_job_that_is_not_there_exits_with_1(jobs: SyncProgressManager) -> None:
-    with pytest.raises(CommandError, match="no such job") as error:
+    with pytest.raises(CommandError, match="no job unknown") as error:
         run("show", "unknown")
     assert error.value.returncode == 1
 
@@ -98,14 +107,14 @@ def test_show_of_a_job_that_is_not_there_exits_with_1(jobs: SyncProgressManager)
 def test_another_namespace(jobs: SyncProgressManager) -> None:
     SyncProgressManager(jobs.redis, namespace="order_imports").create("a")
     assert "queued" in run("show", "a", "--namespace", "order_imports")
-    with pytest.raises(CommandError, match="no such job"):
+    with pytest.raises(CommandError, match="no job a"):
         run("show", "a")
 
 
 @pytest.mark.parametrize("command", ["list", "show a", "watch a", "cancel a", "relay"])
 def test_a_namespace_that_cannot_be_is_refused(command: str) -> None:
-    with pytest.raises(CommandError, match="1 to 128 characters"):
-        run(*command.split(), "--namespace", "no namespace")
+    with pytest.raises(CommandError, match="'a:hash' is no namespace: use 1 to 128 characters"):
+        run(*command.split(), "--namespace", "a:hash")
 
 
 def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressManager) -> None:
@@ -113,8 +122,8 @@ def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressMa
     with track_import(JOB) as job:
         for _ in job.rows(iter(int, 1)):  # pragma: no branch
             if not job.processed:
-                assert "asked to stop" in run("cancel", JOB)
-    for job_id, answer in ((JOB, "has ended"), ("unknown", "no such job")):
+                assert f"Cancellation of job {JOB} was requested" in run("cancel", JOB)
+    for job_id, answer in ((JOB, f"Job {JOB} has ended"), ("unknown", "no job unknown")):
         with pytest.raises(CommandError, match=answer) as error:
             run("cancel", job_id)
         assert error.value.returncode == 1
@@ -169,6 +178,34 @@ def test_watch_exits_with_what_came_of_the_job(jobs: SyncProgressManager, status
     assert exit_of.value.code == ENDS[status]
 
 
+@pytest.mark.parametrize("status", ENDS)
+def test_a_remembered_outcome_counts(jobs: SyncProgressManager, status: str) -> None:
+    jobs.create(JOB, data={"status": status, "processed_rows": 4})
+    jobs.redis.delete(f"import_progress:hash:{JOB}")
+    with pytest.raises(SystemExit) as exit_of:
+        run("watch", JOB)
+    assert exit_of.value.code == ENDS[status]
+    assert "4 rows" in run("show", JOB)
+    assert status in run("list")
+    with pytest.raises(CommandError, match=f"Job {JOB} has ended"):
+        run("cancel", JOB)
+
+
+@pytest.mark.parametrize("wait", ["0", "0.2"])
+def test_a_job_that_does_not_appear_exits_with_3(jobs: SyncProgressManager, wait: str) -> None:
+    errors = io.StringIO()
+    with pytest.raises(SystemExit) as exit_of:
+        call_command("import_progress", "watch", "absent", "--wait", wait, stderr=errors)
+    assert exit_of.value.code == 3
+    assert f"Job absent did not appear within {wait} seconds" in errors.getvalue()
+
+
+@pytest.mark.parametrize("wait", ["-1", "inf", "nan", "soon"])
+def test_what_is_no_time_to_wait_is_refused(jobs: SyncProgressManager, wait: str) -> None:
+    with pytest.raises(CommandError, match="--wait: invalid"):
+        call_command("import_progress", "watch", "absent", f"--wait={wait}")
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_watch_prints_lines_where_there_is_no_terminal(
     jobs: SyncProgressManager, options: list[str]
@@ -220,7 +257,7 @@ def test_a_job_that_goes_exits_with_3(
         run("watch", JOB, out=out)
     deleting.join()
     assert exit_of.value.code == 3
-    assert "no longer there" in out.getvalue()
+    assert f"Job {JOB} no longer exists" in out.getvalue()
 
 
 def trusts_what_a_job_says(monkeypatch: pytest.MonkeyPatch) -> None:

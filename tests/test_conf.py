@@ -32,6 +32,7 @@ def test_defaults(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours.redis_url == "redis://elsewhere/1"
     assert ours.namespace == "import_progress"
     assert ours.ttl_seconds == 3600
+    assert ours.waiting_seconds == 60
     assert ours.heartbeat_seconds == 15
     assert ours.stream_seconds == 3600
     assert ours.max_streams_per_client == 100
@@ -82,9 +83,14 @@ def test_no_mapping_at_all(settings: Any) -> None:
         ("REDIS_URL", "redis://localhost/0?nonsense=1"),
         ("NAMESPACE", ""),
         ("NAMESPACE", "a b"),
+        ("NAMESPACE", "a:hash"),
+        ("NAMESPACE", "a~b"),
         ("TTL_SECONDS", 0),
         ("TTL_SECONDS", True),
         ("TTL_SECONDS", 1.5),
+        ("WAITING_SECONDS", 0),
+        ("WAITING_SECONDS", float("inf")),
+        ("WAITING_SECONDS", "60"),
         ("AUTHORIZE", "nowhere.at_all"),
         ("AUTHORIZE", "nodots"),
         ("AUTHORIZE", ".rules.mine"),

@@ -104,7 +104,7 @@ async def test_a_link_that_is_closed_while_it_rests_is_left_alone(
     assert not rests  # One a window is not much.
     for _ in range(gathering.BUSY):
         gatherer.heard(now)
-    gatherer.heard(now + gathering.WINDOW_SECONDS * gathering.BUSY)
+    gatherer.heard(now + gathering.WINDOW_SECONDS * (gathering.BUSY + 1))
     assert len(rests) == 1
     await pubsub.aclose()
     gatherer.heard(now)

@@ -14,7 +14,6 @@ from redis.asyncio.client import PubSub
 
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.cancellation import end_tasks
-from django_import_progress.heartbeats import Asked
 from django_import_progress.hub import Hub
 from django_import_progress.link import Link
 from django_import_progress.slot import Slot
@@ -112,7 +111,7 @@ async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watche
     slot = Slot(ProgressManager(client).calls, "j1")
     watched, left = Link(client, {slot.channel: slot}, 15), Link(client, {}, 15)
     for link in (watched, left):
-        link._ask_again([Asked.of(slot)])
+        link._ask_again(slot)
     assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
     await client.aclose()
 
@@ -136,6 +135,7 @@ async def test_a_manager_that_is_closed_has_let_go_of_its_connection(
     try:
         await progress.aclose()
         assert not client.connection_pool._in_use_connections
+        await until(lambda: not is_subscribed(foreign, "j1"), "the subscription to end")
         assert await watcher.next() is None
     finally:
         watcher.close()

@@ -100,7 +100,7 @@ def test_the_page_may_ask_again_and_gets_tickets_of_its_jobs(
     answer = owners_client.get(url)
     assert items(answer.text) == ["new"]
     assert "data-csrf" in answer.text
-    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cache-Control"] == "private, no-store"
 
 
 def test_nobody_else_may_ask(

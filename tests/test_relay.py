@@ -48,7 +48,13 @@ async def test_each_update_goes_to_the_group_of_all_and_to_the_jobs(
         await writer.update("j1", {"status": "importing", "processed_rows": 1})
         for member in (everybody, of_the_job):
             snapshot = await member.hears("j1", status="importing")
-            extras = {"percent": 25.0, "stalled": False, "cancelling": False, "job_id": "j1"}
+            extras = {
+                "percent": 25.0,
+                "stalled": False,
+                "cancelling": False,
+                "outcome": None,
+                "job_id": "j1",
+            }
             assert snapshot == {**(await writer.get_progress("j1") or {}), **extras}
         assert of_the_job.told("j2") == []
         assert of_the_job.messages[-1]["type"] == "import_progress.update"

@@ -50,18 +50,6 @@ async def test_bars_share_a_stream_that_follows_who_comes_and_goes(
     await streams(0)
 
 
-async def test_more_bars_than_fit_into_one_address(
-    live: AsgiServer, page: Page, jobs: SyncProgressManager
-) -> None:
-    job_ids = [jobs.create() for _ in range(51)]
-    bars = await opened(page, live.url, *job_ids)
-    await streams(2)
-    for job_id in (job_ids[0], job_ids[-1]):
-        jobs.update(job_id, {"status": "done"})
-    for bar in (bars.first, bars.last):
-        await expect(bar).to_have_attribute("data-status", "done")
-
-
 async def test_one_of_several_that_may_not_be_watched_says_so(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
 ) -> None:

@@ -61,6 +61,20 @@ BY_THE_SCRIPT = """async (numbers) => {
     const texts = JSON.parse(document.querySelector("import-progress script").textContent);
     return numbers.map((rows) => reduce({}, "job", { processed_rows: rows }, texts, "").parts.rows);
 }"""
+TIMES = """async ([left, waited]) => {
+    const { begin, reduce } = await import("/static/django_import_progress/reducer.js");
+    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    const paceOf = (seconds) => reduce({}, "job", { eta_seconds: seconds }, texts, "").parts.pace;
+    const waitOf = (seconds) => {
+        const before = begin({ status: "queued", waited: String(seconds) }, null, 0);
+        const { parts } = reduce(before, "tick", undefined, texts, "", 0);
+        return [parts.waited, parts.notice];
+    };
+    return [left.map(paceOf), waited.map(waitOf)];
+}"""
+DAY = 86_400
+LEFT = [0, 1, 59.5, 60, 61, 3600, 3601, 4000, 7200, 39_725, 3 * DAY, 3 * DAY + 1]
+WAITED = [0, 14, 15, 59, 60, 120, 660, 3599, 3600, 2 * DAY - 1, 2 * DAY, 3 * DAY, 7 * DAY]
 READS_TO_THE = """(part) => {
     const range = document.createRange();
     const at = (place) => {
@@ -74,7 +88,7 @@ READS_TO_THE = """(part) => {
 
 def by_the_page(language: str, rows: float) -> str:
     with override(language):
-        unknown = {"percent": None, "stalled": False, "cancelling": False}
+        unknown = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
         return parts({**unknown, "processed_rows": rows})["rows"]
 
 
@@ -86,6 +100,20 @@ async def test_page_and_script_have_the_right_plural_and_number_in_each_language
         await opened(page, live.url, job_id, language=language)
         assert await page.evaluate(BY_THE_SCRIPT, list(rows)) == list(rows.values())
         assert [by_the_page(language, number) for number in rows] == list(rows.values())
+
+
+async def test_page_and_script_say_the_same_of_time_in_each_language(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data=RUNNING)
+    unknown = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
+    for language in ROWS:
+        await opened(page, live.url, job_id, language=language)
+        by_the_script = await page.evaluate(TIMES, [LEFT, WAITED])
+        with override(language):
+            left = [parts({**unknown, "eta_seconds": seconds})["pace"] for seconds in LEFT]
+            waits = [parts(unknown, seconds) for seconds in WAITED]
+        assert by_the_script == [left, [[wait["waited"], wait["notice"]] for wait in waits]]
 
 
 @pytest.mark.parametrize(

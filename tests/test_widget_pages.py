@@ -13,11 +13,13 @@ from django.core.management import call_command
 from playwright.async_api import Page, Route, expect
 
 from django_import_progress import SyncProgressManager
+from django_import_progress.core.snapshot import is_terminal
 
 from .kit.airports import ZURICH, as_csv, imported, stored
 from .kit.asgi import AsgiServer
 from .kit.bars import opened, part
 from .kit.browser import IN_A_BROWSER
+from .kit.queued import queued_for
 
 pytestmark = IN_A_BROWSER
 DJANGOS = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
@@ -33,6 +35,10 @@ SHOWN: list[dict[str, Any]] = [
     {"status": "importing", "total_rows": 1, "processed_rows": 0, "rows_per_second": 1.24},
     {"status": "importing", "processed_rows": 1, "eta_seconds": 1, "rows_per_second": 0.01},
     {"status": "my own", "total_rows": 1000, "processed_rows": 1030.5, "eta_seconds": 9000},
+    {"status": "importing", "processed_rows": 1, "eta_seconds": 4000},
+    {"status": "importing", "processed_rows": 1, "eta_seconds": 1_000_000_000},
+    {"status": "queued", "stage": "products.csv", "eta_seconds": 60},
+    {"status": "done", "rows_per_second": 5, "eta_seconds": 60},
     {"status": "failed", "error_message": "a <b> & c", "stage": 3, "skipped": 2, "deleted": 5},
     {"status": "parsing", "processed_rows": 1234567},
     {"status": "parsing", "processed_rows": "x", "total_rows": [], "rows_per_second": None},
@@ -93,7 +99,8 @@ async def test_the_script_says_what_the_page_said(
 ) -> None:
     settings.NUMBER_GROUPING, settings.THOUSAND_SEPARATOR = (3, 2, 0), ","  # What Hindi goes by.
     job_ids = [jobs.create(data={**data, "updated_at": ""}) for data in SHOWN]
-    goes_on = [n for n, data in enumerate(SHOWN) if data["status"] != "failed"]
+    job_ids += [queued_for(jobs, 200), queued_for(jobs, 4000)]
+    goes_on = [job_id for job_id in job_ids if not is_terminal(jobs.get_progress(job_id) or {})]
     texts = "[...document.querySelectorAll('[data-show]')].map((part) => part.textContent)"
     await page.route("**/progress/**", lambda route: route.abort())
     await page.route(
@@ -103,6 +110,7 @@ async def test_the_script_says_what_the_page_said(
     await opened(page, live.url, *job_ids, language=language)
     before = await page.evaluate(texts)
     assert ("12,34,567 rows" in before) is (language == "hi")
+    assert ("Waiting for 3 minutes" in before) is (language in {"en", "hi"})
     await page.unroute("**/progress/**")
     await page.unroute("**/import-progress.js")
     bars = await opened(page, live.url, *job_ids, language=language)
@@ -117,7 +125,7 @@ async def test_the_script_says_what_the_page_said(
         })""",
         len(goes_on),
     )
-    await expect(bars).to_have_count(len(SHOWN))
+    await expect(bars).to_have_count(len(job_ids))
     assert await page.evaluate(texts) == before
 
 
@@ -145,19 +153,19 @@ async def test_a_screen_reader_is_told_of_quarters_and_the_end(
     ]
 
 
-async def test_a_bar_goes_back_only_for_a_new_stage_or_attempt(
+async def test_a_bar_shows_what_it_is_sent_and_a_restart_begins_at_the_left(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
-    job_id = jobs.create(data={"status": "importing", "total_rows": 10, "processed_rows": 5})
+    job_id = jobs.create(data={"status": "importing", "total_rows": 100, "processed_rows": 99})
     bar = await opened(page, live.url, job_id)
     value = bar.locator("progress")
-    jobs.update(job_id, {"processed_rows": 6})
-    await expect(part(bar, "percent")).to_have_text("60%")
-    jobs.update(job_id, {"total_rows": 100})
-    await expect(part(bar, "rows")).to_have_text("6 of 100 rows")
-    await expect(value).to_have_js_property("value", 60)
-    jobs.update(job_id, {"attempt": 2})
-    await expect(value).to_have_js_property("value", 6)
+    jobs.update(job_id, {"stage": "products"})
+    await expect(part(bar, "stage")).to_have_text("products")
+    await expect(value).to_have_js_property("value", 99)
+    jobs.update(job_id, {"processed_rows": 1})  # Neither its attempt nor its stage is another one.
+    await expect(part(bar, "rows")).to_have_text("1 of 100 rows")
+    await expect(value).to_have_js_property("value", 1)
+    await expect(part(bar, "percent")).to_have_text("1%")
 
 
 async def test_a_silent_worker_is_told(

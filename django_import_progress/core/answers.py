@@ -11,6 +11,8 @@ HAS_ENDED = "The job has ended."
 UNAVAILABLE = "Progress is unavailable right now."
 TOO_MANY_STREAMS = "There are too many open streams."
 TOO_MANY_OF_YOURS = "You have too many open streams."
+NOT_CACHED = "private, no-store"
+"""`Cache-Control` of every response. Django's cache of whole sites stores what is not private."""
 
 
 def error_message(error: str, job: str | None = None) -> str:

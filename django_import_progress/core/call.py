@@ -27,6 +27,11 @@ class Call(Generic[T]):
     keys that may live on different servers."""
 
     @property
+    def key(self) -> str:
+        """The key that the script reads or writes, or the first of several."""
+        return str(self.command[3])
+
+    @property
     def with_text(self) -> tuple[str | int, ...]:
         """The command as EVAL, which carries the script's text and makes Redis keep it."""
         assert self.script is not None

@@ -15,14 +15,36 @@ JobId = str | uuid.UUID
 # is special to Redis (patterns, Cluster hash tags) or to a terminal.
 _ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}", re.ASCII)
 
+# The same without ":", which parts a namespace from the rest of a key, and "~".
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+NAMESPACE_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ -"
+
 # What Channels lets a group be called. Source:
 # https://channels.readthedocs.io/en/stable/topics/channel_layers.html#groups
 _GROUP = re.compile(r"[A-Za-z0-9._-]{1,99}", re.ASCII)
 
 
 def is_clean(text: object) -> bool:
-    """Tell whether `text` may be a job id or a namespace as it stands."""
+    """Tell whether `text` may be a job id as it stands."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def is_namespace(text: object) -> bool:
+    """Tell whether `text` may be a namespace."""
+    return isinstance(text, str) and _NAMESPACE.fullmatch(text) is not None
+
+
+def clean_namespace(namespace: object) -> None:
+    """Refuse what cannot be a namespace.
+
+    With a colon in it, two namespaces would share keys: the job ``hash:1`` of ``a`` and the job
+    ``1`` of ``a:hash``, for example.
+
+    Raises:
+        ValueError: it is not a `str` of 1 to 128 of ``A-Z a-z 0-9 . _ -``.
+    """
+    if not is_namespace(namespace):
+        raise ValueError(f"{_shown(namespace)} is no namespace: use {NAMESPACE_RULE}")
 
 
 def clean_job_id(job_id: JobId) -> str:
@@ -62,11 +84,7 @@ class Keys:
     """Whether a job is told by the server alone that has it: sharded pub/sub of a Cluster."""
 
     def __post_init__(self) -> None:
-        if not is_clean(self.namespace):
-            raise ValueError(
-                f"{self.namespace!r} is no namespace: pass a str of 1 to 128 characters"
-                " out of A-Z a-z 0-9 . _ : ~ -"
-            )
+        clean_namespace(self.namespace)
 
     def hash(self, job_id: str) -> str:
         """The key of a job's hash."""

@@ -2,15 +2,16 @@
 
 A JSON array under a key of its own, written in the same atomic step as the end: life, version, a
 letter for the status, seconds from the life's beginning to the end and to the start of the attempt,
-processed, total and rejected rows, owner, error message. It takes at most 250 bytes of Redis for a
-UUID, key included, so a long message is cut (see `prelude.RECORD`).
+processed and total rows, owner, error message, and rejected rows if any. With a UUID as the job's
+id it takes at most 250 bytes of Redis, key included, so a long message is cut: see
+`prelude.RECORD`.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from .snapshot import Fields, Stored, as_text, is_number, loads
+from .snapshot import Fields, Stored, as_text, loads
 
 STATUSES = {"d": "done", "f": "failed", "c": "cancelled"}
 DELETED = "x"
@@ -27,19 +28,20 @@ def recall(record: str | bytes, job_id: str, read_at: int) -> Stored | None:
         read_at: when it was read, µs by Redis's clock.
     """
     try:
-        life, version, letter, ended, started, *rows, owner, error = loads(as_text(record))
+        values = loads(as_text(record))
+        life, version, letter, ended, started, processed, total, owner, error, *rejected = values
         deleted = letter == DELETED
         fields: Fields = {
             "status": None if deleted else STATUSES[letter],
-            "processed_rows": rows[0],
-            "total_rows": rows[1],
+            "processed_rows": processed,
+            "total_rows": total,
             "error_message": error and error.replace(_JOB_ID, job_id),
             "started_at": _moment(life, started),
             "ended_at": _moment(life, ended),
             "expired": True,
         }
-        if is_number(rows[2]):
-            fields["rejected_rows"] = rows[2]
+        if rejected:
+            fields["rejected_rows"] = rejected[0]
     except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
         return None
     return Stored(

@@ -113,11 +113,10 @@ local function shortened(value, bytes)
   if not value or value == 'null' or bytes < 8 then return 'null' end
   local is_json, text = pcall(cjson.decode, value)
   if not is_json or type(text) ~= 'string' then text = value end
-  -- The sentence that names the job is the most frequent one: the id is known from the key.
-  local id = string.match(KEYS[1], ':hash:(.*)$')
-  local from, to = string.find(text, id, 1, true)
-  if from then text = string.sub(text, 1, from - 1) .. '\\127' .. string.sub(text, to + 1) end
   local whole = string.gsub(cjson.encode(text), '\\\\/', '/')
+  -- The most frequent sentence names the job, whose id the key has already.
+  local from, to = string.find(whole, string.match(KEYS[1], ':hash:(.*)$'), 1, true)
+  if from then whole = string.sub(whole, 1, from - 1) .. '\\127' .. string.sub(whole, to + 1) end
   if #whole <= bytes then return whole end
   for size = math.min(#text, bytes), 0, -4 do
     local cut = string.gsub(string.sub(text, 1, size), '[\\192-\\255][\\128-\\191]*$', '')
@@ -140,11 +139,12 @@ local function remember(status, values, seconds)
   local parts = {
     values['_l'] or '0', values['_v'] or '0', '"' .. status .. '"', since(moment),
     since(values['_b']), rows(values['processed_rows']), rows(values['total_rows']),
-    rows(values['rejected_rows']), values['_o'] or 'null',
+    values['_o'] or 'null',
   }
-  local text = table.concat(parts, ',')
-  local error = shortened(values['error_message'], MOST_BYTES - #text - 3)
-  redis.call('SET', KEYS[2], '[' .. text .. ',' .. error .. ']', 'EX', seconds)
+  local text, rejected = table.concat(parts, ','), rows(values['rejected_rows'])
+  rejected = rejected == 'null' and '' or ',' .. rejected
+  local error = shortened(values['error_message'], MOST_BYTES - #text - #rejected - 3)
+  redis.call('SET', KEYS[2], '[' .. text .. ',' .. error .. rejected .. ']', 'EX', seconds)
 end
 """
 """What is remembered after a job's end."""

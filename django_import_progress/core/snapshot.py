@@ -30,6 +30,8 @@ RATES = frozenset({"rows_per_second", "eta_seconds"})
 TRACKED = RATES | {"attempt", "started_at"}
 """What `track_import` adds of itself."""
 TERMINAL = frozenset({"done", "failed", "cancelled"})
+IDLE = TERMINAL | {"queued", "interrupted"}
+"""While a job has one of these statuses, no worker is importing it."""
 MAX_BYTES = 64 * 1024
 """The most that a snapshot may take as UTF-8 JSON, our `updated_at` not counted."""
 
@@ -277,14 +279,36 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def represent(job_id: str, fields: Mapping[str, Any], *, stalled: bool, cancelling: bool) -> Fields:
-    """Return what JSON, SSE, WebSocket and the page show of a job; ours wins over the user's."""
+    """Return what JSON, SSE, WebSocket, the page and the command line show of a job.
+
+    Our fields win over the user's. While nobody imports there is no rate and no time left, even if
+    the last worker left some.
+    """
+    status = fields.get("status")
+    is_idle = stalled or (isinstance(status, str) and status in IDLE)
     return {
         **fields,
+        **(dict.fromkeys(RATES & fields.keys()) if is_idle else {}),
         "job_id": job_id,
         "percent": percent(fields),
         "stalled": stalled,
         "cancelling": cancelling,
+        "outcome": outcome_of(fields),
     }
+
+
+def outcome_of(fields: Mapping[str, Any]) -> str | None:
+    """Return what became of the rows of a job that is done; None before that.
+
+    ``complete``, ``partial`` if some were rejected, or ``nothing`` if none was accepted.
+    """
+    processed, rejected = fields.get("processed_rows"), fields.get("rejected_rows")
+    if fields.get("status") != "done":
+        return None
+    count = rejected if is_number(rejected) and rejected > 0 else 0
+    if is_number(processed) and processed - count <= 0:
+        return "nothing"
+    return "partial" if count else "complete"
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:

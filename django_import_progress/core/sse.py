@@ -34,5 +34,6 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
-END = frame(b"", event="end")
-"""What comes after a job's last snapshot."""
+def end(event_id: str = "") -> bytes:
+    """Return the event that comes after the last snapshot."""
+    return frame(b"", event="end", event_id=event_id)

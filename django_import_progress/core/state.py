@@ -9,6 +9,7 @@ from typing import Any
 
 from . import sse
 from .answers import gone_message
+from .resume import NO_JOB, end_as, end_id
 from .snapshot import Fields, Stored, Written, is_terminal, represent, to_json
 
 
@@ -36,9 +37,14 @@ class State:
 
     @property
     def event_id(self) -> str:
-        """The opaque id of this state, for SSE; it says whether and how a stream ended with it."""
-        end = "-gone" if self.gone else "-end" if self.ended else ""
-        return "-".join(map(str, self.order)) + end
+        """The opaque id of this state, for SSE."""
+        return "-".join(map(str, self.order))
+
+    @property
+    def end(self) -> str:
+        """How the job ended with this state, as `resume.end_id` needs it."""
+        life, version, overlays = self.order
+        return NO_JOB if self.gone else end_as(life, version, is_stored=not overlays)
 
     @functools.cached_property
     def representation(self) -> Fields:
@@ -47,15 +53,20 @@ class State:
 
     @functools.cached_property
     def event(self) -> bytes:
-        """The event that tells this state over SSE, made once for all who watch."""
+        """The event of this state over SSE, made once for all watchers."""
         if self.gone:
-            return gone_event(self.job_id, self.event_id)
+            return gone_event(self.job_id)
         return sse.frame(self.json, event_id=self.event_id)
 
     @functools.cached_property
     def frame(self) -> bytes:
-        """The same, and what follows where this job is the stream's only one, and has ended."""
-        return self.event + sse.END if self.ended and not self.gone else self.event
+        """The same, and what follows if this job is the stream's only one, and has ended."""
+        if not self.ended:
+            return self.event
+        end = end_id({self.job_id: self.end})
+        if self.gone:
+            return gone_event(self.job_id, end)
+        return sse.frame(self.json, event_id=end) + sse.end()
 
     @functools.cached_property
     def message(self) -> str:

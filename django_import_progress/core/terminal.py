@@ -8,6 +8,9 @@ from typing import Any
 
 from .snapshot import is_number
 
+LONGEST_FORECAST_SECONDS = 3 * 86_400
+"""A longer time left is not shown, here and in the widget: it would be a guess."""
+
 
 def printable(value: object) -> str:
     r"""Return a value as text that a terminal shows and does not obey.
@@ -60,10 +63,15 @@ def amount(job: Mapping[str, Any]) -> str:
     rate, left = job.get("rows_per_second"), job.get("eta_seconds")
     if is_number(rate):
         parts.append(f"{rate:,.0f} a second")
-    if is_number(left) and 0 <= left < 10**9:
-        minutes, seconds = divmod(int(left), 60)
-        parts.append(f"{minutes}:{seconds:02} left")
+    if is_number(left) and 0 <= left <= LONGEST_FORECAST_SECONDS:
+        parts.append(f"{_duration(int(left))} left")
     return ", ".join(parts)
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def line(job: Mapping[str, Any]) -> str:

@@ -32,19 +32,7 @@ class JunkMessage(ValueError):
     """A message that says nothing which a watcher could be shown."""
 
 
-def announces_deletion(payload: bytes | str, database: int) -> bool | None:
-    """Tell whether a message says that its job was deleted; None where it is another database's.
-
-    Junk says nothing of the kind.
-    """
-    try:
-        values = _parse(payload)
-    except JunkMessage:
-        return False
-    return "_gone" in values if _is_of(database, values) else None
-
-
-class Reading(NamedTuple):
+class ReadStart(NamedTuple):
     """What was known of a job when a read of it was sent."""
 
     order: Order
@@ -95,11 +83,13 @@ class JobView:
         """What is known now of the hash."""
         return (0, 0, 0) if self._stored is None else self._stored.order
 
-    def begin_read(self) -> Reading:
+    def begin_read(self) -> ReadStart:
         """Note what is known now, for `apply_read` with the answer of a read that begins."""
-        return Reading(self.order, self._doubts)
+        return ReadStart(self.order, self._doubts)
 
-    def apply_read(self, stored: Stored | None, since: Reading, *, heartbeat: bool = False) -> bool:
+    def apply_read(
+        self, stored: Stored | None, since: ReadStart, *, heartbeat: bool = False
+    ) -> bool:
         """Apply what a read has found.
 
         Args:
@@ -144,7 +134,7 @@ class JobView:
             if not any(name.startswith("_") for name in values):
                 return self._partial(values, (0, 0))
             return self._whole(values)
-        except JunkMessage:
+        except Exception:
             self._doubts += 1
             raise
 

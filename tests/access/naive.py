@@ -9,7 +9,7 @@ import pytest
 from django.core import signing
 from django.middleware.csrf import CsrfViewMiddleware
 
-from django_import_progress import access, consumers, limits, urls, views
+from django_import_progress import access, consumers, limits, tickets, urls, views
 from django_import_progress.access import Permission
 
 
@@ -40,6 +40,11 @@ def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing.TimestampSigner, "unsign", unsign)
 
 
+def has_tickets_for_an_id_and_not_for_an_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a ticket stay good when another one has a job of this id."""
+    monkeypatch.setattr(tickets.Grant, "may_see", lambda *_: True)
+
+
 def has_tickets_that_never_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the signature only."""
     monkeypatch.setattr(type(access.settings), "ticket_seconds", None)
@@ -47,12 +52,12 @@ def has_tickets_that_never_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def has_tickets_for_all_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sign with one salt."""
-    monkeypatch.setattr(access, "_signer", lambda _: signing.TimestampSigner())
+    monkeypatch.setattr(tickets, "_signer", lambda _: signing.TimestampSigner())
 
 
 def has_tickets_for_all_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who may watch may do anything."""
-    monkeypatch.setattr(access, "_RIGHTS", dict.fromkeys("wc", ("watch", "cancel")))
+    monkeypatch.setattr(tickets, "_RIGHTS", dict.fromkeys("wc", ("watch", "cancel")))
 
 
 def never_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_an_import_stops(url: str, browser: httpx.Client, jobs: SyncProgressMana
             if not job.processed:
                 answer = post(browser, url, **CSRF)
                 assert (answer.status_code, answer.json()["cancelling"]) == (202, True)
-                assert answer.headers["Cache-Control"] == "no-store"
+                assert answer.headers["Cache-Control"] == "private, no-store"
     assert job.interrupt is ImportCancelled
     assert state(jobs)["status"] == "cancelled"
 

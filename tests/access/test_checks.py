@@ -10,6 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from django_import_progress.access import Job, owner_or_staff
+from django_import_progress.checks import check_url_namespaces
 
 
 def found() -> dict[str, CheckMessage]:
@@ -21,6 +22,23 @@ def found() -> dict[str, CheckMessage]:
         for message in messages
         if str(message.id).startswith("django_import_progress.")
     }
+
+
+def test_a_namespace_in_the_urls_that_would_share_keys_is_an_error(settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.site.colon_urls"
+    messages = [m for m in checks.run_checks() if m.id == "django_import_progress.E004"]
+    assert [str(message.msg).split("=")[1].split(",")[0] for message in messages] == [
+        "'orders:eu'",
+        "'orders~us'",
+    ]
+    assert {message.hint for message in messages} == {
+        "Use 1 to 128 characters out of A-Z a-z 0-9 . _ -, in include()'s namespace= as well."
+    }
+
+
+def test_a_site_without_urls_has_none_that_are_wrong(settings: Any) -> None:
+    settings.ROOT_URLCONF = None
+    assert check_url_namespaces() == []
 
 
 def everybody(user: Any, job: Job, action: str) -> bool:

@@ -34,7 +34,13 @@ HOSTILE = {
     "proto": {"__proto__": None},
     "deep": [[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]],
 }
-SHOWN = HOSTILE | {"job_id": JOB, "percent": None, "stalled": False, "cancelling": False}
+SHOWN = HOSTILE | {
+    "job_id": JOB,
+    "percent": None,
+    "stalled": False,
+    "cancelling": False,
+    "outcome": None,
+}
 
 Look = Callable[[ExitStack, str], Any]
 

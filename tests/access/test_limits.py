@@ -123,7 +123,13 @@ async def test_who_cannot_be_told_apart_waits_for_nobody() -> None:
     [
         (Visitor(user=User(pk=7), address="192.0.2.1"), "user 7"),
         (Visitor(user=AnonymousUser(), address="192.0.2.1"), "address 192.0.2.1"),
-        (Visitor(user=Nobody(), address="2001:db8::1"), "address 2001:db8::1"),
+        (Visitor(user=Nobody(), address="2001:db8:0:1:2::3"), "address 2001:db8:0:1::/64"),
+        (Visitor(user=Nobody(), address="2001:DB8:0:1:ffff::"), "address 2001:db8:0:1::/64"),
+        (Visitor(user=Nobody(), address="2001:db8:0:2::3"), "address 2001:db8:0:2::/64"),
+        (Visitor(user=Nobody(), address="::ffff:192.0.2.1"), "address 192.0.2.1"),
+        (Visitor(user=Nobody(), address="fe80::1%eth0"), "address fe80::/64"),
+        (Visitor(user=Nobody(), address="/run/site.sock"), "address /run/site.sock"),
+        (Visitor(user=Nobody(), address="192.0.2.1 "), "address 192.0.2.1 "),
         (Visitor(user=Nobody()), ""),
     ],
 )

@@ -19,7 +19,8 @@ from django_import_progress import (
     get_progress_manager,
     get_sync_progress_manager,
 )
-from django_import_progress.access import Grant, Job, Permission, make_ticket
+from django_import_progress.access import Job, Permission, make_ticket
+from django_import_progress.tickets import Grant
 from django_import_progress.visitors import Nobody, Visitor
 from tests.kit import http
 from tests.kit.asgi import AsgiServer

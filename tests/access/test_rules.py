@@ -11,14 +11,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_import_progress import InvalidJobId, get_progress_manager
 from django_import_progress.access import (
-    Action,
     Job,
     admit,
     make_ticket,
     owner_or_staff,
-    read_ticket,
     rule_allows,
 )
+from django_import_progress.tickets import Action, read_ticket
 from django_import_progress.visitors import Nobody
 from tests.kit.processes import RedisProcess
 

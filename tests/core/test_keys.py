@@ -6,6 +6,7 @@ import enum
 import re
 import string
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from django_import_progress import InvalidJobId, ProgressError
-from django_import_progress.core.keys import Keys, clean_job_id, is_clean
+from django_import_progress.core.keys import Keys, clean_job_id, is_clean, is_namespace
 
 BAD_IDS: list[Any] = [
     "", " ", "a b", "a\n", "\na", "a/b", "*", "{}", "a?", "é", "\u0661", "a\x00", "x" * 129,
@@ -73,8 +74,45 @@ def test_each_owner_has_an_index_of_its_own_under_the_namespace() -> None:
     assert all(name.startswith("ns:") for name in (keys.index(), keys.index("7")))
 
 
-_CLEAN = st.text(string.ascii_letters + string.digits + "._:~-", min_size=1, max_size=128)
-_GROUPED = st.tuples(_CLEAN, st.none() | _CLEAN)
+def _text(alphabet: str) -> st.SearchStrategy[str]:
+    # Some of a few letters, too, that make collisions likely.
+    words = st.sampled_from(["a", "hash", "jobs", "owner", "channel", "job", "ended"])
+    joined = st.lists(words, min_size=1, max_size=4).flatmap(
+        lambda parts: st.sampled_from(alphabet).map(lambda by: by.join(parts))
+    )
+    return (
+        st.text(string.ascii_letters + string.digits + alphabet, min_size=1, max_size=128) | joined
+    )
+
+
+_NAMESPACE, _ID = _text("._-"), _text("._:~-")
+_GROUPED = st.tuples(_NAMESPACE, st.none() | _ID)
+_KINDS: dict[str, Callable[[Keys, str], str]] = {
+    "jobs": lambda keys, _: keys.index(),
+    "owner": lambda keys, owner: keys.index(owner),
+    "hash": lambda keys, job_id: keys.hash(job_id),
+    "channel": lambda keys, job_id: keys.channel(job_id),
+}
+_NAMED = st.tuples(st.sampled_from(sorted(_KINDS)), _NAMESPACE, _ID)
+
+
+@given(_NAMED, _NAMED)
+@example(("hash", "a", "hash:b"), ("hash", "a.hash", "b"))
+@example(("owner", "a", "b"), ("hash", "a", "b"))
+@example(("jobs", "a", "b"), ("owner", "a", "jobs"))
+def test_no_two_things_have_the_same_name_in_redis(
+    one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    names = [_KINDS[kind](Keys(namespace), what) for kind, namespace, what in (one, other)]
+    what = [it[:2] if it[0] == "jobs" else it for it in (one, other)]
+    assert (names[0] == names[1]) is (what[0] == what[1])
+
+
+@given(_NAMED)
+def test_a_name_can_be_parted_into_what_it_was_made_of(named: tuple[str, str, str]) -> None:
+    kind, namespace, what = named
+    name = _KINDS[kind](Keys(namespace), what)
+    assert name.split(":", 2) == [namespace, kind, what][: 2 if kind == "jobs" else 3]
 
 
 @given(_GROUPED, _GROUPED)
@@ -97,9 +135,18 @@ def test_a_group_is_readable_where_it_can_be() -> None:
         assert re.fullmatch(r"import_progress\.digest\.[0-9a-f]{64}", Keys(namespace).group(job_id))
 
 
-@pytest.mark.parametrize("namespace", ["", "a b", "a*", "x" * 129, None, 7, b"ns"])
+@pytest.mark.parametrize("namespace", ["a", "A-Z.a_z-0", "-", "x" * 128])
+def test_a_namespace_of_the_alphabet_is_taken(namespace: str) -> None:
+    assert is_namespace(namespace)
+    assert Keys(namespace).index() == f"{namespace}:jobs"
+
+
+@pytest.mark.parametrize(
+    "namespace", ["", "a b", "a*", "a:hash", ":", "a~b", "a\n", "é", "x" * 129, None, 7, b"ns"]
+)
 def test_a_namespace_that_cannot_be_is_refused(namespace: Any) -> None:
-    with pytest.raises(ValueError, match="is no namespace: pass a str"):
+    shown = re.escape(repr(namespace)[:70])
+    with pytest.raises(ValueError, match=f"{shown}.* is no namespace: use 1 to 128 characters"):
         Keys(namespace)
 
 

@@ -193,8 +193,39 @@ def test_the_representation_wins_over_fields_of_the_same_name() -> None:
     fields = {"job_id": "x", "percent": "x", "stalled": "x", "cancelling": "x", "mine": 1}
     shown = snapshot.represent("j1", fields, stalled=True, cancelling=False)
     assert shown == {
-        "job_id": "j1", "percent": None, "stalled": True, "cancelling": False, "mine": 1,
+        "job_id": "j1", "percent": None, "stalled": True, "cancelling": False,
+        "outcome": None, "mine": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "stalled", "is_shown"),
+    [
+        ("importing", False, True),
+        (7, False, True),
+        (["done"], False, True),
+        ("importing", True, False),
+        ("queued", False, False),
+        ("interrupted", False, False),
+        ("done", False, False),
+        ("failed", False, False),
+        ("cancelled", False, False),
+    ],
+)
+def test_a_job_that_nobody_imports_has_no_rate_and_no_time_left(
+    status: Any, stalled: bool, is_shown: bool
+) -> None:
+    forecast = {"rows_per_second": 480.2, "eta_seconds": 29}
+    shown = snapshot.represent(
+        "j1", {"status": status, **forecast}, stalled=stalled, cancelling=True
+    )
+    expected = forecast if is_shown else dict.fromkeys(forecast)
+    assert {name: shown[name] for name in forecast} == expected
+
+
+def test_no_rate_is_invented() -> None:
+    shown = snapshot.represent("j1", {"status": "done"}, stalled=False, cancelling=False)
+    assert not snapshot.RATES & shown.keys()
 
 
 def test_json_for_watchers_is_one_line_and_strict() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from django_import_progress.core.resume import NO_JOB, end_id, end_id_now
 from django_import_progress.core.state import state_of
 from django_import_progress.core.view import JobView
 from tests.kit.jobviews import partial, stored, view_of
@@ -27,14 +28,16 @@ def test_the_frame_of_a_state_is_made_once_for_all() -> None:
 
 def test_the_frame_of_an_end_is_followed_by_the_event_that_says_so() -> None:
     frame = frame_of(view_of(stored(3, status="done")))
-    assert frame.startswith("id: 100-3-0-end\ndata: {")
+    last = end_id_now({"j1": stored(3, status="done")})
+    assert frame.startswith(f"id: {last}\ndata: {{")
     assert frame.endswith("}\n\nevent: end\ndata: \n\n")
 
 
 def test_the_frame_of_a_job_that_is_gone() -> None:
     view = view_of(stored(3, a=1))
     view.apply_message(b'{"_gone":100}')
-    assert frame_of(view) == 'event: gone\nid: 100-3-0-gone\ndata: {"job_id":"j1"}\n\n'
+    last = end_id({"j1": NO_JOB})
+    assert frame_of(view) == f'event: gone\nid: {last}\ndata: {{"job_id":"j1"}}\n\n'
 
 
 def test_a_partial_message_has_an_id_of_its_own() -> None:

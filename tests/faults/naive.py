@@ -17,7 +17,7 @@ from django_import_progress.core.attempt import Attempt
 from django_import_progress.core.calls import Calls
 from django_import_progress.core.snapshot import Stored, split_bookkeeping
 from django_import_progress.core.state import State
-from django_import_progress.core.view import JobView, Reading
+from django_import_progress.core.view import JobView, ReadStart
 from django_import_progress.link import Link
 from django_import_progress.manager import ProgressManager
 from django_import_progress.slot import Slot
@@ -39,7 +39,7 @@ def reads_a_job_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rely on messages once something is known."""
     read = JobView.apply_read
 
-    def read_once(self: JobView, stored: Stored | None, since: Reading, **how: Any) -> bool:
+    def read_once(self: JobView, stored: Stored | None, since: ReadStart, **how: Any) -> bool:
         return self.state is None and read(self, stored, since, **how)
 
     monkeypatch.setattr(JobView, "apply_read", read_once)
@@ -81,7 +81,7 @@ def believes_in_no_older_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop whatever has a lower version than what is known, for it must be old."""
     read = JobView.apply_read
 
-    def read_newer(self: JobView, stored: Stored | None, since: Reading, **how: Any) -> bool:
+    def read_newer(self: JobView, stored: Stored | None, since: ReadStart, **how: Any) -> bool:
         return read(self, stored, since._replace(order=(0, 0, 0)), **how)
 
     monkeypatch.setattr(JobView, "apply_read", read_newer)
@@ -90,6 +90,7 @@ def believes_in_no_older_state(monkeypatch: pytest.MonkeyPatch) -> None:
 def tells_no_lives_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count writes, and nothing else."""
     monkeypatch.setattr(Stored, "order", property(lambda self: (0, self.version, 0)))
+    monkeypatch.setattr(Stored, "written", property(lambda self: (0, self.version)))
 
 
 def tells_no_databases_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
 from django_import_progress import SyncProgressManager
+from django_import_progress.streams import retry
 from tests.conftest import missing
 from tests.kit.asgi import AsgiServer
-from tests.kit.bars import opened, part, requests, script_without, streams
+from tests.kit.bars import NOTED, opened, part, requests, script_without, streams
 from tests.kit.browser import IN_A_BROWSER
 from tests.kit.controls import without
 from tests.kit.nginx import Nginx, nginx_binary
 from tests.kit.processes import RedisProcess
 from tests.kit.proxy import Connection, Proxy
+from tests.kit.queued import queued_for
 from tests.kit.servers import ServerProcess
 from tests.kit.visitors import subscribers
 from tests.kit.waiting import until
@@ -79,6 +82,80 @@ async def test_nothing_is_requested_after_the_end(
         await page.clock.run_for(60_000)
         await page.evaluate("fetch('/bars/')")
         assert found == []
+
+
+def a_job_that_never_appears_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    script_without(monkeypatch, "import-progress", "this.#missing?.run(", "void (")
+
+
+@without(a_job_that_never_appears_is_waited_for)
+async def test_nothing_is_requested_of_a_job_that_never_appeared(
+    live: AsgiServer, page: Page, complaints: list[str], settings: Any, defence: bool
+) -> None:
+    settings.IMPORT_PROGRESS |= {"WAITING_SECONDS": 1.5}
+    await page.clock.install()
+    bar = await opened(page, live.url, "absent")
+    patience = 15_000 if defence else 4_000
+    await expect(bar).to_have_attribute("data-status", "gone", timeout=patience)
+    await streams(0)
+    with requests(page) as found:
+        await page.clock.run_for(60_000)
+        await page.evaluate("fetch('/bars/')")
+        assert found == []
+    complaints.clear()
+
+
+def time_counts_that_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    script_without(monkeypatch, "import-progress", "isLive && !isOffline &&", "isLive &&")
+
+
+@without(time_counts_that_is_not_connected)
+async def test_an_outage_does_not_count_as_waiting(
+    live: AsgiServer, page: Page, complaints: list[str]
+) -> None:
+    await page.clock.install()
+    await page.route("**/progress/**", lambda route: route.abort())
+    bar = await opened(page, live.url, "absent")
+    await page.clock.run_for(4_000)
+    await expect(part(bar, "notice")).to_have_text("Reconnecting…")
+    await page.clock.run_for(120_000)
+    try:
+        await expect(bar).to_have_attribute("data-status", "waiting", timeout=3_000)
+    finally:
+        complaints.clear()
+
+
+def a_wait_is_counted_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "performance.now());\n    this.#show"
+    script_without(monkeypatch, "import-progress", line, line.replace("performance", "Date"))
+
+
+@without(a_wait_is_counted_by_the_wall_clock)
+async def test_a_browser_with_a_wrong_clock_knows_how_long_a_job_waits(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    await page.clock.install()
+    bar = await opened(page, live.url, queued_for(jobs, 600))
+    await page.clock.set_system_time("2001-01-01")
+    await page.clock.run_for(61_000)
+    await expect(part(bar, "waited")).to_have_text("Waiting for 11 minutes", timeout=5_000)
+
+
+def clients_come_back_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "__defaults__", ((4000, 4000),))
+
+
+@without(clients_come_back_late)
+async def test_a_connection_that_is_cut_again_and_again_is_no_notice(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any, defence: bool
+) -> None:
+    settings.IMPORT_PROGRESS |= {"STREAM_SECONDS": 0.5}
+    with requests(page, "/stream/") as found:
+        await opened(page, live.url, jobs.create())
+        await page.evaluate(NOTED)
+        times = 4 if defence else 1
+        await until(lambda: len(found) > times, "the stream to be opened anew")
+    assert await page.evaluate("window.noted") == []
 
 
 def each_bar_has_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from socketserver import ThreadingMixIn
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
-from django.core.wsgi import get_wsgi_application
 
 from django_import_progress import SyncProgressManager, views
 from tests.kit.controls import without
 from tests.kit.crowd import Visitor, crowd, path_of
 from tests.kit.processes import RedisProcess
 from tests.kit.waiting import until
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Threaded(ThreadingMixIn, WSGIServer):
-    """As `runserver` is."""
+from tests.kit.wsgi import wsgi_server
 
 
 @pytest.fixture
 def port(site: RedisProcess) -> Iterator[int]:
-    with make_server(
-        "127.0.0.1", 0, get_wsgi_application(), server_class=Threaded, handler_class=Quiet
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with wsgi_server() as port:
+        yield port
 
 
 def a_stream_that_ended_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,13 @@ LISTEN = """() => {
         document.addEventListener(`import-progress:${type}`, (event) =>
             window.heard.push([type, event.detail.status ?? "gone", event.target.localName]));
 }"""
+NOTED = """() => {
+    window.noted = [];
+    const note = ({ target }) => target.dataset.notice && window.noted.push(target.dataset.notice);
+    new MutationObserver((records) => records.forEach(note))
+        .observe(document.body, { subtree: true, attributeFilter: ["data-notice"] });
+}"""
+"""Writes down which notices the bars show from now on."""
 _TURN = """state => {
     Object.defineProperty(document, "hidden", { value: state == "hidden", configurable: true });
     document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));

@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+_PIECE = 4096
+"""So many bytes pass at once where the rate is limited: all connections have their turns."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close throws away what is on its way, and says RST.
 
 
@@ -66,6 +69,9 @@ class Proxy:
         self._held: list[Choice] = []
         self.holds = 0
         """How often something is being held back at this moment."""
+        self._seconds_per_byte = 0.0
+        self._free_at = 0.0
+        self._turn = threading.Lock()
         self._changed = threading.Condition()
         self._open: list[Connection] = []
         self._threads = [threading.Thread(target=self._accept)]
@@ -96,6 +102,10 @@ class Proxy:
         """Pass nothing more on over what is open now, without a FIN, as a pulled cable does."""
         for connection in self._open:
             connection.stuck = True
+
+    def throttle(self, bytes_per_second: float) -> None:
+        """Limit how much the server says from now on, over all connections."""
+        self._seconds_per_byte = 1 / bytes_per_second
 
     def cut(self, *, reset: bool = False) -> None:
         """Close all connections: with a FIN, or with a RST."""
@@ -169,9 +179,18 @@ class Proxy:
                 if self._answers_to_swallow and self._to_what.encode() in connection.asked:
                     self._answers_to_swallow -= 1
                     break
-                connection.near.sendall(data)
+                for start in range(0, len(data), _PIECE):
+                    self._wait_for_turn(len(data[start : start + _PIECE]))
+                    connection.near.sendall(data[start : start + _PIECE])
         connection.close()
         self._notify()
+
+    def _wait_for_turn(self, size: int) -> None:
+        with self._turn:
+            now = time.monotonic()
+            seconds = max(self._free_at - now, 0)
+            self._free_at = now + seconds + size * self._seconds_per_byte
+        time.sleep(seconds)
 
     def _wait_to_pass(self, connection: Connection) -> None:
         def may_pass() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from .model import JobModel, has_ended
 from .world import World
 
-ADDED = ("job_id", "percent", "stalled", "cancelling")
+ADDED = ("job_id", "percent", "stalled", "cancelling", "outcome")
 """What a representation has beside the snapshot's fields."""
 
 

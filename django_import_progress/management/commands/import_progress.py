@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...addresses import without_secrets
 from ...conf import settings
 from ...core.errors import InvalidJobId, InvalidProgress, ProgressUnavailable
-from ...core.keys import is_clean
+from ...core.keys import NAMESPACE_RULE, is_namespace
 from ..subcommands import cancel, relay, show, watch
 from ..subcommands import list as list_jobs
 
@@ -48,8 +48,9 @@ class Command(BaseCommand):
         Raises:
             CommandError: it cannot be done; the text says why, and what would help.
         """
-        if options["namespace"] is not None and not is_clean(options["namespace"]):
-            raise CommandError("A namespace is 1 to 128 characters out of A-Z a-z 0-9 . _ : ~ -")
+        namespace = options["namespace"]
+        if namespace is not None and not is_namespace(namespace):
+            raise CommandError(f"{namespace!r} is no namespace: use {NAMESPACE_RULE}")
         with suppress(AttributeError):  # What is no file cannot, and need not.
             self.stdout.reconfigure(errors="backslashreplace")
         try:

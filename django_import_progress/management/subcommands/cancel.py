@@ -7,9 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...connections import get_sync_progress_manager
-from ...core.answers import HAS_ENDED, NO_SUCH_JOB
 
-HELP = "Asks a job to stop. Exits with 1 if it has ended, or is not there."
+HELP = "Requests cancellation of a job. Exits with 1 if it has ended, or does not exist."
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -20,8 +19,10 @@ def add_arguments(parser: CommandParser) -> None:
 def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """See `Command`."""
     manager = get_sync_progress_manager(options["namespace"])
-    if manager.request_cancel(options["job"]):
-        command.stdout.write("The job was asked to stop.")
+    job_id = options["job"]
+    if manager.request_cancel(job_id):
+        command.stdout.write(f"Cancellation of job {job_id} was requested.")
         return
-    is_there = manager.get_progress(options["job"]) is not None
-    raise CommandError(HAS_ENDED if is_there else NO_SUCH_JOB, returncode=1)
+    is_known = manager.describe(job_id) is not None
+    error = f"Job {job_id} has ended." if is_known else f"There is no job {job_id}."
+    raise CommandError(error, returncode=1)

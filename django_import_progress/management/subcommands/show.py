@@ -8,7 +8,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...connections import get_progress_manager
-from ...core.answers import NO_SUCH_JOB
 from ...core.keys import clean_job_id
 from ...core.snapshot import Fields, to_json
 from ...core.terminal import line, printable, printable_json
@@ -26,7 +25,7 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """See `Command`."""
     job = asyncio.run(_read(clean_job_id(options["job"]), options["namespace"]))
     if job is None:
-        raise CommandError(NO_SUCH_JOB, returncode=1)
+        raise CommandError(f"There is no job {options['job']}.", returncode=1)
     if options["json"]:
         command.stdout.write(printable_json(to_json(job).decode()))
         return

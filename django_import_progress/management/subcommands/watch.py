@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -15,13 +17,16 @@ from ...core.errors import ProgressUnavailable
 from ...core.keys import clean_job_id
 from ...core.state import State
 from ...displays import Display, display_on
+from ...hub import Watcher
 
 HELP = (
     "Follows a job to its end, through any outage. Exits with 0 for done, 1 for failed,"
-    " 2 for cancelled, 3 for a job that is gone."
+    " 2 for cancelled, 3 for a job that disappears or does not appear."
 )
 EXIT_CODES = {"done": 0, "failed": 1, "cancelled": 2}
 GONE = 3
+PAUSE_SECONDS = 0.1
+"""How long an answer of Redis is waited for at a time, once the job has been waited for."""
 INTERRUPTED = 130
 """What a shell makes of SIGINT."""
 
@@ -29,20 +34,36 @@ INTERRUPTED = 130
 def add_arguments(parser: CommandParser) -> None:
     """See `Command`."""
     parser.add_argument("job", help="the job's id; it may begin later")
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        help="how many seconds to wait for a job that does not exist yet; IMPORT_PROGRESS's"
+        " WAITING_SECONDS unless given",
+    )
     parser.add_argument("--json", action="store_true", help="what viewers get, a line each")
 
 
 def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """See `Command`."""
-    job_id = clean_job_id(options["job"])
+    job_id, namespace, wait = clean_job_id(options["job"]), options["namespace"], options["wait"]
     display = display_on(command.stdout, as_json=options["json"])
+    seconds = settings.waiting_seconds if wait is None else wait
     try:
-        _say_if_redis_is_away(command, job_id, options["namespace"])
+        _say_if_redis_is_away(command, job_id, namespace)
         with display:
-            last = asyncio.run(_follow(job_id, options["namespace"], display))
+            last = asyncio.run(_follow(job_id, namespace, display, seconds))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    sys.exit(GONE if last.gone else EXIT_CODES[last.fields["status"]])
+    if last is None:
+        command.stderr.write(f"Job {job_id} did not appear within {seconds:g} seconds.")
+    sys.exit(GONE if last is None or last.gone else EXIT_CODES[last.fields["status"]])
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if 0 <= seconds < math.inf:
+        return seconds
+    raise ValueError(text)
 
 
 def _say_if_redis_is_away(command: BaseCommand, job_id: str, namespace: str | None) -> None:
@@ -53,15 +74,30 @@ def _say_if_redis_is_away(command: BaseCommand, job_id: str, namespace: str | No
         command.stderr.write(f"Redis does not answer at {url}; waiting for it")
 
 
-async def _follow(job_id: str, namespace: str | None, display: Display) -> State:
+async def _follow(
+    job_id: str, namespace: str | None, display: Display, wait_seconds: float
+) -> State | None:
+    """Show each state to the last; None if the job does not appear in time."""
     manager = get_progress_manager(namespace)
     watcher = manager.watcher(job_id, max_per_second=display.max_per_second)
     try:
-        while True:
-            state = await watcher.next()
-            assert state is not None  # Nothing closes the watcher before its job has ended.
+        state = await _first(watcher, wait_seconds)
+        while state is not None:
             display.show(state)
             if state.ended:
-                return state
+                break
+            state = await watcher.next()
+        return state
     finally:
         watcher.close()
+
+
+async def _first(watcher: Watcher, wait_seconds: float) -> State | None:
+    """Wait for the job; through an outage of Redis without a limit."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return await watcher.next(max(deadline - time.monotonic(), PAUSE_SECONDS))
+        except TimeoutError:
+            if watcher.found_nothing:
+                return None

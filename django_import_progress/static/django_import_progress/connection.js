@@ -10,7 +10,7 @@ export function connect(modules) {
   const open = (at) => {
     const bars = new Set();
     const tell = (type, id, value) => {
-      for (const bar of [...bars]) if (id === null || bar.job === id) bar.tell(type, value);
+      for (const bar of [...bars]) if (bar.job === id) bar.tell(type, value);
     };
     const tabs = new Tabs(at, modules, tell);
     const change = (isNew) => {
@@ -23,7 +23,10 @@ export function connect(modules) {
   const turn = (isOn) => {
     if (isShown === isOn) return;
     isShown = isOn;
-    for (const { change } of shared.values()) change(true);
+    for (const { bars, change } of shared.values()) {
+      change(true);
+      for (const bar of [...bars]) bar.tell("shown", isOn);
+    }
   };
   addEventListener("visibilitychange", () => turn(!document.hidden), true);
   // So that the page may enter the back/forward cache.
@@ -39,6 +42,7 @@ export function connect(modules) {
     const bar = { job, reference: url.pathname.split("/").at(-3), tell };
     bars.add(bar);
     change(true);
+    if (!isShown) tell("shown", false);
     return () => bars.delete(bar) && change(false);
   };
 }
@@ -50,18 +54,18 @@ class Tabs {
   #others = new Map();
   #left;
   #channel;
-  #ladder;
+  #ladders;
   #lead;
   #name;
   #tell;
   #timer;
   #isNew = false;
 
-  constructor(at, { Ladder, ends, ...ways }, tell) {
+  constructor(at, { Ladders, ends, ...ways }, tell) {
     this.#name = at.key;
     this.#tell = tell;
     this.#lead = () =>
-      new Ladder(at, ways, ends, (...event) => {
+      new Ladders(at, ways, ends, (...event) => {
         const [type, id, value] = event;
         if (ends(type, value)) for (const jobs of this.#all) jobs.delete(id);
         this.#channel?.postMessage({ event });
@@ -71,7 +75,7 @@ class Tabs {
 
   want(jobs, isNew) {
     this.#mine = jobs;
-    if (this.#ladder) this.#later(isNew);
+    if (this.#ladders) this.#later(isNew);
     else this.#say(isNew);
     if (!jobs.size) this.#leave();
     else if (!this.#left) this.#enter();
@@ -92,14 +96,14 @@ class Tabs {
   #leave() {
     this.#left?.abort();
     this.#channel?.close();
-    this.#ladder?.close();
+    this.#ladders?.close();
     clearTimeout(this.#timer);
-    this.#left = this.#channel = this.#ladder = null;
+    this.#left = this.#channel = this.#ladders = null;
     this.#others.clear();
   }
 
   #take() {
-    this.#ladder = this.#lead();
+    this.#ladders = this.#lead();
     this.#channel?.postMessage({ isAsking: true });
     this.#later(true);
   }
@@ -111,7 +115,7 @@ class Tabs {
   #hear({ event, isAsking, tab, jobs, isNew }) {
     if (event) this.#tell(...event);
     else if (isAsking) this.#say(true);
-    else if (this.#ladder) {
+    else if (this.#ladders) {
       this.#others.set(tab, jobs);
       this.#later(isNew);
     }
@@ -125,7 +129,7 @@ class Tabs {
     this.#isNew ||= isNew;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#ladder.watch(new Map(this.#all.flatMap((jobs) => [...jobs])), this.#isNew);
+      this.#ladders.watch(new Map(this.#all.flatMap((jobs) => [...jobs])), this.#isNew);
       this.#isNew = false;
     }, GATHER_MS);
   }

@@ -11,10 +11,36 @@ const modules = Object.assign({}, ...(await Promise.all(names.map(load))));
 const { begin, reduce, connect } = modules;
 const join = connect(modules);
 
+const TICK_MS = 15000;
+const LONGEST_MS = 2 ** 31 - 1; // Of a timer.
+
+/** Time that counts only while it runs. */
+class Countdown {
+  #left;
+  #then;
+  #since = null;
+  #timer;
+
+  constructor(milliseconds, then) {
+    this.#left = milliseconds;
+    this.#then = then;
+  }
+
+  run(isOn) {
+    if (isOn === (this.#since !== null)) return;
+    clearTimeout(this.#timer);
+    if (isOn) this.#timer = setTimeout(this.#then, Math.min(this.#left, LONGEST_MS));
+    else this.#left -= performance.now() - this.#since;
+    this.#since = isOn ? performance.now() : null;
+  }
+}
+
 class ImportProgress extends HTMLElement {
   static observedAttributes = ["data-stream"];
   #state;
   #leave;
+  #missing;
+  #tick;
 
   constructor() {
     super();
@@ -24,14 +50,19 @@ class ImportProgress extends HTMLElement {
   }
 
   connectedCallback() {
-    this.#state = begin(this.dataset, this.#part("progress"));
+    this.#state = begin(this.dataset, this.#part("progress"), performance.now());
     this.#offer();
+    const { job, waitingSeconds } = this.dataset;
+    const never = () => this.#hear("missing", { job_id: job });
+    this.#missing = waitingSeconds && new Countdown(waitingSeconds * 1000, never);
     if (!this.#state.isOver) this.#leave = join(this, (...event) => this.#hear(...event));
+    this.#run();
   }
 
   disconnectedCallback() {
     this.#leave?.();
     this.#leave = null;
+    this.#run();
   }
 
   /** What morphs a page may make another job's bar of this one. */
@@ -44,18 +75,31 @@ class ImportProgress extends HTMLElement {
   #hear(type, value) {
     const texts = this.#part('script[type="application/json"]')?.textContent ?? "{}";
     const label = this.getAttribute("aria-label") ?? "";
-    this.#state = reduce(this.#state, type, value, JSON.parse(texts), label);
+    this.#state = reduce(this.#state, type, value, JSON.parse(texts), label, performance.now());
     this.#show(this.#state);
+    this.#run();
     if (type === "job") this.#tell("change", value);
     if (!this.#state.isOver || !this.#leave) return;
     this.disconnectedCallback();
     this.#tell("end", value);
   }
 
-  #show({ status, notice, percent, parts }) {
+  /** What goes on by the mere passing of time, while the page is shown. */
+  #run() {
+    const { status, isOffline, isHidden, since } = this.#state;
+    const isLive = Boolean(this.#leave) && !isHidden;
+    this.#missing?.run(isLive && !isOffline && status === "waiting");
+    clearTimeout(this.#tick);
+    if (isLive && since !== null) this.#tick = setTimeout(() => this.#hear("tick"), TICK_MS);
+  }
+
+  #show({ status, notice, waited, percent, parts }) {
     this.dataset.status = status;
-    if (notice) this.dataset.notice = notice;
-    else delete this.dataset.notice;
+    const noted = { notice: notice || null, waited: waited === null ? null : Math.floor(waited) };
+    for (const [name, value] of Object.entries(noted)) {
+      if (value === null) delete this.dataset[name];
+      else this.dataset[name] = value;
+    }
     const bar = this.#part("progress");
     if (percent === null) bar?.removeAttribute("value");
     else if (bar) bar.value = percent;

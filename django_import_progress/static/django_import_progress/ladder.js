@@ -1,5 +1,6 @@
-// One connection, by the best way that works.
+// Connections, each by the best way that works.
 
+const STREAMS = 2;
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 30000;
 const PATIENCE_MS = 5000;
@@ -7,39 +8,79 @@ const OFFLINE_MS = 3000;
 const LOOK_MS = 5000;
 const QUIET_MS = 60000; // A sleep may have killed it.
 
-/** Tells events: type, job's id (null: all), value. */
-export class Ladder {
+/** Two connections at most; jobs that don't fit into them are polled for. */
+export class Ladders {
   #at;
+  #ways;
   #ends;
   #tell;
-  #streams;
-  #poll;
   #jobs = new Map();
-  #stream;
-  #polling;
-  #isOpen = false;
-  #isAnswered = false;
-  #isOffline = false;
-  #failures = 0;
-  #heardAt = 0;
-  #timers = {};
+  #all = [];
+  #isFull = false;
 
-  constructor(at, { sse, websocket, polling }, ends, tell) {
-    const { transport } = at;
+  constructor(at, ways, ends, tell) {
     this.#at = at;
+    this.#ways = ways;
     this.#ends = ends;
     this.#tell = tell;
-    const all = at.websocket ? [sse, websocket] : [sse];
-    this.#streams = transport ? [{ sse, websocket }[transport]] : all;
-    if (!transport || transport === "polling") this.#poll = polling;
   }
 
   /** Watch these: references by job's id; `isNew`: tell of all. */
   watch(jobs, isNew) {
     const isEach = [...jobs.keys()].every((id) => this.#jobs.has(id));
     if (isEach && jobs.size === this.#jobs.size && !isNew) return;
+    this.close();
     this.#jobs = jobs;
-    if (this.#isOffline) this.#tell("offline", null, true);
+    const parts = this.#ways.partsOf(jobs);
+    const rest = parts.splice(this.#at.transport === "polling" ? 0 : STREAMS);
+    this.#isFull = parts.length > 0 && rest.length > 0;
+    this.#all = parts.map((part) => this.#ladder(part, this.#at));
+    const polled = new Map(rest.flatMap((part) => [...part]));
+    if (polled.size) this.#all.push(this.#ladder(polled, { ...this.#at, transport: "polling" }));
+  }
+
+  close() {
+    for (const ladder of this.#all) ladder.close();
+  }
+
+  #ladder(jobs, at) {
+    return new Ladder(at, jobs, this.#ways, this.#ends, (type, id, value) => {
+      this.#tell(type, id, value);
+      if (!this.#ends(type, value)) return;
+      this.#jobs.delete(id);
+      // Those that were polled for may have room by now.
+      if (this.#isFull && this.#ways.partsOf(this.#jobs).length <= STREAMS)
+        this.watch(this.#jobs, true);
+    });
+  }
+}
+
+/** One connection. Tells events: type, job's id, value. */
+class Ladder {
+  #at;
+  #ends;
+  #tell;
+  #streams;
+  #poll;
+  #jobs;
+  #stream;
+  #polling;
+  #isOpen = false;
+  #isAnswered = false;
+  #isOffline = null;
+  #failures = 0;
+  #heardAt = 0;
+  #timers = {};
+
+  constructor(at, jobs, { sse, websocket, polling }, ends, tell) {
+    const { transport } = at;
+    this.#at = at;
+    this.#jobs = jobs;
+    this.#ends = ends;
+    this.#tell = tell;
+    const all = at.websocket ? [sse, websocket] : [sse];
+    this.#streams = transport ? [{ sse, websocket }[transport]] : all;
+    if (!transport || transport === "polling") this.#poll = polling;
     this.#open();
   }
 
@@ -51,7 +92,6 @@ export class Ladder {
 
   #open() {
     this.close();
-    if (!this.#jobs.size) return;
     this.#heardAt = Date.now();
     this.#look();
     this.#connected();
@@ -131,7 +171,9 @@ export class Ladder {
 
   #connected() {
     const say = (isOffline) => {
-      if (this.#isOffline !== isOffline) this.#tell("offline", null, (this.#isOffline = isOffline));
+      if (this.#isOffline === isOffline) return;
+      this.#isOffline = isOffline;
+      for (const id of [...this.#jobs.keys()]) this.#tell("offline", id, isOffline);
     };
     if (this.#isOpen || this.#isAnswered) {
       this.#stop("offline");

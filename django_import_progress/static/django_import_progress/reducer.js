@@ -1,5 +1,14 @@
 // What a bar shows, by what it showed and an event: the twin of shown.py.
 
+const LONGEST_FORECAST_S = 3 * 86400; // Longer would be a guess.
+const WAIT_STEP_S = 15; // Below a minute a wait is shown in steps.
+const UNSTARTED_S = 60;
+const WAITS = [
+  ["days", 172800, 86400],
+  ["hours", 3600, 3600],
+  ["minutes", 60, 60],
+];
+
 const isNumber = (value) => typeof value === "number";
 const asText = (value) => String(value ?? "");
 const joined = (texts) => texts.map((text) => text.replaceAll(" ", "\xa0")).join(" · ");
@@ -7,76 +16,87 @@ const quarter = (percent) => Math.floor(percent / 25);
 const isTerminal = (status) => ["done", "failed", "cancelled"].includes(status);
 
 export const ends = (type, value) =>
-  type === "gone" || (type === "job" && isTerminal(value.status));
+  type === "gone" || type === "missing" || (type === "job" && isTerminal(value.status));
 
-export function begin({ status, notice }, bar) {
-  const isOver = isTerminal(status);
+const mayCancel = (isOver, notice) => !isOver && notice !== "expired" && notice !== "cancelling";
+
+/** `at`: milliseconds by a clock that only goes forward. */
+export function begin({ status, notice, waited }, bar, at) {
+  const isOver = isTerminal(status) || status === "gone";
   const percent = bar?.position >= 0 ? bar.value : null;
-  return { status, percent, isOver, canCancel: !isOver && !notice };
+  const since = waited === undefined ? null : at - waited * 1000;
+  const isSaid = notice === "unstarted";
+  return { status, percent, since, isSaid, isOver, canCancel: mayCancel(isOver, notice) };
 }
 
-export function reduce(before, type, value, texts, label) {
-  const now = { ...before, ...EFFECTS[type](value, before), isOver: ends(type, value) };
+export function reduce(before, type, value, texts, label, at) {
+  const now = { ...before, ...EFFECTS[type](value, before, at), isOver: ends(type, value) };
   const { job, status, percent, isOver } = now;
-  const notice = isOver ? "" : noticeOf(now);
+  const waited = isNumber(now.since) ? (at - now.since) / 1000 : null;
+  const notice = isOver ? "" : noticeOf(now, waited);
   const parts = job ? partsOf(job, texts) : {};
   if (notice || isOver) parts.pace = "";
   const whole = { percent: Math.floor(percent) };
   if (isNumber(percent)) parts.percent = fill(texts.percent ?? "{percent}%", whole);
-  parts.status = named(texts.statuses, status);
+  parts.status = (now.isMissing && texts.missing) || named(texts.statuses, status);
+  parts.waited = waited === null ? "" : waitOf(waited, texts);
   parts.notice = named(texts.notices, notice);
   let news = isOver ? [parts.status, parts.error].filter(Boolean).join(". ") : "";
   if (!isOver && before.job && quarter(percent) > quarter(before.percent)) news = parts.percent;
+  if (notice === "unstarted" && !now.isSaid) {
+    news = parts.notice;
+    now.isSaid = true;
+  }
   parts.news = news && fill(texts.news ?? "{news}", { label, news });
-  const canCancel = !isOver && notice !== "expired" && notice !== "cancelling";
-  return { ...now, notice, parts, canCancel };
+  return { ...now, waited, notice, parts, canCancel: mayCancel(isOver, notice) };
 }
 
 const EFFECTS = {
-  job: (job, before) => ({
+  job: (job, before, at) => ({
     job,
     status: typeof job.status === "string" && job.status ? job.status : "waiting",
-    percent: percentOf(job, before),
+    percent: job.percent,
+    ...waitIn(job, before, at),
     isOffline: false,
     isExpired: false,
     isAsking: false,
   }),
-  gone: () => ({ status: "gone" }),
+  gone: () => ({ status: "gone", since: null }),
+  missing: () => ({ status: "gone", isMissing: true }),
   offline: (isOffline) => ({ isOffline }),
+  shown: (isShown) => ({ isHidden: !isShown }),
+  tick: () => ({}),
   // Else it may just not be there yet.
   expired: (_, { status }) => ({ isExpired: status !== "waiting" }),
   asking: () => ({ isAsking: true, isRefused: false }),
   refused: () => ({ isAsking: false, isRefused: true }),
 };
 
-function noticeOf({ job, isExpired, isOffline, isRefused, isAsking }) {
+/** Since when a job is queued: as the page said first, later on since it was heard of. */
+function waitIn({ status }, before, at) {
+  if (status !== "queued") return { since: null, isSaid: false };
+  return before.status === "queued" ? {} : { since: at };
+}
+
+function noticeOf({ job, isExpired, isOffline, isRefused, isAsking }, waited) {
   if (isExpired) return "expired";
   if (isOffline) return "offline";
   if (isRefused) return "refused";
   if (job?.stalled) return "stalled";
-  return isAsking || job?.cancelling ? "cancelling" : "";
-}
-
-/** Within a stage of an attempt it does not go back, though the total may grow. */
-function percentOf(job, { job: last, percent }) {
-  const names = ["attempt", "started_at", "status", "stage"];
-  const isSame = last && names.every((name) => last[name] === job[name]);
-  return isSame && isNumber(job.percent) ? Math.max(percent, job.percent) : job.percent;
+  if (isAsking || job?.cancelling) return "cancelling";
+  return waited >= UNSTARTED_S ? "unstarted" : "";
 }
 
 function partsOf(job, texts) {
-  const say = (name, agreesWith, numbers) => fill(formOf(texts, name, agreesWith), numbers, texts);
+  const say = (...what) => said(texts, ...what);
   const { processed_rows: processed, total_rows: total } = job;
   const { rows_per_second: rate, eta_seconds: seconds } = job;
   const counts = (texts.counters ?? []).filter((name) => isNumber(job[name]) && job[name] > 0);
   const pace = [];
   const add = (name, count) => count > 0 && pace.push(say(name, count, { count }));
   if (isNumber(rate)) add("rate", rate < 9.95 ? Math.round(rate * 10) / 10 : Math.round(rate));
-  if (isNumber(seconds)) {
-    if (seconds <= 60) add("seconds", Math.ceil(seconds));
-    else if (seconds <= 3600) add("minutes", Math.ceil(seconds / 60));
-    else add("hours", Math.ceil(seconds / 3600));
-  }
+  if (isNumber(seconds) && seconds > 0 && seconds <= LONGEST_FORECAST_S)
+    pace.push(leftOf(seconds, texts));
   let rows = "";
   if (isNumber(processed)) {
     if (!isNumber(total)) rows = say("rows", processed, { processed });
@@ -93,6 +113,27 @@ function partsOf(job, texts) {
   };
 }
 
+/** Up to 60 seconds or minutes, then hours and minutes. */
+function leftOf(seconds, texts) {
+  const say = (name, count, more) => said(texts, name, count, { count, ...more });
+  if (seconds <= 60) return say("seconds", Math.ceil(seconds));
+  const all = Math.ceil(seconds / 60);
+  if (seconds <= 3600) return say("minutes", all);
+  const [hours, rest] = [Math.floor(all / 60), all % 60];
+  return rest ? say("hours_and", hours, { minutes: say("and_minutes", rest) }) : say("hours", hours);
+}
+
+function waitOf(seconds, texts) {
+  const say = (unit, count) => said(texts, `waited_${unit}`, count, { count });
+  const found = WAITS.find(([, least]) => seconds >= least);
+  if (found) return say(found[0], Math.floor(seconds / found[2]));
+  const steps = Math.floor(seconds / WAIT_STEP_S) * WAIT_STEP_S;
+  return steps > 0 ? say("seconds", steps) : "";
+}
+
+const said = (texts, name, agreesWith, values) =>
+  fill(formOf(texts, name, agreesWith), values, texts);
+
 const named = (names, name) => (names && Object.hasOwn(names, name) ? names[name] : name);
 
 /** Each form comes with numbers whose category ours must share. */
@@ -106,11 +147,11 @@ function formOf({ language, plurals }, name, number) {
 }
 
 function fill(pattern, values, { decimal = ".", separator = "", groups = "$^" } = {}) {
-  const said = (value) => {
+  const text = (value) => {
     if (!isNumber(value)) return value;
     const [whole, fraction] = String(value).split(".");
     return whole.replace(new RegExp(groups, "g"), separator) + (fraction ? decimal + fraction : "");
   };
-  const filled = pattern?.replace(/\{(\w+)\}/g, (_, name) => said(values[name]));
+  const filled = pattern?.replace(/\{(\w+)\}/g, (_, name) => text(values[name]));
   return filled ?? Object.values(values).join(" / ");
 }

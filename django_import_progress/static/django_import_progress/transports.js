@@ -1,57 +1,52 @@
 // Three ways to be told of jobs, alike: (where, jobs, ears) => what ends it.
 
-const JOBS_AT_ONCE = 50; // nginx takes 8 KiB of address.
+const JOBS_AT_ONCE = 100;
+const LONGEST_QUERY = 7800; // nginx takes request lines of 8 KiB.
+const AND = "&job=";
 const PAUSE_MS = 2000;
-const LONGEST_PAUSE_MS = 30000;
+const LONGEST_PAUSE_MS = 8000; // By chance ten seconds.
+const LONGEST_SILENCE_MS = 30000;
 
 export function sse({ base }, jobs, { job, gone, turn, fail }) {
-  const sources = parts(jobs).map((part) => {
-    const path = part.length > 1 ? `stream/?job=${part.join("&job=")}` : `jobs/${part}/stream/`;
-    return new EventSource(base + path);
+  const references = [...jobs.values()];
+  const several = `stream/?job=${references.join(AND)}`;
+  const source = new EventSource(
+    base + (references.length > 1 ? several : `jobs/${references}/stream/`)
+  );
+  source.onopen = () => turn(true);
+  source.onmessage = ({ data }) => job(JSON.parse(data));
+  source.addEventListener("gone", ({ data }) => gone(JSON.parse(data)));
+  source.addEventListener("end", () => {
+    source.close();
+    fail();
   });
-  const close = () => sources.forEach((source) => source.close());
-  const isEach = (state) => sources.every(({ readyState }) => readyState === state);
-  for (const source of sources) {
-    source.onopen = () => isEach(EventSource.OPEN) && turn(true);
-    source.onmessage = ({ data }) => job(JSON.parse(data));
-    source.addEventListener("gone", ({ data }) => gone(JSON.parse(data)));
-    source.addEventListener("end", () => {
-      source.close();
-      if (isEach(EventSource.CLOSED)) fail();
-    });
-    source.onerror = () => {
-      if (source.readyState !== EventSource.CLOSED) return turn(false); // It mends itself.
-      close(); // The browser gives up; we don't.
-      fail();
-    };
-  }
-  return close;
+  source.onerror = () => {
+    // The browser mends it, or has given up; we don't.
+    if (source.readyState === EventSource.CLOSED) fail();
+    else turn(false);
+  };
+  return () => source.close();
 }
 
 export function websocket(at, jobs, { job, gone, expired, turn, fail }) {
   const url = new URL(at.websocket, document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
-  const sockets = parts(jobs).map((part) => {
-    const socket = new WebSocket(url);
-    socket.onopen = () => {
-      for (const name of part) socket.send(JSON.stringify({ action: "watch", job: name }));
-      if (sockets.every(({ readyState }) => readyState === WebSocket.OPEN)) turn(true);
-    };
-    socket.onmessage = ({ data }) => {
-      const message = JSON.parse(data);
-      // It is in each representation, and in no error.
-      if ("percent" in message) job(message);
-      else if (message.gone) gone(message);
-      else expired(message.job);
-    };
-    socket.onclose = fail;
-    return socket;
-  });
+  const socket = new WebSocket(url);
+  socket.onopen = () => {
+    for (const name of jobs.values()) socket.send(JSON.stringify({ action: "watch", job: name }));
+    turn(true);
+  };
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    // It is in each representation, and in no error.
+    if ("percent" in message) job(message);
+    else if (message.gone) gone(message);
+    else expired(message.job);
+  };
+  socket.onclose = fail;
   return () => {
-    for (const socket of sockets) {
-      socket.onmessage = socket.onclose = null;
-      socket.close();
-    }
+    socket.onmessage = socket.onclose = null;
+    socket.close();
   };
 }
 
@@ -79,8 +74,10 @@ export function polling({ base }, jobs, { job, gone, expired, turn }) {
     const answers = [];
     for (const [id, reference] of [...jobs]) answers.push(await ask(id, reference));
     if (stop.signal.aborted) return;
-    turn(answers.some(Boolean));
-    pause = answers.includes(200) ? PAUSE_MS : Math.min(pause * 2, LONGEST_PAUSE_MS);
+    const isAnswered = answers.some(Boolean);
+    turn(isAnswered);
+    const longest = isAnswered ? LONGEST_PAUSE_MS : LONGEST_SILENCE_MS;
+    pause = answers.includes(200) ? PAUSE_MS : Math.min(pause * 2, longest);
     timer = setTimeout(round, pause * (0.75 + Math.random() / 2));
   }
 
@@ -91,9 +88,17 @@ export function polling({ base }, jobs, { job, gone, expired, turn }) {
   };
 }
 
-function parts(jobs) {
-  const references = [...jobs.values()];
+/** Part jobs, so that one stream can be asked for each part. */
+export function partsOf(jobs) {
   const found = [];
-  while (references.length) found.push(references.splice(0, JOBS_AT_ONCE));
+  let length = Infinity;
+  for (const [id, reference] of jobs) {
+    length += AND.length + reference.length;
+    if (length > LONGEST_QUERY || found.at(-1).size === JOBS_AT_ONCE) {
+      found.push(new Map());
+      length = AND.length + reference.length;
+    }
+    found.at(-1).set(id, reference);
+  }
   return found;
 }

@@ -1,0 +1,112 @@
+"""What a bar says of time: how much is left, and how long a job has waited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.utils.translation import override
+
+from django_import_progress.shown import notice_of, parts
+
+KNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
+DAY = 86_400
+
+
+def left(seconds: float, language: str = "en") -> str:
+    with override(language):
+        return parts({**KNOWN, "eta_seconds": seconds})["pace"].replace("\xa0", " ")
+
+
+def waited(seconds: float, language: str = "en") -> str:
+    with override(language):
+        return parts({**KNOWN, "status": "queued"}, seconds)["waited"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, ""),
+        (0, ""),
+        (0.2, "1 second left"),
+        (60, "60 seconds left"),
+        (60.1, "2 minutes left"),
+        (3600, "60 minutes left"),
+        (3600.1, "1 hour 1 minute left"),
+        (4000, "1 hour 7 minutes left"),
+        (7200, "2 hours left"),
+        (7201, "2 hours 1 minute left"),
+        (2 * DAY + 1, "48 hours 1 minute left"),
+        (3 * DAY, "72 hours left"),
+        (3 * DAY + 1, ""),
+        (1_000_000_000, ""),
+        (10**400, ""),
+    ],
+)
+def test_the_time_left_is_said_as_exactly_as_it_is_of_use(seconds: float, text: str) -> None:
+    assert left(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("ar", "1 ساعة و7 دقائق متبقية"),
+        ("de", "noch 1 Stunde 7 Minuten"),
+        ("es", "falta 1 hora y 7 minutos"),
+        ("fr", "1 heure 7 minutes restantes"),
+        ("ja", "残り 1 時間 7 分"),
+        ("pl", "pozostała 1 godzina 7 minut"),
+    ],
+)
+def test_hours_and_minutes_each_have_their_plural(language: str, text: str) -> None:
+    assert left(4000, language) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, ""),
+        (14.9, ""),
+        (15, "Waiting for 15 seconds"),
+        (59.9, "Waiting for 45 seconds"),
+        (60, "Waiting for 1 minute"),
+        (3599, "Waiting for 59 minutes"),
+        (3600, "Waiting for 1 hour"),
+        (2 * DAY - 1, "Waiting for 47 hours"),
+        (2 * DAY, "Waiting for 2 days"),
+        (7 * DAY, "Waiting for 7 days"),
+    ],
+)
+def test_a_wait_is_said_in_the_largest_unit(seconds: float, text: str) -> None:
+    assert waited(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("ar", "في الانتظار منذ 2 ساعتين"),
+        ("de", "Wartet seit 2 Stunden"),
+        ("es", "En espera desde hace 2 horas"),
+        ("fr", "En attente depuis 2 heures"),
+        ("ja", "2 時間待機中"),
+        ("pl", "Oczekuje od 2 godzin"),
+    ],
+)
+def test_a_wait_is_said_in_each_language(language: str, text: str) -> None:
+    assert waited(7200, language) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "waited_seconds", "notice"),
+    [
+        ({}, None, ""),
+        ({}, 59.9, ""),
+        ({}, 60, "unstarted"),
+        ({"cancelling": True}, 60, "cancelling"),
+        ({"stalled": True, "cancelling": True}, None, "stalled"),
+    ],
+)
+def test_after_a_minute_it_is_said_that_no_worker_has_begun(
+    fields: dict[str, Any], waited_seconds: float | None, notice: str
+) -> None:
+    assert notice_of({**KNOWN, **fields}, waited_seconds) == notice
