@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,7 +15,6 @@ Stored = Fields | None
 TERMINAL = ("done", "failed", "cancelled")
 REMEMBERED = ("status", "processed_rows", "total_rows")
 """What an outcome has of the snapshot; rows that are no numbers are null."""
-END_ID = re.compile(r"(\d+)-(\d+)-(\d+)-(end|gone)", re.ASCII)
 _NOTHING = object()
 BRIEF_SECONDS = 0.4
 """No two heartbeats lie within that: a job that was absent for less must not be called gone."""
@@ -102,6 +100,8 @@ class JobModel:
         self.absences = [Absence(began=0.0)]
         self.was_delayed = False
         """Whether messages may have been late: one without a mark may be older than a read."""
+        self.ends: dict[str, int | None] = {}
+        """The number of the write with which streams ended, by the id of that end."""
         self._clock = clock
         self._written: dict[int, list[Fields]] = {}
         self._stamps: dict[int, set[str]] = {}

@@ -11,16 +11,15 @@ from typing import Any, Literal
 from django_import_progress import ProgressManager, SyncProgressManager
 from django_import_progress.core.snapshot import Fields, Stored, Written
 from django_import_progress.core.state import State
-from django_import_progress.core.view import JobView, JunkMessage, Reading
+from django_import_progress.core.view import JobView, JunkMessage, ReadStart
 from django_import_progress.hub import Watcher
 from django_import_progress.slot import Slot
 from django_import_progress.sources import OneJob
 from tests.kit.sse import parse
 
+from .watcher import ADDED
 from .wire import LoopThread
 
-ADDED = frozenset({"job_id", "percent", "stalled", "cancelling"})
-"""What a representation has beside the snapshot's fields."""
 BARRIER = b'{"_db":99,"barrier":%d}'
 """A message of no database that is watched: it changes nothing, and comes after all before it."""
 
@@ -45,7 +44,9 @@ class NotedView(JobView):
                 self.barrier = payload
             self._on_change()
 
-    def apply_read(self, stored: Stored | None, since: Reading, *, heartbeat: bool = False) -> bool:
+    def apply_read(
+        self, stored: Stored | None, since: ReadStart, *, heartbeat: bool = False
+    ) -> bool:
         try:
             return super().apply_read(stored, since, heartbeat=heartbeat)
         finally:
@@ -188,7 +189,7 @@ class SlowObserver:
         self.view = NotedView(job_id, lambda: None)
         self._queue: deque[bytes] = deque()
         self._read = read
-        self._since: Reading | None = self.view.begin_read()
+        self._since: ReadStart | None = self.view.begin_read()
         self._found: list[Stored | None] = []
 
     def __repr__(self) -> str:

@@ -28,8 +28,8 @@ from django_import_progress.core.snapshot import Fields, as_text, loads
 from django_import_progress.verbs import now_text
 from tests.kit.waiting import wait_for
 
-from .observers import ADDED
 from .truth import ABSENT, Moment
+from .watcher import ADDED
 from .wire import LoopThread
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ STATUSES = ["importing", "importing", "parsing", "any text", *TERMINAL]
 PUBLISHERS = ["the writer", "one that remembers nothing", "another program"]
 JUNK = [b"junk", b"", b"[1]", b"\xff", b'{"n":NaN}', b'{"_x":1}', b'{"_gone":"x"}', b'{"_l":1}']
 JUNK += [b"[" * 5000, b"x" * 300_000]
-JUNK_IDS = ["junk", "1-2-3", "1-1-0-end", "99999999999999999-1-0-gone", "0-0-0-end", "\xff"]
+JUNK_IDS = ["junk", "1-2-3", f"end-{0:032}", "99999999999999999-1-0", "end-", "\xff"]
 
 jobs = st.integers(0, JOBS - 1)
 sides = st.sampled_from(["direct", "direct", "wire"])

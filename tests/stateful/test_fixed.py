@@ -165,7 +165,7 @@ def test_a_tour_of_all_that_can_happen(schedule: type[Schedule]) -> None:
         *starts,
         *links,
         to("import_rows", 0, "wire", 3, 0.0),
-        to("watch", 0, "sse", "1-1-0-end"),
+        to("watch", 0, "sse", f"end-{0:032}"),
         to("end", 0, "direct", "done", 0.0),
         REST,
         to("reconnect", 0),

@@ -204,14 +204,6 @@ class World:
             return None
         return response
 
-    def order(self, job_id: str) -> tuple[int, int] | None:
-        """Return life and version of what is stored; None where that cannot be told."""
-        try:
-            values = self.raw.hmget(f"{NAMESPACE}:hash:{job_id}", "_l", "_v")
-        except redis.RedisError:  # pragma: no cover - it depends on the schedule
-            return None
-        return (int(values[0]), int(values[1])) if values[0] and values[1] else None
-
     def clients(self) -> list[str]:
         """Return the names of who is subscribed, ourselves left out."""
         entries: Any = self.raw.client_list(_type="pubsub")
