@@ -33,7 +33,8 @@ newest: .venv-newest/stamp ## Run the tests that a new release may break, on NEW
 
 soak: .venv/test.stamp ## Run what takes long: random faults for SOAK_SECONDS=600, FUZZ_EXAMPLES=20000, and more
 	.venv/bin/python -m pytest -m soak --timeout 0 --capture no $(ARGS)
-	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),20000) .venv/bin/python -m pytest tests/fuzz --timeout 0 -n 2
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),20000) .venv/bin/python -m pytest \
+	    tests/fuzz tests/stateful/test_sequences.py --timeout 0 -n 2
 
 bench: .venv/bench.stamp ## Measure against what people use today, as in make bench ARGS="rows update"
 	.venv/bin/python -m benchmarks $(ARGS)

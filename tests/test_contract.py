@@ -242,6 +242,32 @@ async def test_what_another_program_wrote_into_a_job_spoils_nothing_else_in_an_a
     assert (updated["status"], updated["n"]) == ("queued", 2)
 
 
+@pytest.mark.parametrize("length", [0, 300])
+@pytest.mark.parametrize("start", ["[draft] products.csv", "[007", "{'a': 1}", '{"a":'])
+async def test_what_begins_like_an_array_or_an_object_and_is_none_becomes_a_text(
+    progress: ProgressManager, raw: redis.Redis, start: str, length: int
+) -> None:
+    text = start + length * "x"
+    await progress.create("j1", data={"n": 1})
+    raw.hset(_key("j1"), "stage", text)
+    with Ear(raw, "j1") as ear:
+        updated = await progress.update("j1", {"n": 2})
+        assert ear.heard() == [updated]
+    assert updated["stage"] == text
+
+
+@pytest.mark.parametrize("count", [1, 90, 300])
+async def test_arrays_and_objects_stay_what_they_are_with_each_write(
+    progress: ProgressManager, count: int
+) -> None:
+    odd = ['\u00e9\n"]', -0.5, 1e-7, 10**30, True, None, {}, [], {"": [0]}]
+    data: dict[str, Any] = {"list": odd * count, "dict": dict.fromkeys(map(str, range(count)), odd)}
+    data["deep"] = json.loads(min(count, 99) * "[" + min(count, 99) * "]")
+    await progress.create("j1", data=data)
+    updated = await progress.update("j1", {"n": 2})
+    assert {name: updated[name] for name in data} == data
+
+
 async def test_an_update_of_what_was_written_by_hand_still_tells_json(
     progress: ProgressManager, raw: redis.Redis
 ) -> None:

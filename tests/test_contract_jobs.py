@@ -138,6 +138,19 @@ async def test_delete_is_told_once_and_only_where_there_was_something(
     assert message == {}
 
 
+async def test_an_outcome_is_remembered_until_the_job_is_written_again(
+    progress: ProgressManager, raw: redis.Redis
+) -> None:
+    await progress.set_progress("j1", {"status": "done"})
+    raw.hset("import_progress:hash:j1", "status", "importing")  # By another program.
+    await progress.update("j1", {"n": 1})
+    raw.delete("import_progress:hash:j1")
+    assert await progress.describe("j1") is None
+    await progress.set_progress("j1", {"status": "failed"})
+    raw.delete("import_progress:hash:j1")
+    assert (await progress.describe("j1") or {})["status"] == "failed"
+
+
 async def test_a_deleted_id_can_be_created_again_with_another_owner(
     progress: ProgressManager,
 ) -> None:

@@ -77,12 +77,21 @@ local function is_json_tree(text)
   return true
 end
 
--- Whether a field's value is JSON. Arrays and objects are looked at only in a hash that was not
--- written by this package before: its own are sound, and may be long.
+local function looks_like_a_tree(text)
+  local tail = string.sub(text, -8)
+  return string.find(text, '^%[%s*[%[{"%-%dtfn%]]') and string.find(tail, '%]%s*$')
+    or string.find(text, '^{%s*["}]') and string.find(tail, '}%s*$')
+end
+
+-- Whether a field's value is JSON. Long arrays and objects are parsed only in a hash that was not
+-- written by this package before: its own are sound.
 local function is_json(text, is_foreign)
   local first = string.byte(text)
   if first == 34 then return is_json_string(text) end
-  if first == 91 or first == 123 then return not is_foreign or is_json_tree(text) end
+  if first == 91 or first == 123 then
+    if is_foreign or #text <= 200 then return is_json_tree(text) end
+    return looks_like_a_tree(text)
+  end
   return LITERALS[text] or is_json_number(text)
 end
 """
@@ -254,7 +263,7 @@ local function save(key, job)
   redis.call('EXPIRE', key, ttl)
   if TERMINAL[status] then
     remember(TERMINAL[status], job.values, string.format('%d', ttl + ended_seconds))
-  elseif job.ended or not job.there then
+  else
     redis.call('DEL', KEYS[2])
   end
 end

@@ -180,8 +180,8 @@ DELETE = _script(
 local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o')
 local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil}
 local before = recall()
-if redis.call('DEL', KEYS[1]) == 0 then
-  if not before or before.is_deletion then return {0, 0} end
+if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
+if before and not values['_l'] then  -- There was no hash, or another program's.
   values = {_l = string.format('%d', before.life), _v = before.version}
 end
 remember('x', values, ended_seconds)
@@ -255,11 +255,10 @@ WRITE = _script(
 -- once more (an evicted list has lost it), fields.
 local job = load(KEYS[1])
 local may_create, mine, number = ARGV[14] == '1', tonumber(ARGV[16]), tonumber(ARGV[17])
-if not job.there then
-  local before = recall()
-  if before and before.life >= tonumber(ARGV[18]) then return {before.is_deletion and 6 or 2} end
-  if not may_create then return {1} end
-end
+-- Another program's hash is none of the job's lives.
+local before = not job.values['_v'] and recall()
+if before and before.life >= tonumber(ARGV[18]) then return {before.is_deletion and 6 or 2} end
+if not job.there and not may_create then return {1} end
 if tonumber(job.values['_x'] or '0') >= tonumber(ARGV[18]) then return {6} end
 -- After Redis was emptied attempts may have come back in any order, and are counted anew: it is
 -- their beginnings that tell which is the newest.

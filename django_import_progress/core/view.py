@@ -171,13 +171,15 @@ class JobView:
         known = (0, 0) if stored is None else stored.written
         newest = max(known, self._builds_on)
         self._misses = 0  # Somebody goes on to publish.
-        is_over = is_terminal(self._overlay) or (stored is not None and stored.ended)
-        if is_over or (0, 0) < mark < newest:
+        is_unmarked = mark == (0, 0)
+        mark = newest if is_unmarked else mark
+        is_over = mark <= newest and (
+            is_terminal(self._overlay) or (stored is not None and stored.ended)
+        )
+        if is_over or mark < newest:
             self._doubts += 1
             return False
-        if mark == (0, 0):
-            mark = newest
-            self._doubts += 1
+        self._doubts += is_unmarked
         overlay = fields if mark > self._builds_on else {**self._overlay, **fields}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
@@ -227,7 +229,7 @@ class JobView:
         if stored is not None and stored.lease and stored.lease == self._overdue:
             stored = dataclasses.replace(stored, read_at=max(stored.read_at, stored.lease + 1))
         self._stored = stored
-        overlay = self._overlay
+        overlay = {} if stored is not None and stored.ended else self._overlay
         if is_terminal(overlay) and not self._is_confirmed:
             return False
         if stored is None and not overlay:

@@ -195,6 +195,22 @@ def test_an_end_is_confirmed_though_further_messages_come_in() -> None:
     assert shown(view) == {"status": "done"}
 
 
+def test_an_end_over_an_older_snapshot_does_not_hide_what_builds_on_a_newer_one() -> None:
+    view = view_of(stored(3, status="importing"))
+    assert not view.apply_message(partial(status="done"))
+    assert view.apply_message(partial(on=4, n=5))
+    assert read(view, stored(4, status="importing"))
+    assert shown(view) == {"status": "importing", "n": 5}
+
+
+def test_what_builds_on_a_new_run_is_shown_once_that_is_read() -> None:
+    view = view_of(stored(3, status="done"))
+    assert not view.apply_message(partial(on=4, n=5))
+    assert (shown(view), view.needs_read) == ({"status": "done"}, True)
+    assert read(view, stored(4, status="importing"))
+    assert shown(view) == {"status": "importing", "n": 5}
+
+
 @pytest.mark.parametrize("heartbeat", [False, True])
 def test_an_end_of_a_job_that_is_nowhere_stored_is_shown(heartbeat: bool) -> None:
     view = JobView("j1")

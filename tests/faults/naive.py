@@ -93,6 +93,11 @@ def tells_no_lives_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stored, "written", property(lambda self: (0, self.version)))
 
 
+def tells_no_databases_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the messages of all databases of the server."""
+    monkeypatch.setattr(view, "_is_of", lambda *_: True)
+
+
 def waits_for_a_job_forever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that what is absent will come back."""
     monkeypatch.setattr(view, "MISSES_UNTIL_GONE", 10**9)

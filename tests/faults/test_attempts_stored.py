@@ -242,3 +242,16 @@ def test_exactly_one_end_is_told_where_a_cancel_an_end_by_hand_and_the_completio
     told.close()
     assert seen == {job_id: [end] for job_id, end in ends.items()}
     assert len(set(ends.values())) > 1  # They did race.
+
+
+def test_a_deleted_job_is_not_continued_in_a_hash_that_another_program_has_made(
+    jobs: SyncProgressManager, workers: Workers, foreign: redis.Redis
+) -> None:
+    attempt = workers.begins("worker")
+    jobs.delete(JOB)
+    foreign.hset(HASH, "file", "products.csv")
+    assert workers.tells(attempt) is Told.DELETED
+    assert state(jobs) == {"file": "products.csv"}
+    assert jobs.delete(JOB)
+    assert workers.tells(attempt) is Told.DELETED
+    assert not jobs.delete(JOB)

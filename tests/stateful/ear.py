@@ -11,8 +11,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 PATTERN = "import_progress:channel:*"
-_OURS = re.compile(rb'"_l":\d+,"_v":\d+\}$|^\{"_gone":\d+\}$')
-"""How messages of ours end: a partial one has no version, and told again, it is another one."""
+_OURS = re.compile(rb'"_v":\d+,"_db":0|^\{"_gone":\d+,"_db":0\}$')
+"""Whole messages of ours: a partial one has no version, and published again, it is another one."""
 PATIENCE_SECONDS = 0.5
 """How long an answer is waited for."""
 

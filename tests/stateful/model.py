@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,7 +13,9 @@ Stored = Fields | None
 """A snapshot without `updated_at`; None where the job is not there."""
 
 TERMINAL = ("done", "failed", "cancelled")
-END_ID = re.compile(r"(\d+)-(\d+)-(\d+)-(end|gone)", re.ASCII)
+REMEMBERED = ("status", "processed_rows", "total_rows")
+"""What an outcome has of the snapshot; rows that are no numbers are null."""
+_NOTHING = object()
 BRIEF_SECONDS = 0.4
 """No two heartbeats lie within that: a job that was absent for less must not be called gone."""
 
@@ -28,6 +30,24 @@ def unstamped(fields: Mapping[str, Any] | None) -> Stored:
     if fields is None:
         return None
     return {name: value for name, value in fields.items() if name != "updated_at"}
+
+
+def is_outcome_of(shown: Mapping[str, Any], fields: Fields) -> bool:
+    """Tell whether `shown` is what is remembered of a job that ended with `fields`."""
+    return has_ended(fields) and all(
+        shown[name] is None or shown[name] == fields[name] for name in REMEMBERED
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Partial:
+    """A partial message."""
+
+    fields: Fields
+    is_marked: bool
+    """Whether it names the version on which it builds."""
+    is_lost: bool
+    """Whether it may have been published later, or never."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,13 +99,14 @@ class JobModel:
         """Writes whose answer was lost, and which may still come."""
         self.absences = [Absence(began=0.0)]
         self.was_delayed = False
-        """Whether messages may have been late: then a partial one may be older than a read."""
+        """Whether messages may have been late: one without a mark may be older than a read."""
+        self.ends: dict[str, int | None] = {}
+        """The number of the write with which streams ended, by the id of that end."""
         self._clock = clock
         self._written: dict[int, list[Fields]] = {}
         self._stamps: dict[int, set[str]] = {}
         """When a write was stored, by its number; of those whose answer came."""
-        self._partials: dict[int, Fields] = {}
-        self._late_partials: set[int] = set()
+        self._partials: dict[int, Partial] = {}
 
     @property
     def is_sure(self) -> bool:
@@ -143,11 +164,9 @@ class JobModel:
         self.settle([state])
         self.stored = state
 
-    def publish(self, number: int, data: Fields, *, lost: bool = False) -> None:
-        """Take note of a partial message, which was told, or maybe was."""
-        self._partials[number] = data
-        if lost:
-            self._late_partials.add(number)
+    def publish(self, number: int, partial: Partial) -> None:
+        """Take note of a partial message."""
+        self._partials[number] = partial
 
     def explain(self, shown: Fields, since: float) -> Fields:
         """Return the stored snapshot that `shown` is, partial messages merged over it or not.
@@ -156,6 +175,8 @@ class JobModel:
             shown: what a watcher got.
             since: when it began to watch.
         """
+        if shown.get("expired"):
+            return self.ended_as(shown)
         if "n" in shown:
             bases: list[Fields] = self._written.get(shown["n"], [])
         else:
@@ -168,6 +189,13 @@ class JobModel:
             f" partials: {self._partials}"
         )
 
+    def ended_as(self, shown: Mapping[str, Any]) -> Fields:
+        """Return the stored snapshot whose outcome `shown` is."""
+        written = itertools.chain.from_iterable(self._written.values())
+        ends = [fields for fields in written if is_outcome_of(shown, fields)]
+        assert ends, f"{self.job_id} never ended as {shown}"
+        return ends[-1]
+
     def _is_over(self, shown: Fields, base: Fields) -> bool:
         if not base.keys() <= shown.keys():
             return False
@@ -176,7 +204,7 @@ class JobModel:
         return all(
             (name in base and base[name] == value)
             or (name == "updated_at" and self._is_stamp_of(value, base))
-            or any(name in told and told[name] == value for told in self._partials.values())
+            or any(value == one.fields.get(name, _NOTHING) for one in self._partials.values())
             for name, value in shown.items()
         )
 
@@ -199,9 +227,9 @@ class JobModel:
         )
 
     def _may_cover(self, number: int, stored: Fields) -> bool:
-        """Whether a partial message may be seen over what is stored: it was told later."""
-        is_stamped = "updated_at" in self._partials[number]
-        is_late = number in self._late_partials or (self.was_delayed and not is_stamped)
+        """Tell whether a partial message may be seen over what is stored."""
+        partial = self._partials[number]
+        is_late = (self.was_delayed or partial.is_lost) and not partial.is_marked
         return number > stored["n"] or is_late
 
     def _was_absent(self, since: float) -> bool:

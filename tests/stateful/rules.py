@@ -18,9 +18,10 @@ MOST_PENDING = 3
 ROWS: list[Any] = [0, 7, 100, -3, 2.5, 10**30, 1e308, None, True, "12", [1], {}]
 """What `total_rows` and `processed_rows` are, and what they should not be."""
 STATUSES = ["importing", "importing", "parsing", "any text", *TERMINAL]
+PUBLISHERS = ["the writer", "one that remembers nothing", "another program"]
 JUNK = [b"junk", b"", b"[1]", b"\xff", b'{"n":NaN}', b'{"_x":1}', b'{"_gone":"x"}', b'{"_l":1}']
 JUNK += [b"[" * 5000, b"x" * 300_000]
-JUNK_IDS = ["junk", "1-2-3", "1-1-0-end", "99999999999999999-1-0-gone", "0-0-0-end", "\xff"]
+JUNK_IDS = ["junk", "1-2-3", f"end-{0:032}", "99999999999999999-1-0", "end-", "\xff"]
 
 jobs = st.integers(0, JOBS - 1)
 sides = st.sampled_from(["direct", "direct", "wire"])
@@ -74,14 +75,22 @@ class Schedule(Bench):
         time.sleep(pause)
 
     @rule(n=jobs, status=st.sampled_from([None, None, None, "importing", "done"]),
-          stamped=st.booleans(), foreign=st.booleans())  # fmt: skip
-    def publish(self, n: int, status: str | None, stamped: bool, foreign: bool) -> None:
+          stamped=st.booleans(), by=st.sampled_from(PUBLISHERS))  # fmt: skip
+    def publish(self, n: int, status: str | None, stamped: bool, by: str) -> None:
         job, number = self.jobs[n], next(self.numbers)
         data: Fields = {"p": number, "p_square": number**2, f"p{number % 2}": number}
         if status is not None:
             data["status"] = status
-        self.note("publish", job.job_id, data, f"stamped={stamped} foreign={foreign}")
-        self.tell(job, data, stamped=stamped, foreign=foreign)
+        self.note("publish", job.job_id, data, f"stamped={stamped} by {by}")
+        self.tell(job, data, stamped=stamped, by=by)
+
+    @rule(n=jobs, verb=st.sampled_from(["set_progress", "update", "publish_update", "delete"]),
+          status=st.sampled_from(STATUSES))  # fmt: skip
+    def write_elsewhere(self, n: int, verb: str, status: str) -> None:
+        """Write to a job of the same id in another database of the server."""
+        job, number = self.jobs[n], next(self.numbers)
+        self.note("write elsewhere", verb, job.job_id, number, status)
+        self.tell_elsewhere(job, verb, self.fields(job, number, status=status))
 
     # What others do to Redis
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-_ID = re.compile(r"(\d+)-(\d+)-(\d+)(-end|-gone)?", re.ASCII)
+_ID = re.compile(r"(\d+)-(\d+)-(\d+)|end-[0-9a-f]{32}", re.ASCII)
 _SILENT = re.compile(rb":|retry: \d+")
 """What is no event: a comment, and when to come back."""
 _EVENT = re.compile(rb"(?:event: (?P<event>\w+)\n)?(?:id: (?P<id>[\w-]+)\n)?data: (?P<data>.*)")
@@ -38,11 +38,11 @@ async def frames_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[Frame]:
             yield Frame(event.decode(), event_id.decode(), data.decode())
 
 
-def order_of(event_id: str) -> tuple[int, ...]:
-    """Return life, version and number of partial messages."""
+def order_of(event_id: str) -> tuple[int, ...] | None:
+    """Return life, version and number of partial messages; None for an end, whose id is opaque."""
     match = _ID.fullmatch(event_id)
     assert match is not None, event_id
-    return tuple(map(int, match.groups()[:3]))
+    return None if match[1] is None else tuple(map(int, match.groups()))
 
 
 def _refuse_constant(name: str) -> Any:

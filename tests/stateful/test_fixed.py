@@ -12,6 +12,7 @@ from django_import_progress.core import view
 from django_import_progress.core.view import JobView
 from django_import_progress.hub import Hub, Watcher
 from django_import_progress.link import Link
+from tests.faults.naive import tells_no_databases_apart
 from tests.kit.controls import without
 
 from . import bench
@@ -121,6 +122,12 @@ def test_who_joins_is_shown_nothing_old(silent_schedule: type[Schedule]) -> None
     performed(silent_schedule, to("begin", ["async"]), REST, silently, join, REST)
 
 
+@without(tells_no_databases_apart)
+def test_what_another_database_says_of_the_same_job_is_not_shown(schedule: type[Schedule]) -> None:
+    writes = [to("write_elsewhere", 0, verb, "importing") for verb in ("set_progress", "update")]
+    performed(schedule, BEGIN, REST, *writes, to("let_pass", 0.1), REST)
+
+
 def test_a_tour_of_all_that_can_happen(schedule: type[Schedule]) -> None:
     links = [to("link", fault) for fault in ("hold", "calm", "swallow", "cut")]
     losses = [to("lose", n, how, "direct", 0.0) for n, how in enumerate(("delete", "expire"))]
@@ -142,22 +149,23 @@ def test_a_tour_of_all_that_can_happen(schedule: type[Schedule]) -> None:
         REST,
         *losses,
         to("let_pass", 0.1),
-        to("publish", 1, "importing", True, True),
-        to("publish", 1, None, False, False),
+        to("publish", 1, "importing", True, "another program"),
+        to("publish", 1, None, False, "the writer"),
+        *(to("write_elsewhere", 0, verb, "done") for verb in ("set_progress", "update", "delete")),
         to("say_again", 0, b"junk", 0),
         to("freeze", 0.1),
         to("freeze", 0.7),
         to("lose", 1, "expire", "direct", 0.0),
         to("begin_again", 0, "set_progress", 0.0),
-        to("publish", 1, None, True, False),
+        to("publish", 1, None, True, "one that remembers nothing"),
         to("lose", 1, "expire", "direct", 0.0),
         to("kill", "with data"),
-        to("publish", 1, None, True, True),
+        to("publish", 1, None, True, "another program"),
         to("start"),
         *starts,
         *links,
         to("import_rows", 0, "wire", 3, 0.0),
-        to("watch", 0, "sse", "1-1-0-end"),
+        to("watch", 0, "sse", f"end-{0:032}"),
         to("end", 0, "direct", "done", 0.0),
         REST,
         to("reconnect", 0),

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
@@ -84,6 +85,12 @@ class World:
             "direct": self._writer(self.process.url, retries=0),
             "wire": self._writer(self.url, retries=1),
         }
+        direct = self.writers["direct"]
+        self.publishers: dict[str, Callable[[], SyncProgressManager]] = {
+            "the writer": lambda: direct,
+            "one that remembers nothing": lambda: SyncProgressManager(direct.redis),
+        }
+        self.elsewhere = self._writer(self.process.url.removesuffix("0") + "1", retries=0)
         self.manager = self.watching.run(self._make_manager())
         undo(lambda: self.watching.run(self.manager.redis.aclose()))
         self.site = enter(AsgiServer(self._application()))
@@ -196,14 +203,6 @@ class World:
             assert response.headers["Retry-After"]
             return None
         return response
-
-    def order(self, job_id: str) -> tuple[int, int] | None:
-        """Return life and version of what is stored; None where that cannot be told."""
-        try:
-            values = self.raw.hmget(f"{NAMESPACE}:hash:{job_id}", "_l", "_v")
-        except redis.RedisError:  # pragma: no cover - it depends on the schedule
-            return None
-        return (int(values[0]), int(values[1])) if values[0] and values[1] else None
 
     def clients(self) -> list[str]:
         """Return the names of who is subscribed, ourselves left out."""
