@@ -14,11 +14,12 @@ from django_import_progress.hub import Hub, Watcher
 from django_import_progress.link import Link
 from tests.faults.naive import tells_no_databases_apart
 from tests.kit.controls import without
+from tests.kit.waiting import wait_for
 
 from . import bench
 from .rules import Schedule
 
-Step = Callable[[Schedule], None]
+Step = Callable[[Schedule], object]
 
 
 @pytest.fixture(autouse=True)
@@ -172,5 +173,10 @@ def test_a_tour_of_all_that_can_happen(schedule: type[Schedule]) -> None:
         to("watch", 0, "sse", "last"),
         to("write", 0, "direct", "create", "importing", 1, 1),
         to("drop", 0),
+        to("lose", 0, "expire", "direct", 0.0),
+        to("watch", 0, "sync", ""),
+        REST,
         to("lose", 0, "FLUSHALL", "direct", 0.0),
+        to("watch", 0, "sse", f"end-{0:032}"),
+        lambda machine: wait_for(lambda: machine.watchers[-1].over, "a refusal"),
     )
