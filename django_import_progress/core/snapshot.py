@@ -212,8 +212,18 @@ def loads(text: str | bytes) -> Any:
 
 
 def loads_answer(answer: str | bytes) -> Stored:
-    """Parse what a script answers of a job that it has written."""
-    return split_bookkeeping(loads(f"{{{as_text(answer)}}}"))
+    """Parse what a script answers of a job that it has written.
+
+    Raises:
+        InvalidProgress: another program has written into the hash what looks like JSON and is none.
+    """
+    try:
+        return split_bookkeeping(loads(f"{{{as_text(answer)}}}"))
+    except ValueError as error:
+        raise InvalidProgress(
+            f"The job was written, but a field that another program wrote is no JSON ({error}):"
+            " replace that field"
+        ) from error
 
 
 def as_text(value: str | bytes) -> str:

@@ -255,3 +255,8 @@ def test_what_is_nested_is_read_as_far_as_it_can_be_written_again() -> None:
 @pytest.mark.parametrize("odd", [b'"\xed\xa0\x80"', b'"\\ud800"'])
 def test_what_is_no_text_is_replaced(odd: bytes) -> None:
     assert to_json({"a": loads(odd)})
+
+
+def test_an_answer_that_is_no_json_says_why() -> None:
+    with pytest.raises(InvalidProgress, match="another program wrote is no JSON"):
+        snapshot.loads_answer(b'"a":[1.0, nan],"_l":1,"_v":1')
