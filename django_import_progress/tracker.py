@@ -78,8 +78,7 @@ class ImportTracker(Counts):
                 f"manager must be a SyncProgressManager, not {type(manager).__name__}:"
                 " the tracker writes from a thread, beside asyncio code as well"
             )
-        self.job_id = clean_job_id(job_id)
-        super().__init__(total, stage)
+        super().__init__(clean_job_id(job_id), total, stage)
         self._expose = tuple(expose) if isinstance(expose, tuple | list) else (expose,)
         if not all(isinstance(kind, type) for kind in self._expose):
             raise TypeError(f"expose is {expose!r}: pass an exception class, or a tuple of them")
@@ -156,6 +155,7 @@ class ImportTracker(Counts):
             self._sample,
             stalled_after_seconds=settings.stalled_after_seconds,
             on_told=self._listen,
+            on_begun=self._note_stored,
         )
         self._writer.start()
         logger.info("Import %s begins", self.job_id)

@@ -14,8 +14,9 @@ from .clients import perform_sync
 from .core.attempt import Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from .core.pacing import backoff_seconds
-from .core.snapshot import KNOWN, RATES, TRACKED, Fields, is_terminal
+from .core.snapshot import MAX_BYTES, Fields, is_terminal
 from .flag import Flag
+from .samples import own_fields, steady
 from .sync import SyncProgressManager
 from .verbs import now_text
 
@@ -28,6 +29,8 @@ LAST_SECONDS = 5.0
 BESIDE_SECONDS = 30.0
 """How long it is tried in all, beside what comes after the `with`: a fail-over takes its time."""
 
+END_BYTES = 16 * MAX_BYTES
+"""How large a snapshot may be that tells the end, or the tracker's own fields: they get through."""
 END_SECONDS = LAST_SECONDS + 2 * INTERVAL_SECONDS
 """How long leaving waits at most, for the end to stand in Redis."""
 
@@ -51,6 +54,7 @@ class Writer(threading.Thread):
         sample: returns the fields as they are now; called in this thread.
         stalled_after_seconds: how long the worker is believed alive after a write.
         on_told: called, in this thread, with what Redis says of the job after each write.
+        on_begun: called, in this thread, with the job's fields as the attempt found them.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Writer(threading.Thread):
         *,
         stalled_after_seconds: float,
         on_told: Callable[[Told], object],
+        on_begun: Callable[[Fields], object] = lambda _: None,
     ) -> None:
         super().__init__(name=f"import-progress-{job_id}", daemon=True)
         self.began = Flag()
@@ -73,6 +78,7 @@ class Writer(threading.Thread):
         self._owner = owner
         self._sample = sample
         self._on_told = on_told
+        self._on_begun = on_begun
         self._lease = Lease(secrets.token_urlsafe(9), stalled_after_seconds)
         self._beat_seconds = stalled_after_seconds / 3
         self._written_at = 0.0
@@ -88,6 +94,7 @@ class Writer(threading.Thread):
         self._gave_up = False
         self._written: Fields = {}
         self._failing = False
+        self._is_cut_short = False
         self._is_over = False
         """Whether the job is not this attempt's any more, or has ended: nothing can be added."""
 
@@ -216,12 +223,15 @@ class Writer(threading.Thread):
         if self._is_told(fields):
             return
         try:
-            told = self._write(self.attempt, fields)
-        except InvalidProgress:
-            if not is_terminal(fields):
-                raise
-            # What the user added is too large, or has no JSON. The end must be told all the same.
-            told = self._write(self.attempt, _own(fields))
+            told = self._write(
+                self.attempt, fields, END_BYTES if is_terminal(fields) else MAX_BYTES
+            )
+        except InvalidProgress as error:
+            # Others have filled the snapshot. Rows, lease and a request to cancel get through.
+            if not self._is_cut_short:
+                self._is_cut_short = True
+                logger.warning("Import %s: own fields are not updated: %s", self._job_id, error)
+            told = self._write(self.attempt, own_fields(fields), END_BYTES)
         self._note_written(fields)
         self._is_over = told in {Told.ENDED, Told.SUPERSEDED, Told.DELETED}
         self._on_told(told)
@@ -232,16 +242,17 @@ class Writer(threading.Thread):
         During an outage nothing is told: what has changed back does not show that it is over.
         """
         is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
-        return not (self._failing or is_time_to_beat) and _steady(fields) == self._written
+        return not (self._failing or is_time_to_beat) and steady(fields) == self._written
 
     def _note_written(self, fields: Fields) -> None:
-        self._written, self._written_at = _steady(fields), time.monotonic()
+        self._written, self._written_at = steady(fields), time.monotonic()
 
     def _begin(self) -> Attempt:
         # An end comes after a beginning, though Redis was away all the time in between.
-        fields = {**_own(self._sample()), "status": "importing", "error_message": None}
+        fields = {**own_fields(self._sample()), "status": "importing", "error_message": None}
         call = self._manager.calls.begin(self._job_id, self._owner, self._lease, fields, now_text())
         attempt = perform_sync(self._manager.redis, call)
+        self._on_begun(attempt.base)
         # A job must not expire between two signs of life.
         ttl_seconds = attempt.ttl_seconds or self._manager.calls.ttl_seconds
         self._beat_seconds = min(self._beat_seconds, ttl_seconds / 3)
@@ -251,18 +262,23 @@ class Writer(threading.Thread):
             self._on_told(Told.STOP)
         return attempt
 
-    def _write(self, attempt: Attempt, fields: Fields) -> Told:
-        told = self._perform(attempt, fields, anew=False)
+    def _write(self, attempt: Attempt, fields: Fields, most_bytes: int) -> Told:
+        told = self._perform(attempt, fields, most_bytes, anew=False)
         if told is Told.GONE:
             # Redis was emptied, or the job has expired: the whole of it again.
-            told = self._perform(attempt, fields, anew=True)
+            told = self._perform(attempt, fields, most_bytes, anew=True)
         return told
 
-    def _perform(self, attempt: Attempt, fields: Fields, *, anew: bool) -> Told:
+    def _perform(self, attempt: Attempt, fields: Fields, most_bytes: int, *, anew: bool) -> Told:
         data = {**fields, "attempt": attempt.number}
         self._writes += 1
         write = self._manager.calls.write
-        call = write(self._job_id, attempt, data, now_text(), number=self._writes, anew=anew)
+        call = write(
+            *(self._job_id, attempt, data, now_text()),
+            number=self._writes,
+            anew=anew,
+            most_bytes=most_bytes,
+        )
         return perform_sync(self._manager.redis, call)
 
 
@@ -271,19 +287,6 @@ def writers() -> set[Writer]:
     running = {thread for thread in threading.enumerate() if isinstance(thread, Writer)}
     # A fork takes over the list, and not the threads.
     return running | {writer for thread, writer in list(_leaving.items()) if thread.is_alive()}
-
-
-def _own(fields: Fields) -> Fields:
-    """Leave out what the user added."""
-    return {name: value for name, value in fields.items() if name in KNOWN | TRACKED}
-
-
-def _steady(fields: Fields) -> Fields:
-    """Leave out what changes by the mere passing of time: it is no reason to write.
-
-    That there is a rate now, or none any more, is one.
-    """
-    return {name: bool(value) if name in RATES else value for name, value in fields.items()}
 
 
 @atexit.register

@@ -12,7 +12,7 @@ decoded and re-encoded number would come out changed (Lua's cjson makes 12345678
 ``_b``  when the present attempt began, µs by Redis's clock: it orders attempts
 ``_k``  the present attempt's token: whoever writes as the worker must know it
 ``_w``  the number of its last write
-``_n``  the names of the fields that the present attempt added
+``_n``  the names of the fields that the present attempt added, its stage and total among them
 ``_d``  until when its worker is believed alive, µs by Redis's clock
 ``_c``  1: cancellation was requested
 ``_x``  the life of a deleted job of this id: its worker must not continue this one

@@ -15,8 +15,9 @@ import redis
 from django_import_progress import clients, connections, writer
 from django_import_progress.flag import Flag
 from django_import_progress.link import Link
+from django_import_progress.samples import steady
 from django_import_progress.tracker import ImportTracker
-from django_import_progress.writer import Writer, _steady
+from django_import_progress.writer import Writer
 
 from .naive import edit
 
@@ -115,7 +116,7 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing to tell, and believe that all is well."""
-    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: _steady(fields) == self._written)
+    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: steady(fields) == self._written)
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:
