@@ -35,8 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cancellation": set(),
     "cancelling": {"access", "core.state", "manager", "visitors"},
     "checks": {"access", "addresses", "conf", "visitors"},
+    "causes": set(),
     "cleaning": {"core.errors", "verbs"},
-    "clients": {"core.call", "core.errors", "hashslots", "lazy", "places"},
+    "clients": {"causes", "core.call", "core.errors", "hashslots", "lazy", "places"},
     "clusters": {"clients"},
     "conf": {"addresses", "core.calls", "core.keys"},
     "connections": {

@@ -45,6 +45,7 @@ from .prelude import (
     PRELUDE,
     PUBLISH,
     RECORD,
+    RIGHTS,
     SHARED_DIGEST,
     WORKER,
 )
@@ -173,6 +174,8 @@ return {0}
 
 DELETE = _script(
     """
+demand_to_publish()
+demand_to_write()
 local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o')
 local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil}
 local before = recall()
@@ -184,7 +187,7 @@ remember('x', values, ended_seconds)
 publish(channel, '{"_gone":' .. (values['_l'] or '0') .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
-    ARGUMENTS + CLOCK + PUBLISH + RECORD,
+    ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD,
 )
 
 PUBLISH_CURRENT = _script(
