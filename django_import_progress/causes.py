@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 
+from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
@@ -46,6 +47,7 @@ REFUSALS = {
 }
 """What a server says of itself, or a client of its connections."""
 
+_NO_PRIMARY = "the sentinels know of no primary with the name in REDIS_URL that is up"
 KINDS: dict[type[BaseException], str] = {
     ssl.SSLError: (
         "no TLS connection comes about; rediss:// is for servers that speak TLS, and some want a"
@@ -58,7 +60,8 @@ KINDS: dict[type[BaseException], str] = {
     FileNotFoundError: "there is no such socket, or no such certificate as REDIS_URL names",
     PermissionError: "this process may not open the socket or certificate that REDIS_URL names",
     AuthenticationError: "it does not accept the user or the password",
-    MasterNotFoundError: "the sentinels know of no primary with the name in REDIS_URL that is up",
+    AsyncMasterNotFoundError: _NO_PRIMARY,
+    MasterNotFoundError: _NO_PRIMARY,
     ClusterDownError: "the Cluster does not serve all hash slots",
     SlotNotCoveredError: "the Cluster does not serve all hash slots",
     IndexError: "the Cluster does not serve all hash slots",

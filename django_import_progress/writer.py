@@ -269,7 +269,9 @@ class Writer(threading.Thread):
             told = self._perform(attempt, fields, most_bytes, anew=True)
         return told
 
-    def _perform(self, attempt: Attempt, fields: Fields, most_bytes: int = MAX_BYTES, *, anew: bool) -> Told:
+    def _perform(
+        self, attempt: Attempt, fields: Fields, most_bytes: int = MAX_BYTES, *, anew: bool
+    ) -> Told:
         data = {**fields, "attempt": attempt.number}
         self._writes += 1
         write = self._manager.calls.write
