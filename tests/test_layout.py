@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("conf", "core.calls", "core.errors", "core.keys", "core.snapshot", "manager", "release"),
         "visitors",
     },
-    "addresses": {"clients", "clusters", "lazy", "sentinels"},
+    "addresses": {"clients", "clusters", "lazy", "sentinels", "url_options"},
     "admin": {"reads", "widgets"},
     "apps": {"checks"},
     "asgi": {
@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cleaning": {"core.errors", "verbs"},
     "clients": {"causes", "core.call", "core.errors", "hashslots", "lazy", "places"},
     "clusters": {"clients"},
-    "conf": {"addresses", "core.calls", "core.keys"},
+    "conf": {"addresses", "core.calls", "core.keys", "url_options"},
     "connections": {
         *("addresses", "breakers", "clients", "conf", "core.call", "hub", "manager", "sync"),
     },
@@ -171,6 +171,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("conf", "connections", "core.attempt", "core.calls", "core.errors", "core.keys"),
         *("core.snapshot", "counts", "endings", "signals", "sync", "verbs", "writer"),
     },
+    "url_options": set(),
     "urls": {"list_view", "views"},
     "verbs": {"clients", "core.calls", "core.keys", "core.snapshot"},
     "version": set(),
