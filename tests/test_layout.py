@@ -52,7 +52,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("connections", "contrib.queueing", "core.calls", "core.errors", "core.keys"),
         *("core.snapshot", "endings", "sync", "tracker"),
     },
-    "contrib.import_export": {"conf", "core.errors", "core.keys", "tracker"},
+    "contrib.import_export": {
+        *("contrib.import_export_admin", "core.errors", "core.keys", "tracker"),
+    },
+    "contrib.import_export_admin": {"conf", "core.errors"},
     "contrib.prometheus": {"connections", "limits", "tally", "writer"},
     "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings", "sync"},
     "core.__init__": set(),
