@@ -19,7 +19,7 @@ from django_import_progress import (
     interrupts,
     track_import,
 )
-from django_import_progress.counted import checked_count
+from django_import_progress.cleaning import as_count
 from django_import_progress.transactions import Over
 from tests.faults.conftest import defence
 
@@ -51,7 +51,7 @@ def adds_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     def advance(self: Any, n: int = 1) -> None:
         counted = self._counted
         time.sleep(0)  # Other threads may run here.
-        self._counted = counted + checked_count(n)
+        self._counted = counted + as_count(n)
 
     monkeypatch.setattr(counts.Counts, "advance", advance)
 

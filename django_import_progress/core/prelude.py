@@ -10,6 +10,38 @@ end
 """
 """How a message is published."""
 
+RIGHTS = """
+-- What Redis would refuse half-way is refused before anything is written. 6.2 cannot be asked.
+local function demand(command, ...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(command, ...) then
+    error({err = "NOPERM No permissions to run the '" .. command .. "' command on " .. (...)})
+  end
+end
+
+local function demand_to_publish()
+  if redis.acl_check_cmd then
+    demand(channel == KEYS[1] and 'spublish' or 'publish', channel, '')
+  elseif not redis.call('HMGET', KEYS[1], '_l')[1] then
+    redis.call('PUBLISH', channel, '')  -- Watchers read nothing into it; there can be none yet.
+  end
+end
+
+-- What it takes to write a job: asked before it comes to be.
+local function demand_to_write()
+  demand('hset', KEYS[1], '', '')
+  demand('hdel', KEYS[1], '')
+  demand('expire', KEYS[1], '1')
+  demand('set', KEYS[2], '')
+  demand('del', KEYS[2])
+  if KEYS[3] then
+    demand('ttl', KEYS[3])
+    demand('zadd', KEYS[3], '1', '')
+    demand('zremrangebyrank', KEYS[3], '0', '0')
+  end
+end
+"""
+"""What a user may lack, which Redis says only when it comes to it."""
+
 CLOCK = """
 local function now()
   local t = redis.call('TIME')
@@ -152,6 +184,7 @@ PRELUDE = (
     ARGUMENTS
     + CLOCK
     + PUBLISH
+    + RIGHTS
     + JSON
     + RECORD
     + """
@@ -233,6 +266,7 @@ end
 -- A life begins, later than one that has ended or was deleted, though the clock may be another
 -- server's. A deleted one is noted: its worker must not continue this one.
 local function begin_life(job)
+  demand_to_write()
   local life, before = tonumber(now()), recall()
   if before then life = math.max(life, before.life + 1) end
   if before and before.is_deletion then set(job, '_x', string.format('%d', before.life)) end
@@ -296,6 +330,8 @@ end
 local function is_overdue(job)
   return job.values['_d'] and tonumber(job.values['_d']) < tonumber(now())
 end
+
+demand_to_publish()
 """
 )
 """What it takes to change a job and publish it."""
