@@ -164,6 +164,22 @@ def test_a_job_that_could_not_expire_is_not_made(
     assert _dump(raw) == {}
 
 
+@pytest.mark.parametrize(
+    ("lacking", "before", "after"), [("set", "importing", "done"), ("del", "done", "importing")]
+)
+@without(_asks_for_no_rights)
+def test_an_outcome_that_could_not_be_kept_or_removed_is_not_half_written(
+    user: Callable[..., str], raw: redis.Redis, lacking: str, before: str, after: str
+) -> None:
+    SyncProgressManager(raw).set_progress("old", {"status": before})
+    stored = _dump(raw)
+    with create_sync_redis_client(user(*ACLS["progress"], f"-{lacking}")) as client:
+        words = f"no permission for the command {lacking.upper()}"
+        with pytest.raises(ProgressUnavailable, match=words):
+            SyncProgressManager(client).set_progress("old", {"status": after})
+    assert _dump(raw) == stored
+
+
 @without(_asks_for_no_rights)
 def test_a_worker_that_may_not_publish_imports_and_writes_nothing(
     user: Callable[..., str], raw: redis.Redis, caplog: pytest.LogCaptureFixture
@@ -183,6 +199,7 @@ def test_a_worker_that_may_not_publish_imports_and_writes_nothing(
     [
         (("-evalsha",), "no permission for the command EVALSHA"),
         (("resetkeys", "~other:*"), "no permission for one of its keys"),
+        (("resetkeys", "~import_progress:hash:*"), "no permission for one of its keys"),
         (("-hgetall",), "no permission for (a|the) command"),
     ],
 )

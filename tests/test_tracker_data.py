@@ -267,6 +267,7 @@ def test_what_the_job_had_before_stays_and_the_newest_fields_go(
 ) -> None:
     # Redis was away until now: what was counted meanwhile had the whole room.
     counted = counts.Counts(JOB, None, None)
+    counted._is_tracking = True
     for number in range(1000):
         counted.count(f"category {number}")
     counted.set(late="x" * 20_000)

@@ -26,13 +26,17 @@ local function demand_to_publish()
   end
 end
 
+-- What it takes to remember how a job ended, and to forget it when the job begins anew.
+local function demand_to_remember()
+  demand('set', KEYS[2], '')
+  demand('del', KEYS[2])
+end
+
 -- What it takes to write a job: asked before it comes to be.
 local function demand_to_write()
   demand('hset', KEYS[1], '', '')
   demand('hdel', KEYS[1], '')
   demand('expire', KEYS[1], '1')
-  demand('set', KEYS[2], '')
-  demand('del', KEYS[2])
   if KEYS[3] then
     demand('ttl', KEYS[3])
     demand('zadd', KEYS[3], '1', '')
@@ -332,6 +336,7 @@ local function is_overdue(job)
 end
 
 demand_to_publish()
+demand_to_remember()
 """
 )
 """What it takes to change a job and publish it."""

@@ -179,6 +179,7 @@ return {0}
 DELETE = _script(
     """
 demand_to_publish()
+demand_to_remember()
 demand_to_write()
 local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o')
 local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil}
