@@ -46,10 +46,10 @@ from .prelude import (
     PRELUDE,
     PUBLISH,
     RECORD,
-    RIGHTS,
     SHARED_DIGEST,
     WORKER,
 )
+from .rights import RIGHTS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
