@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from .awaited import LAST_SECONDS, Awaited, running
 from .clients import perform_sync
@@ -24,6 +25,8 @@ from .sync import SyncProgressManager
 from .verbs import now_text
 
 logger = logging.getLogger("django_import_progress")
+
+T = TypeVar("T")
 
 INTERVAL_SECONDS = 0.5
 """How often something that changes is told."""
@@ -246,8 +249,7 @@ class Writer(Awaited):
     def _note_told(self, told: Told) -> None:
         self._is_over = told in LOST
         self._asked_to_stop = told is Told.STOP
-        if (on_told := self._on_told()) is not None:
-            on_told(told)
+        _call(self._on_told, told)
 
     def _is_told(self, fields: Fields) -> bool:
         """Tell whether Redis has them all, and has heard of us lately.
@@ -267,8 +269,7 @@ class Writer(Awaited):
         if (attempt := perform_sync(self._manager.redis, call)) is None:
             return None
         self._listed_at = time.monotonic()
-        if (on_begun := self._on_begun()) is not None:
-            on_begun(attempt.base)
+        _call(self._on_begun, attempt.base)
         # A job must not expire between two signs of life.
         ttl_seconds = attempt.ttl_seconds or self._manager.calls.ttl_seconds
         self._beat_seconds = min(self._beat_seconds, ttl_seconds / 3)
@@ -296,6 +297,12 @@ class Writer(Awaited):
         if enlist:
             self._listed_at = now
         return told
+
+
+def _call(listener: weakref.WeakMethod[Callable[[T], object]], news: T) -> None:
+    """Call a method, unless its object is garbage."""
+    if (method := listener()) is not None:
+        method(news)
 
 
 def writers() -> set[Writer]:
