@@ -14,12 +14,14 @@ from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.cluster import ClusterNode
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from .clients import CALL_SECONDS, AsyncClient, ShardedCluster, SyncClient
 from .clusters import begin_with_any_server
 from .lazy import LazyCluster
 from .sentinels import PrimaryAndReplicas, SentinelPool
+from .url_options import normalized, problem_with
 
 CONNECTIONS = 50
 """Of one client. Who needs one more waits for it, as redis-py's plain pool would not."""
@@ -73,6 +75,7 @@ def parse_address(url: str) -> Address:
     Raises:
         ValueError: it is none of these. It says nothing of the URL, which may hold a password.
     """
+    url = normalized(url)
     scheme, _, rest = url.partition("://")
     kind = _KINDS.get(scheme)
     if kind is None:
@@ -135,23 +138,32 @@ def _is_here(host: str) -> bool:
 
 def is_redis_url(url: object) -> bool:
     """Tell whether a client can be made from `url`: its scheme, hosts, path and options."""
-    return isinstance(url, str) and _can_be_made_from(url)
+    return not url_problem(url)
+
+
+def url_problem(url: object) -> str:
+    """Return why no client can be made from `url`, without a secret; nothing where one can."""
+    return _problem_of(url) if isinstance(url, str) else "it is no text"
 
 
 @lru_cache(maxsize=8)  # Asked with each look at the settings, and half a millisecond's work.
-def _can_be_made_from(url: str) -> bool:
+def _problem_of(url: str) -> str:
     try:
-        pool = sync_redis.ConnectionPool.from_url(parse_address(url).url)
+        server = parse_address(url).url
+        if problem := problem_with(server):
+            return problem
+        pool = sync_redis.ConnectionPool.from_url(server)
         pool.make_connection()  # It connects when it is used.
-    except (ValueError, TypeError):
-        return False
-    return True
+    except (ValueError, TypeError, RedisError):
+        return "its scheme, a host, a port or an option cannot be read"
+    return ""
 
 
 def _address(url: str) -> Address:
-    if not is_redis_url(url):  # The URL is not quoted: it may hold a password.
+    if problem := url_problem(url):  # The URL is not quoted: it may hold a password.
         raise ValueError(
-            "A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
+            f"No client can be made from this URL: {problem}."
+            " A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
             " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
             " special characters in a password are percent-encoded, and read_from_replicas=yes"
             " or no is for Sentinel alone, sharded_pubsub=yes or no for a Cluster"

@@ -16,6 +16,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from .causes import cause_of
 from .core.call import Call, Plan
 from .core.errors import ProgressUnavailable
 from .deadlines import RunningTimeout
@@ -73,10 +74,11 @@ def _as_unavailable(redis: AsyncClient | SyncClient) -> Iterator[None]:
     except _CLIENT_ERRORS as error:
         if is_exhausted(redis, error):
             raise ProgressUnavailable(exhausted_message(redis)) from error
-        # Only the kind of the error: its text may hold the URL's password.
+        # Not the text of the error, which may hold the URL's password.
+        cause = cause_of(error) or "is REDIS_URL right, and the server up?"
         raise ProgressUnavailable(
-            f"Redis at {place_of(redis)} is out of reach or refuses to serve"
-            f" ({type(error).__name__}); is REDIS_URL right, and the server up?"
+            f"Redis at {place_of(redis)} is out of reach or refuses to serve: {cause}"
+            f" ({type(error).__name__})"
         ) from error
 
 

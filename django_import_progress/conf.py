@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import os
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, cast
@@ -14,9 +16,10 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from .addresses import is_redis_url
+from .addresses import is_redis_url, url_problem
 from .core.calls import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
 from .core.keys import NAMESPACE_RULE, is_namespace
+from .url_options import shown
 
 SETTING = "IMPORT_PROGRESS"
 
@@ -32,6 +35,15 @@ class Key:
     is_valid: Callable[[Any], bool]
     fix: str
     """What a valid value is: the end of «Set it to …»."""
+    why: Callable[[Any], str] = lambda _: ""
+    """What is wrong with a value, where that can be said more exactly."""
+    shown: Callable[[Any], str] = reprlib.repr
+    """A value as it may be shown."""
+
+    def problem_with(self, value: Any) -> str:
+        """Return what to say of a wrong value: itself, its type, and what is wrong with it."""
+        why = f": {found}" if (found := self.why(value)) else ""
+        return f"has a wrong value: {self.shown(value)} ({type(value).__name__}){why}"
 
 
 def _is_positive(value: Any) -> bool:
@@ -48,11 +60,25 @@ def _is_count(value: Any) -> bool:
 
 def _is_rule(value: Any) -> bool:
     if not isinstance(value, str):
-        return callable(value)
+        return callable(value) and _takes_three(value)
     try:
-        return callable(import_string(value))
+        return _is_rule(rule) if not isinstance(rule := import_string(value), str) else False
     except (ImportError, TypeError, ValueError):  # The latter two for a path that begins with dots.
         return False
+
+
+def _takes_three(rule: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(rule).bind("user", "job", "action")
+    except TypeError:
+        return False
+    except ValueError:  # Some of those that are written in C do not say.
+        return True
+    return True
+
+
+def _shown_url(value: Any) -> str:
+    return shown(value) if isinstance(value, str) else reprlib.repr(value)
 
 
 def _is_mount(value: Any) -> bool:
@@ -70,6 +96,8 @@ KEYS: dict[str, Key] = {
         " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
         " read_from_replicas=yes or no is for Sentinel alone,"
         " sharded_pubsub=yes or no for a Cluster",
+        url_problem,
+        _shown_url,
     ),
     "NAMESPACE": Key(lambda: "import_progress", is_namespace, NAMESPACE_RULE),
     "TTL_SECONDS": Key(lambda: 3600, _is_whole_seconds, _WHOLE_SECONDS),
@@ -100,7 +128,7 @@ def _given() -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with the setting. It names no value: a URL may hold a password."""
+    """Something wrong with the setting. It holds no secret: of a URL only where it leads to."""
 
     id: str
     message: str
@@ -116,9 +144,9 @@ def problems() -> list[Problem]:
         ]
     unknown = [_unknown(name) for name in given if name not in KEYS]
     return unknown + [
-        Problem("E003", f"{_place(name)} has a wrong value.", f"Set it to {key.fix}.")
+        Problem("E003", f"{_place(name)} {key.problem_with(value)}.", f"Set it to {key.fix}.")
         for name, key in KEYS.items()
-        if not key.is_valid(given.get(name, key.default()))
+        if not key.is_valid(value := given.get(name, key.default()))
     ]
 
 
@@ -140,7 +168,7 @@ def _get(name: str) -> Any:
     key, given = KEYS[name], _given()
     value = given[name] if name in given else key.default()
     if not key.is_valid(value):
-        raise ImproperlyConfigured(f"{_place(name)} has a wrong value; set it to {key.fix}")
+        raise ImproperlyConfigured(f"{_place(name)} {key.problem_with(value)}; set it to {key.fix}")
     return value
 
 

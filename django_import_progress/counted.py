@@ -1,4 +1,4 @@
-"""What counts: the iterables of `job.rows()` and `job.batches()`, and what may be a count."""
+"""What counts: the iterables of `job.rows()` and `job.batches()`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextlib import suppress
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Generic, Protocol, TypeVar
-
-from .core.errors import InvalidProgress
 
 T = TypeVar("T")
 
@@ -132,17 +130,3 @@ def _close(source: object) -> None:
 async def _in_turn(source: Iterable[T]) -> AsyncIterator[T]:
     for item in source:
         yield item
-
-
-def checked_count(n: object) -> int:
-    """Return `n`; raises `InvalidProgress` where it is no whole number."""
-    if isinstance(n, int):
-        return n
-    raise InvalidProgress(f"{n!r} is no count: pass a whole number")
-
-
-def checked_rows(name: str, rows: object) -> int | None:
-    """Return `rows`; raises `InvalidProgress` where it is neither a number of rows nor None."""
-    if rows is None or (type(rows) is int and rows >= 0):
-        return rows
-    raise InvalidProgress(f"{name} is {rows!r}: pass a whole number of rows, or None if unknown")

@@ -31,8 +31,7 @@ class Stoppable(Counts):
     """Counts, and raises after the running row what is to stop the loop."""
 
     def __init__(self, job_id: str, total: int | None, stage: str | None) -> None:
-        super().__init__(total, stage)
-        self.job_id = job_id
+        super().__init__(job_id, total, stage)
         self._is_asked_to_stop = False
         self._has_noticed = False
         """Whether the loop knows that cancellation was requested: then it ends ``cancelled``."""

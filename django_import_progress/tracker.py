@@ -176,6 +176,7 @@ class ImportTracker(Stoppable):
             self._sample,
             stalled_after_seconds=settings.stalled_after_seconds,
             on_told=self._listen,
+            on_begun=self._note_stored,
         )
         return self._writer
 

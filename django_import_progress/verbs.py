@@ -12,7 +12,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from .clients import AsyncClient, SyncClient, database_of, is_clustered, is_sharded
 from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, Calls, check_ttl
 from .core.keys import Keys
-from .core.snapshot import Fields, encode, loads
+from .core.snapshot import Fields, encode, encode_value, field_bytes, loads
 
 PING_SECONDS = 1.0
 """After so long without a message a subscription is pinged, and pinged again."""
@@ -24,7 +24,8 @@ READ_INTERVAL_SECONDS = 0.1
 """How often a job is read at most because of its messages: a flood of them must not become one of
 reads."""
 
-_DEFAULT = DjangoJSONEncoder().default
+DEFAULT = DjangoJSONEncoder().default
+"""How a value is encoded that JSON has no form for."""
 
 
 def calls_for(
@@ -52,7 +53,7 @@ def calls_for(
     return Calls(
         Keys(namespace, is_clustered(redis), is_sharded(redis)),
         ttl_seconds,
-        _DEFAULT,
+        DEFAULT,
         queued_seconds,
         ended_seconds,
         database_of(redis),
@@ -75,4 +76,14 @@ def plain(data: Mapping[str, Any]) -> Fields:
     Raises:
         InvalidProgress: it cannot be part of a snapshot.
     """
-    return {name: loads(text) for name, text in encode(data, _DEFAULT).items()}
+    return {name: loads(text) for name, text in encode(data, DEFAULT).items()}
+
+
+def plain_value(name: str, value: Any) -> tuple[Any, int]:
+    """Return one field's value in the same way, of whatever size, and the field's size in bytes.
+
+    Raises:
+        InvalidProgress: it has no JSON.
+    """
+    text = encode_value(name, value, DEFAULT)
+    return loads(text), field_bytes(name, text)

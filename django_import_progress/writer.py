@@ -9,26 +9,32 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from .awaited import LAST_SECONDS, Awaited, running
 from .clients import perform_sync
 from .core.attempt import LOST, Attempt, Lease, Told
 from .core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from .core.pacing import backoff_seconds
-from .core.snapshot import Fields, is_terminal
-from .counts import own_fields, steady_fields
+from .core.snapshot import MAX_BYTES, Fields, is_terminal
 from .endings import neutral_message
 from .exits import leaving, note_leaving
 from .flag import Flag
+from .samples import own_fields, steady
 from .sync import SyncProgressManager
 from .verbs import now_text
 
 logger = logging.getLogger("django_import_progress")
 
+T = TypeVar("T")
+
 INTERVAL_SECONDS = 0.5
 """How often something that changes is told."""
 BESIDE_SECONDS = 30.0
 """How long it is tried in all, beside what comes after the `with`: a fail-over takes its time."""
+
+END_BYTES = 16 * MAX_BYTES
+"""How large a snapshot may be that tells the end, or the tracker's own fields: they get through."""
 
 
 class Writer(Awaited):
@@ -44,6 +50,8 @@ class Writer(Awaited):
         sample: a method that returns the fields as they are now; called in this thread.
         stalled_after_seconds: how long the worker is believed alive after a write.
         on_told: a method that is called, in this thread, with the result of each write.
+        on_begun: a method that is called, in this thread, with the job's fields as the attempt
+            found them.
 
     Whose methods these are must be referred to elsewhere: once it is garbage, nobody will call
     `stop`, and the import has ended.
@@ -58,12 +66,14 @@ class Writer(Awaited):
         *,
         stalled_after_seconds: float,
         on_told: Callable[[Told], object],
+        on_begun: Callable[[Fields], object],
     ) -> None:
         super().__init__(job_id)
         self._manager = manager
         self._owner = owner
         self._sample = weakref.WeakMethod(sample)
         self._on_told = weakref.WeakMethod(on_told)
+        self._on_begun = weakref.WeakMethod(on_begun)
         self._kept: object = None
         """Whose methods these are; kept from `stop` until the end is written."""
         self._last: Fields = {}
@@ -84,6 +94,8 @@ class Writer(Awaited):
         self.left_at = 0.0
         """Since when there is nothing more to be told than the end."""
         self._written: Fields = {}
+        self._is_cut_short = False
+        """Whether it was logged that the import's own fields are not written."""
         self._is_over = False
         """Whether the job is not this attempt's any more, or has ended: nothing can be added."""
 
@@ -209,12 +221,15 @@ class Writer(Awaited):
         if self._is_told(fields) and not self._has_news():
             return
         try:
-            told = self._write(self.attempt, fields)
-        except InvalidProgress:
-            if not is_terminal(fields):
-                raise
-            # What the user added is too large, or has no JSON. The end must be told all the same.
-            told = self._write(self.attempt, own_fields(fields))
+            told = self._write(
+                self.attempt, fields, END_BYTES if is_terminal(fields) else MAX_BYTES
+            )
+        except InvalidProgress as error:
+            # Others have filled the snapshot. Rows, lease and a request to cancel get through.
+            if not self._is_cut_short:
+                self._is_cut_short = True
+                logger.warning("Import %s: own fields are not updated: %s", self.job_id, error)
+            told = self._write(self.attempt, own_fields(fields), END_BYTES)
         self._note_written(fields)
         self._note_told(told)
 
@@ -234,8 +249,7 @@ class Writer(Awaited):
     def _note_told(self, told: Told) -> None:
         self._is_over = told in LOST
         self._asked_to_stop = told is Told.STOP
-        if (on_told := self._on_told()) is not None:
-            on_told(told)
+        _call(self._on_told, told)
 
     def _is_told(self, fields: Fields) -> bool:
         """Tell whether Redis has them all, and has heard of us lately.
@@ -243,10 +257,10 @@ class Writer(Awaited):
         During an outage nothing is told: what has changed back does not show that it is over.
         """
         is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
-        return not (self._failing or is_time_to_beat) and steady_fields(fields) == self._written
+        return not (self._failing or is_time_to_beat) and steady(fields) == self._written
 
     def _note_written(self, fields: Fields) -> None:
-        self._written, self._written_at = steady_fields(fields), time.monotonic()
+        self._written, self._written_at = steady(fields), time.monotonic()
 
     def _begin(self) -> Attempt | None:
         # An end comes after a beginning, though Redis was away all the time in between.
@@ -255,6 +269,7 @@ class Writer(Awaited):
         if (attempt := perform_sync(self._manager.redis, call)) is None:
             return None
         self._listed_at = time.monotonic()
+        _call(self._on_begun, attempt.base)
         # A job must not expire between two signs of life.
         ttl_seconds = attempt.ttl_seconds or self._manager.calls.ttl_seconds
         self._beat_seconds = min(self._beat_seconds, ttl_seconds / 3)
@@ -264,23 +279,30 @@ class Writer(Awaited):
             self._note_told(Told.STOP)
         return attempt
 
-    def _write(self, attempt: Attempt, fields: Fields) -> Told:
-        told = self._perform(attempt, fields, anew=False)
+    def _write(self, attempt: Attempt, fields: Fields, most_bytes: int) -> Told:
+        told = self._perform(attempt, fields, most_bytes, anew=False)
         if told is Told.GONE:
             # Redis was emptied, or the job has expired: the whole of it again.
-            told = self._perform(attempt, fields, anew=True)
+            told = self._perform(attempt, fields, most_bytes, anew=True)
         return told
 
-    def _perform(self, attempt: Attempt, fields: Fields, *, anew: bool) -> Told:
+    def _perform(self, attempt: Attempt, fields: Fields, most_bytes: int, *, anew: bool) -> Told:
         data = {**fields, "attempt": attempt.number}
         self._writes += 1
         now = time.monotonic()
         enlist = now - self._listed_at >= self._beat_seconds
         write = partial(self._manager.calls.write, number=self._writes, anew=anew, enlist=enlist)
-        told = perform_sync(self._manager.redis, write(self.job_id, attempt, data, now_text()))
+        call = write(self.job_id, attempt, data, now_text(), most_bytes=most_bytes)
+        told = perform_sync(self._manager.redis, call)
         if enlist:
             self._listed_at = now
         return told
+
+
+def _call(listener: weakref.WeakMethod[Callable[[T], object]], news: T) -> None:
+    """Call a method, unless its object is garbage."""
+    if (method := listener()) is not None:
+        method(news)
 
 
 def writers() -> set[Writer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django_import_progress import (
     create_redis_client,
     create_sync_redis_client,
 )
-from django_import_progress.addresses import is_redis_url, parse_address
+from django_import_progress.addresses import is_redis_url, parse_address, url_problem
 from django_import_progress.clients import is_sharded
 
 from .kit.managers import manager_on
@@ -126,3 +127,58 @@ async def test_a_client_connects_when_it_is_first_used_and_says_no_more_than_it_
             assert "secret" not in str(error.value)
         with pytest.raises(ProgressUnavailable):
             await progress.jobs()
+
+
+PROBLEMS = {
+    "redis://a/x": "the database (str), its path, has to be a number",
+    "redis://a/1/2": "the database (str), its path, has to be a number",
+    "redis://a/-1": "the database (str), its path, has to be a number",
+    "redis://a?db=-1": "the option db (str) has to be the number of a database",
+    "unix:///run/redis.sock?db=x": "the option db (str) has to be the number of a database",
+    "rediss://a?ssl_cert_reqs=perhaps": "ssl_cert_reqs (str) has to be none, optional or required",
+    "rediss://a?ssl_ca_certs=/nowhere": "ssl_ca_certs (str) has to be a file that is there",
+    "rediss://a?ssl_ca_path=/nowhere": "ssl_ca_path (str) has to be a folder that is there",
+    "rediss://a?ssl_min_version=1": "ssl_min_version (str) has to be 771 for TLS 1.2 or 772",
+    "rediss://a?ssl_min_version=-2": "ssl_min_version (str) has to be 771 for TLS 1.2 or 772",
+    "rediss://a?ssl_ciphers=nonsense": "ssl_ciphers (str) has to be ciphers that OpenSSL knows",
+    "redis://a?ssl_cert_reqs=none": "the option ssl_cert_reqs is for rediss:// only",
+    "redis://a?protocol=4": "protocol (str) has to be 2 or 3",
+    "redis://a?socket_timeout=nan": "socket_timeout (str) has to be a positive number of seconds",
+    "redis://a?socket_timeout=1e10": "socket_timeout (str) has to be a positive number",
+    "redis://a?max_connections=0": "max_connections (str) has to be a positive whole number",
+    "redis://a?client_name=a%20b": "client_name (str) has to be a text without spaces",
+    "redis://a?encoding=nonsense": "encoding (str) has to be an encoding that Python knows",
+    "redis://a?encoding_errors=nonsense": "has to be an error handler that Python knows",
+    "redis://a?decode_responses=false": "decode_responses (str) has to be true, or left out",
+    "redis://a?retry_on_error=x": "'retry_on_error' is no option that a URL can have",
+    "redis://a?socket_keepalive_options=x": "is no option that a URL can have",
+    "redis+cluster://a?credential_provider=x": "is no option that a URL can have",
+    "redis+sentinel://a/main?protocol=x": "protocol (str) has to be 2 or 3",
+    "redis://u:secr?et=x@a": "special characters in a password are to be percent-encoded",
+    "http://a": "its scheme, a host, a port or an option cannot be read",
+    "redis://a:99999": "its scheme, a host, a port or an option cannot be read",
+}
+
+
+@pytest.mark.parametrize("url", PROBLEMS)
+def test_what_redis_py_would_reject_on_connecting_is_said_before(url: str) -> None:
+    assert PROBLEMS[url] in url_problem(url)
+    for create in (create_redis_client, create_sync_redis_client):
+        with pytest.raises(ValueError, match=re.escape(PROBLEMS[url])):
+            create(url)
+
+
+@pytest.mark.parametrize("kind", ["", "+sentinel", "+cluster"])
+@pytest.mark.parametrize("spelling", ["CERT_NONE", "none", "None", "cert_none"])
+async def test_celerys_spelling_of_ssl_cert_reqs_is_taken(kind: str, spelling: str) -> None:
+    path = "/main" if kind == "+sentinel" else ""
+    url = f"rediss{kind}://127.0.0.1:{free_port()}{path}?protocol=3&ssl_cert_reqs={spelling}"
+    assert parse_address(url).url.endswith("protocol=3&ssl_cert_reqs=none")
+    for manager in ("async", "sync"):
+        async with manager_on(manager, url) as progress:
+            with pytest.raises(ProgressUnavailable):
+                await progress.get_progress("j1")
+
+
+def test_what_is_no_text_is_no_url() -> None:
+    assert url_problem(None) == "it is no text"

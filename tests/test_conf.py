@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -109,17 +110,75 @@ def test_no_mapping_at_all(settings: Any) -> None:
         ("MAX_UPDATES_PER_SECOND", True),
     ],
 )
-def test_a_wrong_value_names_the_key_and_the_fix_but_not_the_value(
+def test_a_wrong_value_is_shown_with_its_type_and_the_fix(
     settings: Any, name: str, value: Any
 ) -> None:
     settings.IMPORT_PROGRESS = {name: value}
     [(check_id, message, hint)] = messages()
     assert check_id == "django_import_progress.E003"
-    assert message == f"IMPORT_PROGRESS[{name!r}] has a wrong value."
+    assert message.startswith(f"IMPORT_PROGRESS[{name!r}] has a wrong value: ")
+    assert f" ({type(value).__name__})" in message
+    assert name == "REDIS_URL" or f": {value!r} (" in message
     assert hint == f"Set it to {KEYS[name].fix}."
     assert "secret" not in message
-    with pytest.raises(ImproperlyConfigured, match=name):
+    with pytest.raises(ImproperlyConfigured, match=name) as caught:
         getattr(ours, name.lower())
+    assert "secret" not in str(caught.value)
+
+
+def test_a_long_value_is_shortened(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = {"NAMESPACE": "x" * 10_000}
+    assert len(messages()[0][1]) < 200
+
+
+SHOWN = {
+    "redis://localhost:6379/x": "'redis://localhost:6379/x'",
+    "redis://user:secret@localhost/x": "'redis://localhost/x'",
+    "redis://user:sec?ret@localhost/x": "'redis://…'",
+    "redis://:secret/0": "'redis://…'",
+    "redis://user:secret": "'redis://…'",
+    "redis://a:1?password=secret@x&nonsense=1": "'redis://…'",
+    "redis+cluster://[::1]:7000,b:x": "'redis+cluster://…'",
+    "redis+cluster://[::1]:7000,b/7": "'redis+cluster://[::1]:7000,b/7'",
+    "localhost:6379": "'localhost:6379'",
+    "secret": "a text that is no URL",
+    "user:secret@localhost": "a text that is no URL",
+}
+
+
+@pytest.mark.parametrize("url", SHOWN)
+def test_of_a_wrong_url_is_shown_what_can_be_no_secret(settings: Any, url: str) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": url}
+    [(_, message, _)] = messages()
+    assert f"has a wrong value: {SHOWN[url]} (str): " in message
+    assert not re.search("secret|sec|ret", message.replace("secrets", ""))
+
+
+def two(user: Any, job: Any) -> bool:
+    raise AssertionError
+
+
+class Rule:
+    def __call__(self, user: Any, job: Any, action: str, *more: Any) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_valid"),
+    [
+        (two, False),
+        ("tests.test_conf.two", False),
+        ("tests.test_conf.__name__", False),
+        (lambda: True, False),
+        (lambda user, job, action, *, more: True, False),
+        (lambda *arguments: False, True),
+        (Rule(), True),
+        (max, True),  # Does not say how many it takes.
+    ],
+)
+def test_a_rule_takes_three_arguments(settings: Any, rule: Any, is_valid: bool) -> None:
+    settings.IMPORT_PROGRESS = {"AUTHORIZE": rule}
+    assert ("E003" in str(messages())) is not is_valid
 
 
 def test_a_wrong_url_of_the_environment_is_named_as_that(
@@ -127,7 +186,7 @@ def test_a_wrong_url_of_the_environment_is_named_as_that(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "localhost:6379")
     settings.IMPORT_PROGRESS = {}
-    assert messages()[0][1] == "REDIS_URL in the environment has a wrong value."
+    assert messages()[0][1].startswith("REDIS_URL in the environment has a wrong value: 'localhost")
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL in the environment"):
         _ = ours.redis_url
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from django_import_progress import (
     interrupts,
     track_import,
 )
-from django_import_progress.counted import checked_count
+from django_import_progress.cleaning import as_count
 from django_import_progress.transactions import Over
 from tests.faults.conftest import defence
 
@@ -51,9 +53,19 @@ def adds_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     def advance(self: Any, n: int = 1) -> None:
         counted = self._counted
         time.sleep(0)  # Other threads may run here.
-        self._counted = counted + checked_count(n)
+        self._counted = counted + as_count(n)
 
     monkeypatch.setattr(counts.Counts, "advance", advance)
+
+
+def sets_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    init = counts.Counts.__init__
+
+    def begin(self: Any, *args: Any) -> None:
+        init(self, *args)
+        self._lock = nullcontext()
+
+    monkeypatch.setattr(counts.Counts, "__init__", begin)
 
 
 def _in_threads(body: Callable[[], object]) -> None:
@@ -87,6 +99,20 @@ def test_so_are_those_of_several_loops(jobs: SyncProgressManager) -> None:
         job.set(processed_rows=5)
         job.advance()
     assert state(jobs)["processed_rows"] == 6
+
+
+@pytest.mark.usefixtures("often_switched")
+@without(sets_without_a_lock)
+def test_fields_that_ten_threads_set_are_all_kept(jobs: SyncProgressManager) -> None:
+    names = iter(range(THREADS * 100))
+    with track_import(JOB) as job:
+
+        def set_fields() -> None:
+            for number in itertools.islice(names, 100):
+                job.set(**{f"f{number}": 1})
+
+        _in_threads(set_fields)
+    assert {f"f{number}" for number in range(THREADS * 100)} <= set(state(jobs))
 
 
 @pytest.mark.parametrize(

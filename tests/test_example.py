@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airports import reading
 from airports.forms import ImportForm
 from airports.importer import COLUMNS, KEPT_REFUSALS, SAMPLE, BadFile, run_import
 from airports.models import Airport
@@ -14,8 +17,12 @@ from django.core.management import call_command
 
 from django_import_progress import SyncProgressManager
 
+from .faults.conftest import defence
 from .kit.airports import ZURICH, as_csv, imported, numbered, reasons, stored
+from .kit.controls import without
 from .kit.processes import RedisProcess
+
+__all__ = ["defence"]
 
 # Transactions are real: the end of a job is told after the commit only.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -133,28 +140,109 @@ def test_no_rows_are_no_failure(jobs: SyncProgressManager) -> None:
     assert jobs.get_progress(import_.pk)["status"] == "done"  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "The first line must name, separated by commas: icao, "),
-        (b"icao;iata;name\n", "The first line must name, separated by commas: icao, "),
-        (as_csv(columns=COLUMNS[:-2]), "It lacks tz, lid."),
-        ("Zürich".encode("latin-1"), "This file is not in UTF-8."),
-        (as_csv(*numbered(9)) + "Zürich".encode("latin-1"), "This file is not in UTF-8."),
-        (as_csv(ZURICH) + b'"' + b"x" * 200_000, "Is a quote missing?"),
-    ],
-)
-def test_a_file_that_cannot_be_read_fails_with_its_own_message(
-    jobs: SyncProgressManager, content: bytes, message: str
+def _with_a_quote(*lines: int, of: int = 800) -> bytes:
+    """Return a file with a stray quote before the name in these lines."""
+    rows = as_csv(*numbered(of)).splitlines(keepends=True)
+    for line in lines:
+        rows[line - 1] = rows[line - 1].replace(b",Z", b',"Z', 1)
+    return b"".join(rows)
+
+
+def _renamed(**names: str) -> bytes:
+    return as_csv(columns=[names.get(name, name) for name in COLUMNS])
+
+
+BAD_FILES: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "This file is empty: 0 bytes. Export it again"),
+    "blank": (b"\r\n \r\n", "The first line must name, separated by commas: icao, "),
+    "semicolons": (
+        as_csv(ZURICH).replace(b",", b";"),
+        "The columns are separated by semicolons. The first line must name, separated by commas",
+    ),
+    "tabs": (as_csv(ZURICH).replace(b",", b"\t"), "The columns are separated by tabs."),
+    "bars": (as_csv(ZURICH).replace(b",", b"|"), "The columns are separated by vertical bars."),
+    "one column": (b"icao\nLSZH\n", "It lacks iata, name, "),
+    "missing columns": (as_csv(columns=COLUMNS[:-2]), "It lacks tz, lid."),
+    "a column twice": (
+        as_csv(ZURICH, columns=[*COLUMNS, "name"]),
+        "The first line names name more than once",
+    ),
+    "twice but for a space": (_renamed(lid="city "), "The first line names city more than once"),
+    "latin-1": ("Zürich".encode("latin-1"), "This file is not in UTF-8. Save it again"),
+    "latin-1 at the end": (
+        as_csv(*numbered(900)) + "Zürich".encode("latin-1"),
+        "This file is not in UTF-8.",
+    ),
+    "UTF-16": (as_csv(ZURICH).decode().encode("utf-16"), "This file is in UTF-16"),
+    "UTF-16 without a mark": (as_csv(ZURICH).decode().encode("utf-16-le"), "is in UTF-16, or no"),
+    "UTF-32": (as_csv(ZURICH).decode().encode("utf-32"), "This file is in UTF-"),
+    "xlsx": (b"PK\x03\x04" + b"x" * 99, "This file is an Excel workbook (.xlsx)"),
+    "xls": (b"\xd0\xcf\x11\xe0" + b"x" * 99, "This file is an old Excel workbook (.xls)"),
+    "an open quote": (_with_a_quote(3), "Lines 3 to 801: this is no CSV (unexpected end of data)"),
+    "an open quote in the last line": (_with_a_quote(801), "Line 801: this is no CSV"),
+    "a quote that closes far below": (_with_a_quote(3, 700), "Lines 3 to 700: this is no CSV"),
+    "one that closes before a comma": (
+        _with_a_quote(3).replace(b"X600,,", b'X600",,'),
+        "Lines 3 to 602: this is no CSV (a value has too many lines)",
+    ),
+    "a quote inside a value": (
+        as_csv(ZURICH) + as_csv(ZURICH).splitlines()[1].replace(b",Z", b',"Z"ri', 1),
+        "Line 3: this is no CSV (',' expected after '\"')",
+    ),
+    "a very long value": (
+        as_csv(ZURICH, ZURICH, {**ZURICH, "name": "x" * 200_000}),
+        "Line 4: this is no CSV (field larger than field limit (131072))",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_a_file_that_cannot_be_read_fails_with_the_cause_and_the_fix(
+    jobs: SyncProgressManager, what: str
 ) -> None:
+    content, message = BAD_FILES[what]
     import_ = stored(content)
-    with pytest.raises(BadFile, match=message.replace("?", r"\?")):
+    with pytest.raises(BadFile, match=re.escape(message)):
         run_import(import_)
     snapshot = jobs.get_progress(import_.pk)
     assert snapshot is not None
     assert snapshot["status"] == "failed"
     assert message in snapshot["error_message"]
     assert not Airport.objects.exists()
+
+
+def _csv_is_not_strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = csv.reader
+    monkeypatch.setattr(reading.csv, "reader", lambda text, strict: reader(text))
+    monkeypatch.setattr(reading, "MOST_LINES", 10_000)
+
+
+@without(_csv_is_not_strict, fails_with=(pytest.fail.Exception,))
+def test_an_open_quote_swallows_nothing(site: RedisProcess) -> None:
+    with pytest.raises(BadFile):
+        imported(_with_a_quote(3))
+    assert not Airport.objects.exists()
+
+
+def test_rows_of_commas_only_are_skipped_and_lines_still_counted(
+    jobs: SyncProgressManager,
+) -> None:
+    head, good, bad = as_csv(*numbered(2)).splitlines(keepends=True)
+    empty = b"," * (len(COLUMNS) - 1) + b"\r\n"
+    import_ = imported(head + empty + good + b" , ,\r\n\r\n" + bad.replace(b"47.4647", b"north"))
+    assert list(reasons(import_)) == [6]
+    assert (import_.rows_created, import_.rows_refused) == (1, 1)
+    assert jobs.get_progress(import_.pk)["total_rows"] == 2  # type: ignore[index]
+
+
+def test_a_refused_row_is_told_by_the_line_in_which_it_begins(site: RedisProcess) -> None:
+    row = {**ZURICH, "name": "Zürich\nAirport", "lat": "north"}
+    assert list(reasons(imported(as_csv(ZURICH, row, {**ZURICH, "lat": "south"})))) == [3, 5]
+
+
+def test_spaces_around_names_and_columns_without_one_do_no_harm(site: RedisProcess) -> None:
+    content = as_csv(ZURICH).replace(b",iata", b", iata ").replace(b"\r\n", b",,\r\n")
+    assert imported(content).rows_created == 1
 
 
 def test_a_second_attempt_counts_anew(site: RedisProcess) -> None:
@@ -175,7 +263,7 @@ def test_the_form_takes_the_sample() -> None:
     ("content", "message"),
     [
         (None, "Choose a CSV file, or take the sample."),
-        (b"", "The first line must name"),
+        (b"", "This file is empty: 0 bytes."),
         (b"a,b\n", "The first line must name"),
         (as_csv(), "This file has only a first line. Add a row for an airport."),
         (as_csv(ZURICH) + b"\xff", "This file is not in UTF-8. Save it again"),

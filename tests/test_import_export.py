@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +19,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from django_import_progress import ImportSuperseded, SyncProgressManager, track_import
+from django_import_progress.contrib import import_export
 from tests.faults.conftest import defence
 
 from .kit.admin import ADMIN, add_admin
@@ -262,3 +268,62 @@ def test_outside_of_an_import_a_hook_does_what_it_did(groups: Any) -> None:
     assert resource.import_row(row, loader, row_number=1).import_type == "new"
     [admin] = groups.site._registry.values()
     assert admin.get_import_data_kwargs(form=None) == {"form": None}
+
+
+def _remembers_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_export.ProgressResourceMixin, "_own", SimpleNamespace())
+
+
+@without(_remembers_one_job)
+def test_one_resource_in_two_threads_has_two_bars(groups: Any, jobs: SyncProgressManager) -> None:
+    both_began = threading.Barrier(2, timeout=20)
+
+    class Names(groups.GroupResource):  # type: ignore[misc]
+        """Saves nothing: SQLite would keep one thread waiting for the other."""
+
+        def get_or_init_instance(self, instance_loader: Any, row: Any) -> tuple[Group, bool]:
+            both_began.wait()
+            return Group(), True
+
+        def save_instance(self, *args: Any, **kwargs: Any) -> None:
+            """Nothing."""
+
+        def after_import(self, dataset: Any, result: Any, **kwargs: Any) -> None:
+            super().after_import(dataset, result, **kwargs)
+            both_began.wait()
+
+    resource, rows = Names(), {"few": "abc", "many": "def"}
+
+    def imported(job_id: str) -> None:
+        names = dataset(*rows[job_id])
+        resource.import_data(names, progress_job=job_id, use_transactions=False)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        list(threads.map(imported, rows))
+    for job_id in rows:
+        ended = jobs.get_progress(job_id)
+        assert ended is not None
+        assert (ended["status"], ended["processed_rows"], ended.get("new")) == ("done", 3, 3)
+
+
+NO_ADMIN = """
+import django
+from django.conf import settings
+
+settings.configure(INSTALLED_APPS=["django_import_progress", "import_export"])
+django.setup()
+from django_import_progress.contrib.import_export import ProgressResourceMixin
+from import_export.resources import Resource
+
+class Products(ProgressResourceMixin, Resource):
+    pass
+"""
+
+
+def test_without_the_admin_resources_can_be_imported() -> None:
+    subprocess.run([sys.executable, "-c", NO_ADMIN], check=True)
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(ImportError, match="ProgressMixin"):
+        from django_import_progress.contrib.import_export import ProgressMixin  # noqa: F401

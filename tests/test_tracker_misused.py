@@ -32,7 +32,7 @@ def of_the_site(jobs: SyncProgressManager) -> None:
 def test_arguments_are_checked_before_anything_begins(jobs: SyncProgressManager) -> None:
     with pytest.raises(InvalidJobId):
         track_import("no id")
-    for wrong in ({"total": -1}, {"total": True}, {"stage": "\ud800"}, {"owner": ""}):
+    for wrong in ({"total": "5"}, {"total": True}, {"stage": object()}, {"owner": ""}):
         with pytest.raises(InvalidProgress):
             track_import(JOB, **wrong)
     asynchronous: Any = ProgressManager.__new__(ProgressManager)

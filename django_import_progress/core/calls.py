@@ -41,6 +41,9 @@ MAX_OWNER_LENGTH = 255
 _KEYS_WITHOUT_STR = (int, float, tuple)
 """Their text is that for programmers; a tuple is a composite primary key."""
 
+_OWN = KNOWN | TRACKED
+_OF_ATTEMPT = frozenset({"stage", "total_rows"})
+"""What a further attempt may not set again: it begins with what was there before this one did."""
 
 NOBODY = ""
 """An anonymous visitor as an owner: a job of theirs has none, and a list of their jobs is empty."""
@@ -228,6 +231,7 @@ class Calls:
         number: int,
         anew: bool,
         enlist: bool = False,
+        most_bytes: int = MAX_BYTES,
     ) -> Call[Told]:
         """Write how far the worker is.
 
@@ -239,14 +243,17 @@ class Calls:
             number: grows with each write of an attempt: one that comes late changes nothing.
             anew: whether a job that has disappeared is created again.
             enlist: whether the job is entered into its lists once more.
+            most_bytes: how large the snapshot may be.
         """
         listing = self._listing
-        added: str | int = json.dumps([name for name in data if name not in KNOWN | TRACKED])
+        added: str | int = json.dumps(
+            [n for n, v in data.items() if n not in _OWN or (n in _OF_ATTEMPT and v is not None)]
+        )
         args = self._args(job_id, attempt.ttl_seconds if anew else None)
         args += [*listing.args_of(job_id, attempt.owner)]
-        args += [*attempt.lease.args, MAX_BYTES, int(anew), attempt.number, attempt.begun, number]
+        args += [*attempt.lease.args, most_bytes, int(anew), attempt.number, attempt.begun, number]
         whole = {**attempt.base, **data} if anew else data
-        args += [attempt.life, added, int(enlist), *self._fields(whole, now)]
+        args += [attempt.life, added, int(enlist), *self._fields(whole, now, most_bytes)]
         return evalsha(
             scripts.WRITE,
             self._keys(job_id) + listing.keys_of(attempt.owner),
@@ -262,9 +269,9 @@ class Calls:
     def _keys(self, job_id: str) -> list[str]:
         return [self.keys.hash(job_id), self.keys.outcome(job_id)]
 
-    def _fields(self, data: Mapping[str, Any], now: str) -> list[str]:
+    def _fields(self, data: Mapping[str, Any], now: str, most_bytes: int = MAX_BYTES) -> list[str]:
         given = {name: data[name] for name in checked_mapping(data) if name != "updated_at"}
-        encoded = {**encode(given, self.default), "updated_at": f'"{now}"'}
+        encoded = {**encode(given, self.default, most_bytes), "updated_at": f'"{now}"'}
         return [text for pair in encoded.items() for text in pair]
 
     def _args(self, job_id: str, ttl_seconds: int | None) -> list[str | int]:

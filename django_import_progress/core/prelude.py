@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .rights import RIGHTS
+
 PUBLISH = """
 -- A channel with the key's own name is a sharded one: see `Keys.channel`.
 local function publish(channel, text)
@@ -161,6 +163,7 @@ PRELUDE = (
     ARGUMENTS
     + CLOCK
     + PUBLISH
+    + RIGHTS
     + JSON
     + RECORD
     + """
@@ -242,6 +245,7 @@ end
 -- A life begins, later than one that has ended or was deleted, though the clock may be another
 -- server's. A deleted one is noted: its worker must not continue this one.
 local function begin_life(job)
+  demand_to_write()
   local life, before = tonumber(now()), recall()
   if before then life = math.max(life, before.life + 1) end
   if before and before.is_deletion then set(job, '_x', string.format('%d', before.life)) end
@@ -305,6 +309,9 @@ end
 local function is_overdue(job)
   return job.values['_d'] and tonumber(job.values['_d']) < tonumber(now())
 end
+
+demand_to_publish()
+demand_to_remember()
 """
 )
 """What it takes to change a job and publish it."""

@@ -12,7 +12,7 @@ decoded and re-encoded number would come out changed (Lua's cjson makes 12345678
 ``_b``  when the present attempt began, µs by Redis's clock: it orders attempts
 ``_k``  the present attempt's token: whoever writes as the worker must know it
 ``_w``  the number of its last write
-``_n``  the names of the fields that the present attempt added
+``_n``  the names of the fields that the present attempt added, its stage and total among them
 ``_d``  until when its worker is believed alive, µs by Redis's clock
 ``_c``  1: cancellation was requested
 ``_x``  the life of a deleted job of this id: its worker must not continue this one
@@ -49,6 +49,7 @@ from .prelude import (
     SHARED_DIGEST,
     WORKER,
 )
+from .rights import RIGHTS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,6 +178,9 @@ return {0}
 
 DELETE = _script(
     """
+demand_to_publish()
+demand_to_remember()
+demand_to_write()
 local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o')
 local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil}
 local before = recall()
@@ -188,7 +192,7 @@ remember('x', values, ended_seconds)
 publish(channel, '{"_gone":' .. (values['_l'] or '0') .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
-    ARGUMENTS + CLOCK + PUBLISH + RECORD,
+    ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD,
 )
 
 PUBLISH_CURRENT = _script(

@@ -103,22 +103,27 @@ def checked_mapping(data: Any) -> Mapping[Any, Any]:
     raise InvalidProgress(f"Pass a mapping of field names to values, not {type(data).__name__}")
 
 
-def encode(data: Mapping[str, Any], default: JsonDefault) -> Encoded:
+def encode(data: Mapping[str, Any], default: JsonDefault, most_bytes: int = MAX_BYTES) -> Encoded:
     """Return each value of `data` as JSON text, ready for a hash.
 
     Raises:
         InvalidProgress: a key is not a non-empty `str` or begins with ``_``; a value has no JSON,
-            is NaN or infinite, or has a lone surrogate; or all of it is larger than `MAX_BYTES`.
+            is NaN or infinite, or has a lone surrogate; or all of it is larger than `most_bytes`.
     """
     data = checked_mapping(data)
-    encoded = {_checked_name(name): _encode_value(name, data[name], default) for name in data}
+    encoded = {_checked_name(name): encode_value(name, data[name], default) for name in data}
     # No character of a name or a text takes more than six bytes: most need not be counted exactly.
     most = sum(6 * (len(name) + len(text)) + 4 for name, text in encoded.items())
-    if most > MAX_BYTES:
+    if most > most_bytes:
         size = len(join_json(encoded).encode())
-        if size > MAX_BYTES:
-            raise InvalidProgress(f"The snapshot is {size} bytes of JSON, {MAX_BYTES} at most")
+        if size > most_bytes:
+            raise InvalidProgress(f"The snapshot is {size} bytes of JSON, {most_bytes} at most")
     return encoded
+
+
+def field_bytes(name: str, text: str) -> int:
+    """Return how many bytes a field takes in a snapshot, given its value as JSON text."""
+    return len(_dumps(name).encode()) + len(text.encode()) + 2
 
 
 def join_json(encoded: Encoded) -> str:
@@ -137,7 +142,8 @@ def _checked_name(name: Any) -> str:
     return name
 
 
-def _encode_value(name: str, value: Any, default: JsonDefault) -> str:
+def encode_value(name: str, value: Any, default: JsonDefault) -> str:
+    """Return one value as JSON text; raises `InvalidProgress` if it has none."""
     try:
         if type(value) is int:
             return str(value)  # As `json` would, and sooner.

@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.core.files import File
 
-from .importer import COLUMNS, SAMPLE, BadFile, count_rows
+from .importer import SAMPLE
+from .reading import COLUMNS, BadFile, count_rows
 
 
 class ImportForm(forms.Form):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import airportsdata
 from django.core.exceptions import ValidationError
-from django.core.files import File
 from django.db import transaction
 from django.utils import timezone
 
@@ -21,20 +17,13 @@ from django_import_progress import track_import
 from django_import_progress.tracker import ImportTracker
 
 from .models import Airport, Import
+from .reading import COLUMNS, BadFile, Line, count_rows, read_rows
 
-COLUMNS = ["icao", "iata", "name", "city", "subd", "country"]
-COLUMNS += ["elevation", "lat", "lon", "tz", "lid"]
 BATCH_ROWS = 500
 KEPT_REFUSALS = 100
 SAMPLE = Path(airportsdata.__file__).with_name("airports.csv")
 
 T = TypeVar("T")
-Line = tuple[int, dict[str, str]]
-"""A row, and the number of its line in the file."""
-
-
-class BadFile(Exception):
-    """A file that cannot be read; the message tells whoever uploaded it what to do."""
 
 
 def run_import(import_: Import, track: Callable[..., ImportTracker] | None = None) -> None:
@@ -108,14 +97,13 @@ def validate(batch: Iterable[Line]) -> tuple[list[Airport], list[dict[str, objec
     return valid, refused
 
 
-def to_airport(row: dict[str, str]) -> Airport:
+def to_airport(row: dict[str | None, Any]) -> Airport:
     """Return an unsaved airport.
 
     Raises:
         ValidationError: the row is not one.
     """
-    # csv.DictReader keeps what is too much under None, and fills up what is missing with None.
-    if None in row or None in row.values():
+    if None in row:
         raise ValidationError("It has more or fewer values than the first line has columns.")
     airport = Airport(**{name: row[name].strip() for name in COLUMNS})
     airport.clean_fields()  # Not `full_clean`: that would ask the database about each single row.
@@ -128,49 +116,6 @@ def _reason(error: ValidationError) -> str:
     return " ".join(
         f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()
     )
-
-
-@contextmanager
-def read_rows(file: File[bytes]) -> Iterator[Iterator[Line]]:
-    """Give the rows of a CSV file, streamed.
-
-    Raises:
-        BadFile: it is not one, or lacks columns. May also come while the rows are read.
-    """
-    file.seek(0)
-    # "-sig": spreadsheets like to put a byte order mark at the beginning.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    try:
-        reader = csv.DictReader(text)
-        _check_columns(reader.fieldnames)
-        yield ((reader.line_num, row) for row in reader)
-    except UnicodeDecodeError:
-        raise BadFile(
-            "This file is not in UTF-8. Save it again, as “CSV UTF-8” or with the encoding UTF-8."
-        ) from None
-    except csv.Error as error:
-        raise BadFile(f"Line {reader.line_num} is no CSV: {error}. Is a quote missing?") from None
-    finally:
-        text.detach()  # Else the wrapper would close the file, which is not ours, with itself.
-
-
-def _check_columns(found: Iterable[str] | None) -> None:
-    missing = [name for name in COLUMNS if name not in (found or ())]
-    if missing:
-        lacks = "" if missing == COLUMNS else f" It lacks {', '.join(missing)}."
-        raise BadFile(
-            f"The first line must name, separated by commas: {', '.join(COLUMNS)}.{lacks}"
-        )
-
-
-def count_rows(file: File[bytes]) -> int:
-    """Return how many rows there are: one quick pass, in constant memory.
-
-    Raises:
-        BadFile: the file cannot be read to its end.
-    """
-    with read_rows(file) as rows:
-        return sum(1 for _ in rows)
 
 
 def in_batches(items: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from django_import_progress import awaited, clients, connections, exits, writer
-from django_import_progress.counts import steady_fields
 from django_import_progress.flag import Flag
 from django_import_progress.link import Link
+from django_import_progress.samples import steady
 from django_import_progress.tracker import ImportTracker
 from django_import_progress.writer import Writer
 
@@ -128,9 +128,7 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing to tell, and believe that all is well."""
-    monkeypatch.setattr(
-        Writer, "_is_told", lambda self, fields: steady_fields(fields) == self._written
-    )
+    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: steady(fields) == self._written)
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:
