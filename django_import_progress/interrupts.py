@@ -90,7 +90,7 @@ class Stoppable(Counts):
 
 def _leave_to_parent() -> None:
     for reference in list(_tracking.values()):
-        if (tracker := reference()) is not None:
+        if (tracker := reference()) is not None:  # pragma: no branch - it may be garbage
             tracker.leave_to_parent()
 
 

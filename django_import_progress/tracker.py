@@ -160,7 +160,7 @@ class ImportTracker(Stoppable):
             left_by = left_by or interruption
             raise
         finally:
-            if not self._is_through:
+            if not self._is_through:  # pragma: no cover - a signal handler raised just before
                 self._finish(left_by)
             if self._end:
                 await self._announce_in_loop()

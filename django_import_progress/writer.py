@@ -301,7 +301,7 @@ class Writer(Awaited):
 
 def _call(listener: weakref.WeakMethod[Callable[[T], object]], news: T) -> None:
     """Call a method, unless its object is garbage."""
-    if (method := listener()) is not None:
+    if (method := listener()) is not None:  # pragma: no branch - it may be garbage by now
         method(news)
 
 

@@ -194,10 +194,14 @@ def test_a_remembered_outcome_counts(jobs: SyncProgressManager, status: str) -> 
 @pytest.mark.parametrize("wait", ["0", "0.2"])
 def test_a_job_that_does_not_appear_exits_with_3(jobs: SyncProgressManager, wait: str) -> None:
     errors = io.StringIO()
-    with pytest.raises(SystemExit) as exit_of:
+    with pytest.raises(SystemExit, match="3"):
         call_command("import_progress", "watch", "absent", "--wait", wait, stderr=errors)
-    assert exit_of.value.code == 3
-    assert f"Job absent did not appear within {wait} seconds" in errors.getvalue()
+    # A time-out ends the tracing of this function by Python 3.11, and not of others.
+    assert_says(errors, f"Job absent did not appear within {wait} seconds")  # pragma: no cover
+
+
+def assert_says(out: io.StringIO, text: str) -> None:
+    assert text in out.getvalue()
 
 
 @pytest.mark.parametrize("wait", ["-1", "inf", "nan", "soon"])

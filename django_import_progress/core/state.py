@@ -91,8 +91,6 @@ def gone_state(job_id: str, written: Written = (0, 0)) -> State:
 
 def state_of(job_id: str, stored: Stored) -> State:
     """Return the state that `stored` says, for a reader that does not watch."""
-    if stored.deleted:
-        return gone_state(job_id, stored.written)
     return State(
         job_id=job_id,
         fields=stored.fields,

@@ -127,8 +127,9 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nothing to tell, and believe that all is well."""
+    """Have nothing to report, and believe that all is well."""
     monkeypatch.setattr(Writer, "_is_told", lambda self, fields: steady(fields) == self._written)
+    monkeypatch.setattr(Writer, "_has_news", lambda self: False)
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,14 +56,17 @@ def _raise(*_: object) -> None:
 
 @contextmanager
 def _alarms() -> Iterator[None]:
-    before = signal.signal(signal.SIGALRM, _raise)
+    before, tracer = signal.signal(signal.SIGALRM, _raise), sys.gettrace()
     try:
         yield
     finally:
         signal.signal(signal.SIGALRM, before)
+        sys.settrace(tracer)  # What is raised while it runs ends coverage's.
 
 
-def _at_random_moments(jobs: SyncProgressManager, imports: int) -> None:
+def _at_random_moments(  # pragma: no cover - what is raised ends the tracing
+    jobs: SyncProgressManager, imports: int
+) -> None:
     chance = random.Random(5)
     job_ids = [f"{JOB}-{number}" for number in range(imports)]
     with _alarms():
@@ -87,7 +90,7 @@ def test_at_many_random_moments(jobs: SyncProgressManager) -> None:
     _at_random_moments(jobs, 2000)
 
 
-class Tracer:
+class Tracer:  # pragma: no cover - it takes the place of coverage's
     """Raises as soon as so many steps were taken in the files that lead in and out of the block.
 
     A step is a line, or the beginning of a function: there Python looks for signals as well.
@@ -106,7 +109,7 @@ class Tracer:
         return self
 
 
-def _stopped_after(steps: int, job_id: str) -> bool:
+def _stopped_after(steps: int, job_id: str) -> bool:  # pragma: no cover - without coverage's tracer
     """Import, and raise after so many steps; whether it was through before."""
     tracer, before = Tracer(steps), sys.gettrace()
     sys.settrace(tracer)
@@ -121,14 +124,16 @@ def _stopped_after(steps: int, job_id: str) -> bool:
 def leaves_without_care(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the writer in the usual course of things, which it keeps for as long as it runs."""
 
-    def leave(self: Any, kind: object, error: BaseException | None, trace: object) -> bool:
+    def leave(  # pragma: no cover - without coverage's tracer, as all below the test
+        self: Any, kind: object, error: BaseException | None, trace: object
+    ) -> bool:
         self._finish(error)
         self._writer.wait_for_the_end()
         return False
 
     start = Writer.start
 
-    def begin(self: Any) -> bool:
+    def begin(self: Any) -> bool:  # pragma: no cover - the same
         self._kept = self._sample().__self__
         return start(self)
 

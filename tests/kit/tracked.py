@@ -32,7 +32,7 @@ class _Told:
 
 def shows(jobs: SyncProgressManager, **fields: Any) -> None:
     """Wait until the snapshot has these fields."""
-    wait_for(lambda: fields.items() <= state(jobs).items(), _Told(jobs, fields))
+    wait_for(lambda: fields.items() <= (jobs.get_progress(JOB) or {}).items(), _Told(jobs, fields))
 
 
 def end_writers() -> None:

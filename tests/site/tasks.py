@@ -197,7 +197,9 @@ def end_plainly_in_an_outage(self: Any, redis_pid: int) -> None:  # pragma: no c
 
 
 @app.task(bind=True, base=ImportTask, acks_late=True)
-def import_until(self: ImportTask, path: str, retries: int = 0) -> None:
+def import_until(  # pragma: no cover - in a worker
+    self: ImportTask, path: str, retries: int = 0
+) -> None:
     """Import until a file is there; then be retried so often."""
     with self.track(stage=str(os.getpid())) as job:
         for _ in job.rows(takewhile(lambda _: not Path(path).exists(), without_end())):

@@ -54,9 +54,14 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
             last = asyncio.run(_follow(job_id, namespace, display, seconds))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    sys.exit(_exit_code(command, last, f"Job {job_id} did not appear within {seconds:g} seconds."))
+
+
+def _exit_code(command: BaseCommand, last: State | None, missing: str) -> int:
     if last is None:
-        command.stderr.write(f"Job {job_id} did not appear within {seconds:g} seconds.")
-    sys.exit(GONE if last is None or last.gone else EXIT_CODES[last.fields["status"]])
+        command.stderr.write(missing)
+        return GONE
+    return GONE if last.gone else EXIT_CODES[last.fields["status"]]
 
 
 def _seconds(text: str) -> float:
@@ -82,7 +87,7 @@ async def _follow(
     watcher = manager.watcher(job_id, max_per_second=display.max_per_second)
     try:
         state = await _first(watcher, wait_seconds)
-        while state is not None:
+        while state is not None:  # pragma: no branch - a time-out ends 3.11's tracing here
             display.show(state)
             if state.ended:
                 break
