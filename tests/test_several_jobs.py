@@ -120,7 +120,8 @@ def test_100_jobs_of_which_some_are_named_twice_are_one_stream(
     ids = [f"j{number}" for number in range(100)]
     for job_id in ids:
         jobs.create(job_id)
-    with open_stream(live.url + _path(*map(make_ticket, ids), *map(make_ticket, ids))) as (_, seen):
+    tickets = [make_ticket(job_id) for job_id in ids]  # Made a second later they would differ.
+    with open_stream(live.url + _path(*tickets, *tickets)) as (_, seen):
         assert set(_next(seen, 100)) == set(ids)
         for job_id in ids:
             jobs.update(job_id, {"status": "done"})

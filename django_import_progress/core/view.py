@@ -65,6 +65,9 @@ class JobView:
         """How often something came that only a read can confirm or replace."""
         self._settled = 0
         """How many of these a read has followed."""
+        self._is_ahead = False
+        """Whether a read has overtaken messages that are still to come: they are no surprise, and
+        to read again for each of them would keep a hub that is behind from ever catching up."""
         self._lease, self._lease_ends = 0, 0.0
         """The last lease, and when it ends by the reader's own clock."""
         self._overdue = 0
@@ -119,6 +122,7 @@ class JobView:
         # file). Between that and what is known: a message has overtaken the answer.
         if known is not None and since.order <= stored.order < known.order:
             return self._show(known)
+        self._is_ahead = self._is_ahead or stored.order > self.order
         return self._take(stored)
 
     def apply_message(self, payload: bytes | str) -> bool:
@@ -151,8 +155,11 @@ class JobView:
         if not stored.version:
             raise JunkMessage("it has bookkeeping fields that are not ours")
         self._misses = 0
-        if known is not None and stored.order <= known.order:
-            self._doubts += stored.order < known.order
+        if known is not None and stored.order < known.order:
+            self._doubts += stored.life < known.life or not self._is_ahead
+            return False
+        self._is_ahead = False
+        if known is not None and stored.order == known.order:
             return False
         if "_db" not in values and known is not None and known.life == stored.life:
             # By an earlier release, which does not publish the owner.
@@ -177,8 +184,9 @@ class JobView:
             is_terminal(self._overlay) or (stored is not None and stored.ended)
         )
         if is_over or mark < newest:
-            self._doubts += 1
+            self._doubts += is_over or not self._is_ahead
             return False
+        self._is_ahead = self._is_ahead and is_unmarked
         self._doubts += is_unmarked
         overlay = fields if mark > self._builds_on else {**self._overlay, **fields}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:

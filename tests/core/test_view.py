@@ -36,9 +36,20 @@ def test_a_newer_message_replaces_what_is_known() -> None:
 def test_a_message_that_is_not_newer_is_dropped_and_an_older_one_has_the_job_read(
     version: int, life: int, is_read_again: bool
 ) -> None:
-    view = view_of(stored(3, a=1))
+    view = view_of(None)
+    view.apply_message(whole(3, a=1))
     assert not view.apply_message(whole(version, life, a=0))
     assert (shown(view), view.needs_read) == ({"a": 1}, is_read_again)
+
+
+def test_messages_that_a_read_has_overtaken_are_no_reason_to_read_again() -> None:
+    view = view_of(stored(3, a=3))
+    assert not view.apply_message(whole(2, a=2))
+    assert not view.apply_message(partial(on=2, b=2))
+    assert not view.needs_read
+    assert not view.apply_message(whole(3, a=3))  # From here on messages are as new as the read.
+    assert not view.apply_message(whole(2, a=2))
+    assert view.needs_read
 
 
 def test_a_message_of_a_new_life_resets_and_has_its_own_owner() -> None:

@@ -63,7 +63,8 @@ def test_something_newer_replaces_them_entirely(how: str, on: int | None) -> Non
 
 
 def test_one_that_builds_on_something_older_is_dropped_and_has_the_job_read() -> None:
-    view = view_of(stored(3, a=1))
+    view = view_of(None)
+    view.apply_message(whole(3, a=1))
     assert not view.apply_message(partial(on=2, a=0))
     assert not view.apply_message(partial(on=9, life=99, a=0))
     assert (shown(view), view.needs_read) == ({"a": 1}, True)

@@ -144,8 +144,8 @@ def updates_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
 def writes_only_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write into what has gone as if it were there."""
 
-    def write(self: Writer, attempt: Any, fields: dict[str, Any]) -> None:
-        self._perform(dataclasses.replace(attempt, base={}), fields, anew=True)
+    def write(self: Writer, attempt: Any, fields: dict[str, Any], most_bytes: int) -> Any:
+        return self._perform(dataclasses.replace(attempt, base={}), fields, most_bytes, anew=True)
 
     monkeypatch.setattr(Writer, "_write", write)
 

@@ -55,12 +55,20 @@ async def flood(site: ServerProcess, jobs: SyncProgressManager, job_id: str, cou
     """Update the job so often, and wait until a client that reads has seen the last."""
     for number in range(count):
         jobs.update(job_id, {**LARGE, "left": count - number - 1})
+        if not number % 50:  # Faster, and Redis would end the subscription instead.
+            await until(lambda: not _waits_in_redis(jobs), "the updates to be taken")
     async with await Stream.open(site.port, path_of(job_id)) as stream:
 
         async def is_last() -> bool:
             return not (await stream.event()).json["left"]
 
         await until(is_last, "the last update")
+
+
+def _waits_in_redis(jobs: SyncProgressManager) -> int:
+    """Return how many bytes for subscribers wait in Redis's output buffers."""
+    clients: Any = jobs.redis.client_list(_type="pubsub")
+    return sum(int(client["omem"]) for client in clients)
 
 
 def resident_mib(pid: int) -> float:
