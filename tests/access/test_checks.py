@@ -24,6 +24,7 @@ def found() -> dict[str, CheckMessage]:
     }
 
 
+@pytest.mark.django_db  # Of Django 6.1 some checks ask the database.
 def test_a_namespace_in_the_urls_that_would_share_keys_is_an_error(settings: Any) -> None:
     settings.ROOT_URLCONF = "tests.site.colon_urls"
     messages = [m for m in checks.run_checks() if m.id == "django_import_progress.E004"]
