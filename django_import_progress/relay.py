@@ -192,11 +192,10 @@ class Relay:
         for chunk in chunks(unknown):
             found = await read_each(self._redis, [self._calls.get(job_id) for job_id in chunk])
             for job_id, stored in zip(chunk, found, strict=True):
-                # What was heard meanwhile is newer than what was read.
-                if job_id in self._jobs:
-                    continue
                 # One that could not be read is followed: it is read again and again.
-                if isinstance(stored, BaseException) or self._is_news(job_id, stored):
+                is_news = isinstance(stored, BaseException) or self._is_news(job_id, stored)
+                # What was received meanwhile is newer than what was read.
+                if is_news and job_id not in self._jobs:
                     self._follow(job_id)
         self._newest_life = max([self._newest_life, *(life for _, life in entries)])
 
