@@ -1,4 +1,4 @@
-"""Who may watch and cancel a job: by a ticket, or by the rule for bare ids."""
+"""Permission to watch and cancel a job: by a ticket, or by the rule for bare ids."""
 
 from __future__ import annotations
 

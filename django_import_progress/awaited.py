@@ -47,7 +47,7 @@ class Awaited:
         self.began = Flag()
         """Set when the attempt stands in Redis, or Redis is known to be away."""
         self.ended = Flag()
-        """Set when the end stands in Redis, or nobody has to wait for that."""
+        """Set when Redis has the final status, or waiting for that is of no use."""
         self.held = Flag()
         """Set when all that had been counted at `hold` stands in Redis."""
         self._failing = False
@@ -95,7 +95,7 @@ class Awaited:
         self._has_ended.wait(seconds)
 
     def give_up(self) -> None:
-        """Say that the end is not told: nobody waits for it any longer."""
+        """Log that the final status could not be saved; nothing waits for it any longer."""
         if not self._gave_up:
             self._gave_up = True
             logger.error("The end of import %s could not be told", self.job_id)

@@ -81,7 +81,7 @@ _RIGHTS = re.compile("NOPERM|permission|ACL failure|user executing the script")
 
 
 def cause_of(error: BaseException) -> str:
-    """Return why a call failed, in words; empty if nobody knows."""
+    """Return why a call failed, in words; empty if the cause is unknown."""
     text = str(error)
     by_text = _of_rights(text) or next(
         (words for pattern, words in REFUSALS.items() if re.search(pattern, text)), ""

@@ -162,7 +162,7 @@ def _breaker(url: str) -> SharedBreaker:
 
 
 def _ping(url: str) -> None:
-    """Make one call with a client of its own, whose pool nobody else may have exhausted.
+    """Make one call with a client of its own, so that other callers cannot have exhausted its pool.
 
     Raises:
         ProgressUnavailable: Redis did not respond in time, or refused.

@@ -221,7 +221,7 @@ class ImportTask(Base):
 def _on_revoked(
     sender: Any, request: Any, terminated: bool = False, expired: bool = False, **_: Any
 ) -> None:
-    """Tell of a task that will not run, or was ended by a signal. Called in the main process.
+    """Report a task that will not run, or was ended by a signal. Called in the main process.
 
     A copy of a message that is revoked or has expired ends no import that runs.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 SLOW_SECONDS = 0.5
-"""A failure that took at least so long opens the breaker: a time-out, whoever raised it, or a name
+"""A failure that took at least so long opens the breaker: a time-out of any layer, or a name
 that cannot be resolved. A refused connection fails at once, and costs nobody anything."""
 OPEN_SECONDS = 3.0
 """How long calls are refused after the last slow failure."""
