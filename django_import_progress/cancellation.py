@@ -18,8 +18,14 @@ async def run_together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
         await end_tasks(tasks)
 
 
-def raise_if_cancelled(error: Exception) -> None:
-    """Raise the cancellation of the running task that was eaten on the way (redis-py)."""
+def raise_if_cancelled(error: Exception | None = None) -> None:
+    """Raise the cancellation of the running task that other code has swallowed.
+
+    redis-py does so, asyncio on Python 3.11, and any `AUTHORIZE` rule may.
+
+    Args:
+        error: what came instead of it, if something did.
+    """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError from error

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import Any
 
+from .cancellation import raise_if_cancelled
 from .core import sse
 from .limits import open_streams
 from .release import release_request
@@ -178,7 +179,9 @@ class EventStream(OpenStream):
         if self._source is None:
             # Here all middleware is through: none of it will ask for the thread again.
             await release_request()
-            # Last, and not waited after: a request that is cancelled on the way opens nothing.
+            # Last, and not waited after: a request that is cancelled on the way opens nothing. Its
+            # server cancels once only, and would keep a stream whose client has gone for an hour.
+            raise_if_cancelled()
             self.open(self._wake)
         while not self._has_beaten or not await self._is_lost():
             if (chunk := self.poll()) is None:
@@ -195,7 +198,9 @@ class EventStream(OpenStream):
     async def _is_lost(self) -> bool:
         """Ask before the next chunk, for one to whom there is always something to tell, too."""
         self._sent_since = None  # It may take its time.
-        return bool(await self._lost())
+        lost = await self._lost()
+        raise_if_cancelled()
+        return bool(lost)
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():

@@ -180,7 +180,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "visitors",
     },
     "sources": {"core.resume", "core.sse", "core.state", "hub"},
-    "streams": {"core.sse", "limits", "release", "sources"},
+    "streams": {"cancellation", "core.sse", "limits", "release", "sources"},
     "subscriptions": {"clients", "core.call", "deadlines"},
     "sync": {
         *("breakers", "clients", "core.call", "core.calls", "core.errors", "core.keys"),

@@ -16,6 +16,8 @@ class Observed:
     def __init__(self, application: Any) -> None:
         self._application = application
         self._sending: dict[object, float] = {}
+        self.requests = 0
+        """How many it is serving."""
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(
@@ -31,7 +33,11 @@ class Observed:
             finally:
                 del self._sending[sending]
 
-        await self._application(scope, receive, noted)
+        self.requests += 1
+        try:
+            await self._application(scope, receive, noted)
+        finally:
+            self.requests -= 1
 
     def stuck(self, seconds: float) -> int:
         """Return how many messages have waited as long as that to be taken."""
