@@ -99,8 +99,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endings": {"conf", "core.errors", "core.snapshot"},
     "exits": set(),
     "feed": {
-        *("callbacks", "clients", "core.calls", "core.snapshot", "deadlines", "hub", "line"),
-        *("link", "slot", "verbs"),
+        *("callbacks", "clients", "core.calls", "core.pacing", "core.snapshot", "deadlines", "hub"),
+        *("line", "link", "slot"),
     },
     "flag": {"core.pacing"},
     "gathering": set(),
@@ -116,10 +116,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interrupts": {"core.attempt", "core.errors", "counts"},
     "lazy": set(),
     "limits": set(),
-    "line": {"deadlines", "gathering", "verbs"},
+    "line": {"core.pacing", "deadlines", "gathering"},
     "link": {
-        *("cancellation", "clients", "core.call", "core.errors", "core.snapshot", "hashslots"),
-        *("heartbeats", "line", "pools", "reading", "slot", "subscriptions", "tally", "verbs"),
+        *("cancellation", "clients", "core.call", "core.errors", "core.pacing", "core.snapshot"),
+        *("hashslots", "heartbeats", "line", "pools", "reading", "slot", "subscriptions", "tally"),
     },
     "list_view": {"core.answers", "lists"},
     "lists": {
