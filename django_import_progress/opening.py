@@ -8,10 +8,9 @@ from typing import Any
 from .conf import settings
 from .core import sse
 from .core.answers import NOT_CACHED, TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
-from .hub import Watcher
 from .limits import open_streams
 from .manager import ProgressManager
-from .sources import OneJob, SeveralJobs, Source
+from .sources import Source
 from .tickets import Grant
 
 HEADERS = {
@@ -42,14 +41,16 @@ def source_of(
         grants: what may be watched, one for each job.
         refused: what was asked for and must not be.
     """
-    if len(grants) == 1 and not refused:
-        return lambda: OneJob(_watcher(manager, grants[0]))
-    return lambda: SeveralJobs([_watcher(manager, grant) for grant in grants], refused)
 
+    def open_source() -> Source:
+        limit = settings.max_updates_per_second
+        watchers = [
+            manager.watcher(grant.job_id, max_per_second=limit, may_see=grant.may_see)
+            for grant in grants
+        ]
+        return Source(watchers, refused)
 
-def _watcher(manager: ProgressManager, grant: Grant) -> Watcher:
-    limit = settings.max_updates_per_second
-    return manager.watcher(grant.job_id, max_per_second=limit, may_see=grant.may_see)
+    return open_source
 
 
 def limits() -> dict[str, Any]:

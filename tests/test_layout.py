@@ -147,7 +147,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.snapshot", "core.state", "hub", "verbs", "written"),
     },
     "opening": {
-        *("conf", "core.answers", "core.sse", "hub", "limits", "manager", "sources", "tickets"),
+        *("conf", "core.answers", "core.sse", "limits", "manager", "sources", "tickets"),
     },
     "origins": set(),
     "pipelines": {"clients", "core.call", "hashslots"},
