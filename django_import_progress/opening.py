@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from .conf import settings
 from .core import sse
@@ -12,6 +12,8 @@ from .limits import open_streams
 from .manager import ProgressManager
 from .sources import Source
 from .tickets import Grant
+
+Stream = TypeVar("Stream")
 
 HEADERS = {
     "Content-Type": sse.MEDIA_TYPE,
@@ -31,13 +33,19 @@ def too_many(client: str) -> str:
     return ""
 
 
-def source_of(
-    manager: ProgressManager, grants: Sequence[Grant], refused: Sequence[str] = ()
-) -> Callable[[], Source]:
-    """Return what opens the source of a stream's events.
+def open_stream(
+    kind: Callable[..., Stream],
+    manager: ProgressManager,
+    client: str,
+    grants: Iterable[Grant],
+    refused: Sequence[str] = (),
+) -> Stream:
+    """Return a stream, which counts as open from now on.
 
     Args:
+        kind: makes it, with the arguments of `OpenStream`.
         manager: of the namespace in question.
+        client: whose stream it is.
         grants: what may be watched, one for each job.
         refused: what was asked for and must not be.
     """
@@ -50,12 +58,5 @@ def source_of(
         ]
         return Source(watchers, refused)
 
-    return open_source
-
-
-def limits() -> dict[str, Any]:
-    """Return the arguments of `OpenStream` that are settings."""
-    return {
-        "heartbeat_seconds": settings.heartbeat_seconds,
-        "stream_seconds": settings.stream_seconds,
-    }
+    heartbeat, longest = settings.heartbeat_seconds, settings.stream_seconds
+    return kind(open_source, client=client, heartbeat_seconds=heartbeat, stream_seconds=longest)

@@ -21,12 +21,12 @@ class Source:
         is_over: whether nothing more will come.
     """
 
-    __slots__ = ("_ends", "_is_alone", "_open", "_refused", "is_over")
+    __slots__ = ("_due", "_ends", "_is_alone", "_open", "is_over")
 
     def __init__(self, watchers: Sequence[Watcher], refused: Sequence[str] = ()) -> None:
-        self._refused = refused
+        self._due = [gone_event(reference) for reference in refused]
         self._ends = dict.fromkeys(refused, NO_JOB)
-        self._open = list(watchers)
+        self._open = tuple(watchers)
         self._is_alone = len(watchers) == 1 and not refused
         """Whether one job is all: its last frame ends the stream, and is made once for all."""
         self.is_over = False
@@ -38,9 +38,8 @@ class Source:
 
     def poll(self) -> bytes:
         """Return the events that are due, the end included; none where there is nothing new."""
-        events = [gone_event(reference) for reference in self._refused]
-        self._refused = ()
-        for watcher in tuple(self._open):
+        events, self._due = self._due, []
+        for watcher in self._open:
             if watcher.closed:  # With the hub, or by `close`.
                 self.is_over = True
                 return b""
@@ -49,7 +48,7 @@ class Source:
                 events.append(state.frame if self._is_alone else state.event)
                 if state.ended:
                     self._ends[watcher.job_id] = state.end
-                    self._open.remove(watcher)
+                    self._open = tuple(one for one in self._open if one is not watcher)
                     watcher.close()
         if not self._open:
             self.is_over = True
@@ -59,5 +58,5 @@ class Source:
 
     def close(self) -> None:
         """Let go of what is watched; from any thread, and more than once."""
-        for watcher in tuple(self._open):
+        for watcher in self._open:
             watcher.close()

@@ -203,8 +203,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "views": {
         *("access", "cancelling", "connections", "core.answers", "core.errors", "core.resume"),
-        *("core.snapshot", "core.sse", "core.state", "limits", "manager", "opening", "sources"),
-        *("streams", "tickets", "visitors"),
+        *("core.snapshot", "core.sse", "core.state", "limits", "manager", "opening", "streams"),
+        *("tickets", "visitors"),
     },
     "visitors": set(),
     "widgets": {
