@@ -147,7 +147,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.snapshot", "core.state", "hub", "verbs", "written"),
     },
     "opening": {
-        *("conf", "core.answers", "core.sse", "hub", "limits", "manager", "sources", "tickets"),
+        *("conf", "core.answers", "core.sse", "limits", "manager", "sources", "tickets"),
     },
     "origins": set(),
     "pipelines": {"clients", "core.call", "hashslots"},
@@ -203,8 +203,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "views": {
         *("access", "cancelling", "connections", "core.answers", "core.errors", "core.resume"),
-        *("core.snapshot", "core.sse", "core.state", "limits", "manager", "opening", "sources"),
-        *("streams", "tickets", "visitors"),
+        *("core.snapshot", "core.sse", "core.state", "limits", "manager", "opening", "streams"),
+        *("tickets", "visitors"),
     },
     "visitors": set(),
     "widgets": {

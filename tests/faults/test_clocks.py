@@ -50,7 +50,7 @@ async def test_the_readers_own_clock_bounds_it(
         worker.has_entered()
         await becomes(watcher, stalled=False)
         worker.kill()
-        await until(lambda: view._stored and view._lease == view._stored.lease, "it to be noted")
+        await until(lambda: 0 < view._lease == view._stored.lease, "it to be noted")
         _set_back_by_ten_minutes(monkeypatch)
         shown = await becomes(watcher, stalled=True)
         assert not shown.ended
