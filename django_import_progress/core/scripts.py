@@ -43,6 +43,7 @@ from .prelude import (
     ENLISTING,
     FRESH,
     LISTING,
+    NONCES,
     PRELUDE,
     PUBLISH,
     RECORD,
@@ -160,15 +161,17 @@ return {0, entry(job)}
 )
 
 CANCEL = _script("""
--- ARGV from 7 on: the owner that the job must have as JSON, '' for any.
+-- ARGV from 7 on: the owner that the job must have as JSON, '' for any; nonce.
 local job = load(KEYS[1])
+if is_repeated(job, ARGV[8]) then return {0} end
 if not job.there or (ARGV[7] ~= '' and job.values['_o'] ~= ARGV[7]) then return {1} end
 if job.ended then return {2} end
 if not job.values['_c'] then
+  note(job, ARGV[8])
   -- No new version: what the worker has written goes on to be the newest.
   if not job.values['_v'] then save(KEYS[1], job) end
   job.values['_c'] = '1'
-  redis.call('HSET', KEYS[1], '_c', '1')
+  redis.call('HSET', KEYS[1], '_c', '1', '_q', job.values['_q'] or '""')
   local ttl = job.values['_t'] or default_ttl
   if redis.call('TTL', KEYS[1]) < tonumber(ttl) then redis.call('EXPIRE', KEYS[1], ttl) end
   tell(job, (parts_of(job)))
@@ -181,18 +184,23 @@ DELETE = _script(
 demand_to_publish()
 demand_to_remember()
 demand_to_write()
-local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o')
-local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil}
+-- ARGV from 7 on: nonce.
+local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o', '_q')
+local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil, _q = flat[4] or nil}
 local before = recall()
-if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
-if before and not values['_l'] then  -- There was no hash, or another program's.
-  values = {_l = string.format('%d', before.life), _v = before.version}
+if before and not values['_l'] then  -- There is no hash, or another program's.
+  local nonces = before.nonces and '"' .. before.nonces .. '"'
+  values = {_l = string.format('%d', before.life), _v = before.version, _q = nonces or nil}
 end
+local job = {names = {}, values = values, changed = {}}
+if is_repeated(job, ARGV[7]) then return {0, 1} end
+if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
+note(job, ARGV[7])
 remember('x', values, ended_seconds)
 publish(channel, '{"_gone":' .. (values['_l'] or '0') .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
-    ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD,
+    ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD + NONCES,
 )
 
 PUBLISH_CURRENT = _script(
