@@ -292,6 +292,7 @@ local function tell(job, parts)
   local ours = '"_l":' .. values['_l'] .. ',"_v":' .. values['_v'] .. ',"_db":' .. database
   -- Not the worker alone writes: whether its lease is over is decided by the same clock.
   if values['_d'] then ours = ours .. ',"_d":' .. values['_d'] .. ',"_r":' .. now() end
+  if values['_s'] then ours = ours .. ',"_s":' .. values['_s'] end
   if values['_c'] then ours = ours .. ',"_c":' .. values['_c'] end
   if values['_o'] then ours = ours .. ',"_o":' .. values['_o'] end
   local text = table.concat(parts, ',')
@@ -319,9 +320,11 @@ local function drop(key, job, gone)
   end
 end
 
--- Whether the job's worker has been silent for longer than it had promised.
+-- Whether the job's worker has been silent for longer than it had promised: see `Stored.stalled`.
 local function is_overdue(job)
-  return job.values['_d'] and tonumber(job.values['_d']) < tonumber(now())
+  if not job.values['_d'] then return false end
+  local left = tonumber(job.values['_d']) - tonumber(now())
+  return left < 0 or left > 2 * (tonumber(job.values['_s']) or left)
 end
 
 demand_to_publish()
@@ -336,7 +339,9 @@ local function begun(job) return tonumber(job.values['_b'] or '0') or 0 end
 
 -- Has the job's worker be believed alive for so long.
 local function lease(job, seconds)
-  set(job, '_d', string.format('%d', tonumber(now()) + tonumber(seconds) * 1000000))
+  local promised = tonumber(seconds) * 1000000
+  set(job, '_d', string.format('%d', tonumber(now()) + promised))
+  set(job, '_s', string.format('%d', promised))
 end
 
 -- The fields that the last attempt added, and their list itself: the next begins without them.

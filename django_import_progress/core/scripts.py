@@ -14,13 +14,14 @@ decoded and re-encoded number would come out changed (Lua's cjson makes 12345678
 ``_w``  the number of its last write
 ``_n``  the names of the fields that the present attempt added, its stage and total among them
 ``_d``  until when its worker is believed alive, µs by Redis's clock
+``_s``  how long that was, µs: Redis's clock may have been set back since
 ``_c``  1: cancellation was requested
 ``_x``  the life of a deleted job of this id: its worker must not continue this one
 ``_q``  nonces of the last commands, the newest first: one that is sent again changes nothing
 
 A message of a whole snapshot has ``_l``, ``_v``, and ``_o`` and ``_c`` where there are any, and
 ``_db``: the number of the database, since channels are shared by all databases of a server. Where
-there is a lease it has ``_d`` and ``_r``: when it was published, µs by Redis's clock.
+there is a lease it has ``_d``, ``_s`` and ``_r``: when it was published, µs by Redis's clock.
 
 A message of `publish_update` has ``_m`` in their place: life and version of the snapshot on which
 its publisher builds, [0, 0] for none. (Its ``_l`` and ``_v`` are 1: a watcher that does not know
@@ -109,7 +110,8 @@ if is_repeated(old, ARGV[7]) then return answer(old, (parts_of(old))) end
 local job = {names = {}, values = {}, changed = {}, there = old.there, ended = old.ended}
 -- A job that has ended begins anew: of its bookkeeping, what belongs to the attempt goes. So does
 -- an overdue lease: whoever writes now goes on in the place of that worker.
-local dropped = old.ended and {_n = true, _d = true, _c = true} or {_d = is_overdue(old)}
+local gone = old.ended or is_overdue(old)
+local dropped = {_n = old.ended, _c = old.ended, _d = gone, _s = gone}
 for _, name in ipairs(old.names) do
   if own(name) and not dropped[name] then set(job, name, old.values[name]) end
 end
@@ -138,7 +140,7 @@ if bytes > tonumber(ARGV[7]) then return {3, bytes} end
 local overdue = is_overdue(job)
 save(KEYS[1], job)
 -- Whoever writes now goes on in the place of that worker.
-if overdue then drop(KEYS[1], job, {_d = true}) end
+if overdue then drop(KEYS[1], job, {_d = true, _s = true}) end
 tell(job, parts)
 return answer(job, parts)
 """)
