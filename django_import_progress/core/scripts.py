@@ -225,6 +225,18 @@ return {0}
     LISTING,
 )
 
+TAKE_OVER = _script(
+    """
+-- KEYS: the token of a job's responsible message. ARGV: that of one that was sent, seconds. The
+-- newest stays.
+if (redis.call('GET', KEYS[1]) or '') < ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+return {0}
+""",
+    "",
+)
+
 BEGIN = _script(
     """
 -- A worker takes the job: a new attempt, created where it is not there. Answers 5 where a newer one
