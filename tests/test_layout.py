@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings", "sync"},
     "contrib.redelivery": {
         *("clients", "connections", "contrib.queueing", "core.call", "core.errors"),
-        *("core.snapshot", "sync"),
+        *("core.scripts", "core.snapshot", "sync"),
     },
     "core.__init__": set(),
     "core.answers": {"core.snapshot"},
