@@ -45,9 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "clusters": {"clients"},
     "conf": {"addresses", "core.calls", "core.keys", "url_options"},
-    "connections": {
-        *("addresses", "breakers", "clients", "conf", "core.call", "hub", "manager", "sync"),
-    },
+    "connections": {"addresses", "breakers", "clients", "conf", "hub", "manager", "sync"},
     "consumers": {
         *("access", "connections", "core.errors", "limits", "manager", "opening", "origins"),
         *("release", "sockets", "tickets", "visitors"),

@@ -96,6 +96,14 @@ local function is_json(text, is_foreign)
   end
   return LITERALS[text] or is_json_number(text)
 end
+
+-- A value that another program wrote, as JSON. There may be white space around it, as the newline
+-- that `redis-cli -x` leaves; what is no JSON becomes a JSON string.
+local function to_json(text, is_foreign)
+  local first = string.find(text, '[^ \\t\\r\\n]')
+  local bare = first and string.match(text, '^.*[^ \\t\\r\\n]', first)
+  return bare and is_json(bare, is_foreign) and bare or cjson.encode(text)
+end
 """
 """Which values that another program wrote are JSON, and which are to become JSON strings."""
 
@@ -204,8 +212,7 @@ local TERMINAL = {['"done"'] = 'd', ['"failed"'] = 'f', ['"cancelled"'] = 'c'}
 local function own(name) return string.byte(name) == 95 end
 
 -- A job: its fields by name, the names in their order, and what is to be written: names and values
--- in turn. What another program wrote and is not JSON becomes a JSON string, with the next write in
--- the hash as well.
+-- in turn. What another program wrote is repaired, with the next write in the hash as well.
 local function load(key)
   local flat = redis.call('HGETALL', key)
   local names, values, count = {}, {}, 0
@@ -220,7 +227,9 @@ local function load(key)
   for i = 1, count do
     local name = names[i]
     local value = values[name]
-    if not is_json(value, is_foreign) and not own(name) then set(job, name, cjson.encode(value)) end
+    if not is_json(value, is_foreign) and not own(name) then
+      set(job, name, to_json(value, is_foreign))
+    end
   end
   job.ended = TERMINAL[values['status']] ~= nil
   return job
