@@ -278,7 +278,7 @@ def test_our_own_modules_are_imported_at_the_top(name: str) -> None:
 def test_files_stay_small_and_say_what_they_are() -> None:
     for name, path in MODULES.items():
         text = path.read_text()
-        assert len(text.splitlines()) <= 400, name
+        assert len(text.splitlines()) <= 500, name
         assert ast.get_docstring(ast.parse(text)), name
 
 

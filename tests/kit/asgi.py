@@ -7,6 +7,8 @@ from typing import Any
 
 import uvicorn
 
+from django_import_progress.limits import open_streams
+
 from .processes import free_port
 from .waiting import wait_for
 
@@ -35,3 +37,8 @@ class AsgiServer:
     def __exit__(self, *exc_info: object) -> None:
         self._server.should_exit = True
         self._thread.join()
+        # What the server cancelled at its own end would be counted until it is garbage.
+        every = tuple(open_streams._all)  # noqa: SLF001 - the package has no use for it
+        loops = ((stream, getattr(stream, "_loop", None)) for stream in every)
+        for stream in [stream for stream, loop in loops if loop is not None and loop.is_closed()]:
+            stream.close()
