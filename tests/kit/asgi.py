@@ -38,7 +38,7 @@ class AsgiServer:
         self._server.should_exit = True
         self._thread.join()
         # What the server cancelled at its own end would be counted until it is garbage.
-        every = tuple(open_streams._all)  # noqa: SLF001 - the package has no use for it
+        every = tuple(open_streams._all)
         loops = ((stream, getattr(stream, "_loop", None)) for stream in every)
         for stream in [stream for stream, loop in loops if loop is not None and loop.is_closed()]:
             stream.close()
