@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from redis import asyncio as async_redis
 
 from django_import_progress import (
     ProgressManager,
@@ -192,6 +194,22 @@ async def test_a_slot_moves_under_watchers_and_writers(kind: str, cluster: Clust
             await _updated(progress, status="done")
             seen = [snapshot["n"] for snapshot in await watching.ends()]
             assert seen == sorted(seen)
+
+
+def asks_in_the_order_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "Sentinels", async_redis.Sentinel)
+
+
+@without(asks_in_the_order_of_the_url)
+async def test_a_sentinel_that_is_silent_is_asked_first_once(sentinel: SentinelGroup) -> None:
+    """Under WSGI each request has a client of its own, and would wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        first = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:"
+        for expected in (silent.getsockname()[1], sentinel.sentinel.port):
+            async with manager_on("async", sentinel.url.replace("127.0.0.1:", first)) as progress:
+                sentinels = progress.redis.connection_pool.sentinel_manager.sentinels
+                assert sentinels[0].connection_pool.connection_kwargs["port"] == expected
+                await progress.get_progress("j1")
 
 
 def the_first_server_alone_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
