@@ -20,7 +20,7 @@ from redis.retry import Retry
 from .clients import CALL_SECONDS, AsyncClient, ShardedCluster, SyncClient
 from .clusters import begin_with_any_server
 from .lazy import LazyCluster
-from .sentinels import PrimaryAndReplicas, SentinelPool
+from .sentinels import PrimaryAndReplicas, SentinelPool, Sentinels
 from .url_options import normalized, problem_with
 
 CONNECTIONS = 50
@@ -226,7 +226,7 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
     options |= {"retry": AsyncRetry(_backoff(), 1)}
     limits = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
     if address.kind == "sentinel":
-        sentinel = async_redis.Sentinel(
+        sentinel = Sentinels(
             address.hosts,
             sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0), CALL_SECONDS),
         )

@@ -48,6 +48,8 @@ async def with_owners(cluster: Any, ask: Callable[[], Awaitable[T]]) -> T:
     Raises:
         SlotNotCoveredError: nobody has it.
     """
+    # Else redis-py 8 sends the first command to any server, for it routes before it has begun.
+    await cluster.initialize()
     try:
         return await ask()
     except UNKNOWN:

@@ -231,7 +231,7 @@ class SyncProgressManager:
             doubtful = slot.view.needs_read and now - read >= READ_INTERVAL_SECONDS
             if confirmed or heartbeat or late or doubtful:
                 has_read, read, since = True, now, slot.view.begin_read()
-                stored = perform_sync(self.redis, self.calls.get(slot.view.job_id))
+                (stored,) = read_all_sync(self.redis, [self.calls.get(slot.view.job_id)])
                 if stored is not None:
                     ahead = stored.read_at - now * 1e6
                 slot.view.apply_read(stored, since, heartbeat=heartbeat)

@@ -146,6 +146,16 @@ async def test_the_usual_message_is_not_cut(progress: ProgressManager, raw: redi
     assert (await progress.describe(UUID) or {})["error_message"] == MESSAGE
 
 
+async def test_a_control_character_in_a_message_does_not_become_the_jobs_id(
+    progress: ProgressManager, raw: redis.Redis
+) -> None:
+    message = "import of j1: bad byte \x7f in line 2"
+    await progress.create("j1", data={"status": "failed", "error_message": message})
+    raw.delete(_hash("j1"))
+    shown = (await progress.describe("j1") or {})["error_message"]
+    assert shown == "import of j1: bad byte  in line 2"
+
+
 def forgets_what_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
     edit(monkeypatch, "DELETE", ("remember('x', values, ended_seconds)", ""))
 

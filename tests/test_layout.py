@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("causes", "core.call", "core.errors", "deadlines", "hashslots", "lazy", "places"),
         "pools",
     },
-    "clusters": {"clients"},
+    "clusters": {"clients", "deadlines"},
     "conf": {"addresses", "core.calls", "core.keys", "url_options"},
     "connections": {"addresses", "breakers", "clients", "conf", "hub", "manager", "sync"},
     "consumers": {

@@ -45,6 +45,22 @@ async def test_junk_is_dropped_with_one_log_line(
 
 
 @both_managers
+async def test_a_key_of_another_type_loses_no_message(
+    kind: str, server: RedisProcess, foreign: redis.Redis
+) -> None:
+    """It is no job of ours, and no reason to give up the connection over which one may come."""
+    foreign.set(KEY, "text")
+    async with manager_on(kind, server.url) as progress, Watching(progress) as watching:
+        await until(lambda: foreign.pubsub_numsub(CHANNEL)[0][1], "the subscription")
+        reads = _reads(foreign)
+        foreign.publish(CHANNEL, "{}")
+        await until(lambda: _reads(foreign) > reads, "a read of the key")
+        foreign.publish(CHANNEL, json.dumps({"n": 1}))
+        await watching.sees(n=1)
+        foreign.delete(KEY)
+
+
+@both_managers
 async def test_bytes_that_are_no_text_are_junk_for_a_client_that_decodes_too(
     kind: str, server: RedisProcess, foreign: redis.Redis
 ) -> None:

@@ -126,6 +126,7 @@ local function shortened(value, bytes)
   if not value or value == 'null' or bytes < 8 then return 'null' end
   local is_json, text = pcall(cjson.decode, value)
   if not is_json or type(text) ~= 'string' then text = value end
+  text = string.gsub(text, '\\127', '')  -- It stands for the job's id.
   local whole = string.gsub(cjson.encode(text), '\\\\/', '/')
   -- The most frequent sentence names the job, whose id the key has already.
   local from, to = string.find(whole, string.match(KEYS[1], ':hash:(.*)$'), 1, true)

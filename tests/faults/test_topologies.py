@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from redis import asyncio as async_redis
 
-from django_import_progress import ProgressUnavailable, addresses, clients, link, reading, sync
+from django_import_progress import (
+    ProgressManager,
+    ProgressUnavailable,
+    addresses,
+    clients,
+    clusters,
+    link,
+    reading,
+    sync,
+)
 from django_import_progress.core.snapshot import Stored
 from django_import_progress.pipelines import read_each
 from django_import_progress.verbs import now_text
@@ -185,19 +196,79 @@ async def test_a_slot_moves_under_watchers_and_writers(kind: str, cluster: Clust
             assert seen == sorted(seen)
 
 
+def asks_in_the_order_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "Sentinels", async_redis.Sentinel)
+
+
+@without(asks_in_the_order_of_the_url)
+async def test_a_sentinel_that_is_silent_is_asked_first_once(sentinel: SentinelGroup) -> None:
+    """Under WSGI each request has a client of its own, and would wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        first = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:"
+        for expected in (silent.getsockname()[1], sentinel.sentinel.port):
+            async with manager_on("async", sentinel.url.replace("127.0.0.1:", first)) as progress:
+                sentinels = progress.redis.connection_pool.sentinel_manager.sentinels
+                assert sentinels[0].connection_pool.connection_kwargs["port"] == expected
+                await progress.get_progress("j1")
+
+
 def the_first_server_alone_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "begin_with_any_server", lambda _: None)
 
 
 @without(the_first_server_alone_is_asked, fails_with=(ProgressUnavailable,))
 async def test_a_client_begins_though_the_first_server_is_down(cluster: ClusterGroup) -> None:
-    kept = next(f"k{n}" for n in range(99) if cluster.owner(_slot(cluster, f"k{n}")))
+    kept = _job_elsewhere(cluster, 0)
     cluster.nodes[0].kill()
     async with manager_on("async", cluster.url) as progress:
-        # A busy machine may need longer to begin than a caller waits, who would then try again.
-        write = progress.calls.set(kept, {"n": 1}, now_text(), None)
-        await clients.perform(progress.redis, write, seconds=waiting.PATIENCE_SECONDS)
+        await _can_be_written(progress, kept)
         assert (await progress.get_progress(kept))["n"] == 1
+
+
+def _job_elsewhere(cluster: ClusterGroup, server: int) -> str:
+    """Return the id of a job that another server has."""
+    return next(f"k{n}" for n in range(99) if cluster.owner(_slot(cluster, f"k{n}")) != server)
+
+
+async def _can_be_written(progress: ProgressManager, job_id: str) -> None:
+    # A busy machine may need longer to begin than a caller waits, who would then try again.
+    write = progress.calls.set(job_id, {"n": 1}, now_text(), None)
+    await clients.perform(progress.redis, write, seconds=waiting.PATIENCE_SECONDS)
+
+
+@without(the_first_server_alone_is_asked, fails_with=(ProgressUnavailable,))
+async def test_a_client_begins_though_any_server_is_frozen(cluster: ClusterGroup) -> None:
+    """It takes connections, and says nothing; the one that has responded last may be it."""
+    for number, node in enumerate(cluster.nodes):
+        kept = _job_elsewhere(cluster, number)
+        with node.frozen():
+            async with manager_on("async", cluster.url) as progress:
+                await _can_be_written(progress, kept)
+
+
+async def test_a_client_that_could_not_begin_asks_any_server_again(cluster: ClusterGroup) -> None:
+    for node in cluster.nodes:
+        node.do("ACL", "SETUSER", "default", "-command")
+    async with manager_on("async", cluster.url) as progress:
+        with pytest.raises(ProgressUnavailable):
+            await progress.get_progress("j1")
+        for node in cluster.nodes:
+            node.do("ACL", "SETUSER", "default", "+command")
+        names = [f"127.0.0.1:{node.port}" for node in cluster.nodes]
+        responded = names.index(clusters._responded[frozenset(names)])
+        kept = _job_elsewhere(cluster, responded)
+        with cluster.nodes[responded].frozen():
+            await _can_be_written(progress, kept)
+
+
+async def test_the_first_command_of_a_client_goes_to_the_server_that_has_the_job(
+    cluster: ClusterGroup,
+) -> None:
+    """Under WSGI each request has a client of its own; another server may be frozen."""
+    for number in range(9):
+        async with manager_on("async", cluster.url) as progress:
+            await progress.get_progress(f"k{number}")
+    assert not any("errorstat_MOVED" in ask(node, "INFO", "errorstats") for node in cluster.nodes)
 
 
 def one_job_keeps_all_from_being_read(
