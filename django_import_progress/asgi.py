@@ -21,7 +21,7 @@ from .access import admit_all
 from .connections import get_guarded_manager
 from .core.resume import names_an_end
 from .limits import MAX_JOBS
-from .opening import limits, source_of, too_many
+from .opening import open_stream, too_many
 from .pushing import PushedStream, Receive, Send
 from .tickets import TICKET_MARK, by_job
 from .visitors import visitor_of
@@ -74,15 +74,14 @@ async def _opened(scope: Scope) -> PushedStream | None:
         manager = get_guarded_manager(namespace)
         visitor = await visitor_of(request)
         admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
-        grants = [grant for grant in admitted if grant is not None]
         # Who is logged in is counted by another name there.
-        if len(grants) < len(references) or too_many(visitor.client):
+        if None in admitted or too_many(visitor.client):
             return None
     except NOT_OURS:
         return None
-    source = source_of(manager, list(by_job(grants).values()))
     # Nobody is asked again: a ticket was good when the stream was opened.
-    return PushedStream(source, client=visitor.client, **limits())
+    grants = by_job(filter(None, admitted)).values()
+    return open_stream(PushedStream, manager, visitor.client, grants)
 
 
 def _asked_for(request: ASGIRequest) -> tuple[str | None, list[str]]:
@@ -95,10 +94,8 @@ def _asked_for(request: ASGIRequest) -> tuple[str | None, list[str]]:
     is_ticket = job.startswith(TICKET_MARK)
     path = f"{start}/{TICKET_MARK}{_STREAM}" if is_ticket else request.path_info
     match = _resolve(get_resolver(django_settings.ROOT_URLCONF), path)
-    references: list[str] = []
-    if match.func is views.stream and is_ticket:
-        references = [job]
-    elif match.func is views.streams:
+    references = [job] if match.func is views.stream else []
+    if match.func is views.streams:
         references = list(dict.fromkeys(request.GET.getlist("job")))
     if len(references) > MAX_JOBS or not all(ref.startswith(TICKET_MARK) for ref in references):
         references = []

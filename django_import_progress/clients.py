@@ -287,3 +287,16 @@ def _pipe_once_sync(redis: SyncClient, commands: Sequence[Command]) -> list[Any]
             pipeline.execute_command(*command)
         replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
+
+
+def ping_sync(redis: SyncClient) -> None:
+    """Ping the server; of a Cluster each primary, where redis-py would be content with any server.
+
+    Raises:
+        ProgressUnavailable: one did not respond in time, or refused.
+    """
+    with _as_unavailable(redis):
+        if is_clustered(redis):
+            redis.ping(target_nodes="primaries")
+        else:
+            redis.ping()

@@ -11,9 +11,8 @@ from typing import Any
 
 from .addresses import create_redis_client, create_sync_redis_client
 from .breakers import SharedBreaker
-from .clients import CALL_SECONDS, AsyncClient, SyncClient, perform_sync
+from .clients import CALL_SECONDS, AsyncClient, SyncClient, ping_sync
 from .conf import settings
-from .core.call import Call
 from .hub import Hub
 from .manager import ProgressManager
 from .sync import SyncProgressManager
@@ -162,14 +161,14 @@ def _breaker(url: str) -> SharedBreaker:
 
 
 def _ping(url: str) -> None:
-    """Make one call with a client of its own, so that other callers cannot have exhausted its pool.
+    """Ping with a client of its own, so that other callers cannot have exhausted its pool.
 
     Raises:
         ProgressUnavailable: Redis did not respond in time, or refused.
     """
     client = create_sync_redis_client(url, timeout_seconds=IMPATIENT_SECONDS, retries=0)
     with closing(client):
-        perform_sync(client, Call(("PING",), bool))
+        ping_sync(client)
 
 
 def _sync_manager(

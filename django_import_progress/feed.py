@@ -11,13 +11,13 @@ from redis.asyncio.client import PubSub
 from .callbacks import contained
 from .clients import AsyncClient
 from .core.calls import Calls
+from .core.pacing import SILENCE_SECONDS
 from .core.snapshot import as_text
 from .deadlines import RunningTimeout
 from .hub import Hub
 from .line import Line, Message
 from .link import Link
 from .slot import Slot
-from .verbs import SILENCE_SECONDS
 
 
 class Feed(Hub):

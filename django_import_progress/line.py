@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from redis.asyncio.client import PubSub
 
+from .core.pacing import PING_SECONDS, SILENCE_SECONDS
 from .deadlines import RunningTimeout
 from .gathering import Gathering
-from .verbs import PING_SECONDS, SILENCE_SECONDS
 
 T = TypeVar("T")
 Message = Mapping[str, Any]

@@ -13,6 +13,7 @@ from .cancellation import run_together
 from .clients import AsyncClient, drop_idle_connections, is_clustered, read_all
 from .core.call import Call
 from .core.errors import ProgressUnavailable
+from .core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS
 from .core.snapshot import Stored, as_text
 from .hashslots import server_of
 from .heartbeats import Asked, compare, portions, to_be_compared
@@ -22,7 +23,6 @@ from .reading import Reading
 from .slot import Slot
 from .subscriptions import check_primary, subscription
 from .tally import tally
-from .verbs import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS
 
 READ_SECONDS = 3.0
 """How long one pipeline of reads may take."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from .conf import settings
 from .core import sse
 from .core.answers import NOT_CACHED, TOO_MANY_OF_YOURS, TOO_MANY_STREAMS
-from .hub import Watcher
 from .limits import open_streams
 from .manager import ProgressManager
-from .sources import OneJob, SeveralJobs, Source
+from .sources import Source
 from .tickets import Grant
+
+Stream = TypeVar("Stream")
 
 HEADERS = {
     "Content-Type": sse.MEDIA_TYPE,
@@ -32,29 +33,30 @@ def too_many(client: str) -> str:
     return ""
 
 
-def source_of(
-    manager: ProgressManager, grants: Sequence[Grant], refused: Sequence[str] = ()
-) -> Callable[[], Source]:
-    """Return what opens the source of a stream's events.
+def open_stream(
+    kind: Callable[..., Stream],
+    manager: ProgressManager,
+    client: str,
+    grants: Iterable[Grant],
+    refused: Sequence[str] = (),
+) -> Stream:
+    """Return a stream, which counts as open from now on.
 
     Args:
+        kind: makes it, with the arguments of `OpenStream`.
         manager: of the namespace in question.
+        client: whose stream it is.
         grants: what may be watched, one for each job.
         refused: what was asked for and must not be.
     """
-    if len(grants) == 1 and not refused:
-        return lambda: OneJob(_watcher(manager, grants[0]))
-    return lambda: SeveralJobs([_watcher(manager, grant) for grant in grants], refused)
 
+    def open_source() -> Source:
+        limit = settings.max_updates_per_second
+        watchers = [
+            manager.watcher(grant.job_id, max_per_second=limit, may_see=grant.may_see)
+            for grant in grants
+        ]
+        return Source(watchers, refused)
 
-def _watcher(manager: ProgressManager, grant: Grant) -> Watcher:
-    limit = settings.max_updates_per_second
-    return manager.watcher(grant.job_id, max_per_second=limit, may_see=grant.may_see)
-
-
-def limits() -> dict[str, Any]:
-    """Return the arguments of `OpenStream` that are settings."""
-    return {
-        "heartbeat_seconds": settings.heartbeat_seconds,
-        "stream_seconds": settings.stream_seconds,
-    }
+    heartbeat, longest = settings.heartbeat_seconds, settings.stream_seconds
+    return kind(open_source, client=client, heartbeat_seconds=heartbeat, stream_seconds=longest)

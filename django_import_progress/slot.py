@@ -26,16 +26,8 @@ class Slot:
     """What is held of one watched job, and who watches it."""
 
     __slots__ = (
-        "answered",
-        "asked",
-        "calls",
-        "channel",
-        "has_due_read",
-        "junk_logged",
-        "known",
-        "read_again_at",
-        "view",
-        "watchers",
+        *("answered", "asked", "calls", "channel", "has_due_read", "junk_logged", "known"),
+        *("read_again_at", "view", "watchers"),
     )
 
     def __init__(self, calls: Calls, job_id: str) -> None:

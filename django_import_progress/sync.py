@@ -26,18 +26,12 @@ from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from .core.errors import ProgressUnavailable
 from .core.keys import JobId, clean_job_id
 from .core.listing import snapshots
-from .core.pacing import backoff_seconds
+from .core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
 from .core.snapshot import Stored
 from .core.state import State, description_of
 from .slot import Slot
 from .subscriptions import check_primary_sync, subscription_sync
-from .verbs import (
-    PING_SECONDS,
-    READ_INTERVAL_SECONDS,
-    SILENCE_SECONDS,
-    calls_for,
-    now_text,
-)
+from .verbs import calls_for, now_text
 from .written import LastWritten
 
 T = TypeVar("T")

@@ -14,16 +14,6 @@ from .core.calls import ENDED_SECONDS, QUEUED_SECONDS, Calls, check_ttl
 from .core.keys import Keys
 from .core.snapshot import Fields, encode, encode_value, field_bytes, loads
 
-PING_SECONDS = 1.0
-"""After so long without a message a subscription is pinged, and pinged again."""
-SILENCE_SECONDS = 3.0
-"""A subscription whose pings are not answered for so long is dead. redis-py's health check does not
-end a read whose peer vanished without a FIN."""
-
-READ_INTERVAL_SECONDS = 0.1
-"""How often a job is read at most because of its messages: a flood of them must not become one of
-reads."""
-
 DEFAULT = DjangoJSONEncoder().default
 """How a value is encoded that JSON has no form for."""
 

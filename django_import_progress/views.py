@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, cast
 
 from django.contrib.auth.decorators import login_not_required
@@ -19,29 +19,14 @@ from .access import Permission, admit, admit_all
 from .cancelling import cancel as ask_to_stop
 from .connections import get_guarded_manager
 from .core import sse
-from .core.answers import (
-    HAS_ENDED,
-    NO_SUCH_JOB,
-    NOT_CACHED,
-    TOO_MANY_OF_YOURS,
-    UNAVAILABLE,
-)
+from .core.answers import HAS_ENDED, NO_SUCH_JOB, NOT_CACHED, TOO_MANY_OF_YOURS, UNAVAILABLE
 from .core.errors import ProgressUnavailable
-from .core.resume import (
-    GONE,
-    SEEN,
-    end_id_now,
-    has_nothing_new,
-    known_now,
-    names_an_end,
-    poll_id,
-)
+from .core.resume import GONE, end_id, has_nothing_new, known_now, names_an_end, poll_id
 from .core.snapshot import Stored, to_json
-from .core.state import description_of, gone_event, state_of
+from .core.state import description_of, gone_state, state_of
 from .limits import MAX_JOBS
 from .manager import ProgressManager
-from .opening import HEADERS, limits, source_of, too_many
-from .sources import Source
+from .opening import HEADERS, open_stream, too_many
 from .streams import POLL_MILLISECONDS, EventStream, retry
 from .tickets import Grant, by_job
 from .visitors import Visitor, visitor_of
@@ -49,10 +34,9 @@ from .visitors import Visitor, visitor_of
 RETRY_AFTER_SECONDS = 2
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
-Inner = Callable[..., Awaitable[HttpResponseBase]]
 
 
-def _door(inner: Inner) -> View:
+def _door(inner: View) -> View:
     """Make a view of `inner`, which is given the request, the manager and the visitor."""
 
     @wraps(inner)
@@ -148,7 +132,7 @@ async def _events(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor, references: list[str]
 ) -> HttpResponseBase:
     admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
-    grants = by_job(grant for grant in admitted if grant is not None)
+    grants = by_job(filter(None, admitted))
     refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
     # A ticket adds to what the rule allows, under whichever name the job was asked for as well.
     refused = [ref for ref in refused if ref not in grants]
@@ -159,12 +143,19 @@ async def _events(
         with suppress(ProgressUnavailable):  # By ticket a stream opens, and waits for Redis.
             stored = await _stored(manager, grants.values())
             if has_nothing_new(last_event_id, stored, refused):
-                return _stop()
+                # The one answer after which an EventSource does not come back.
+                return HttpResponse(status=204, headers={"Cache-Control": NOT_CACHED})
     if not hasattr(request, "scope"):
-        found = await _stored(manager, grants.values())
-        return _single_answer(_frames(found, refused, last_event_id))
-    source = source_of(manager, list(grants.values()), refused)
-    return _open_stream(source, Permission(visitor, manager, filter(None, admitted)), visitor)
+        # A whole, short stream: under WSGI an open one would hold a worker. An EventSource comes
+        # back by itself, and so polls.
+        frames = _frames(await _stored(manager, grants.values()), refused, last_event_id)
+        return HttpResponse(retry(POLL_MILLISECONDS) + frames, headers=HEADERS)
+    if error := too_many(visitor.client):
+        return _come_back(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
+    permission = Permission(visitor, manager, filter(None, admitted))
+    kind = partial(EventStream, lost=permission.lost)
+    stream = open_stream(kind, manager, visitor.client, grants.values(), refused)
+    return StreamingHttpResponse(stream, headers=HEADERS)
 
 
 def _session_at_hand(view: View) -> View:
@@ -198,46 +189,16 @@ async def cancel(
     return _json(state.representation, status=202)
 
 
-def _frames(stored: dict[str, Stored | None], refused: Iterable[str], last_event_id: str) -> bytes:
+def _frames(stored: dict[str, Stored | None], refused: list[str], last_event_id: str) -> bytes:
     """Return all that is to be told of several jobs to a client that polls them."""
     known = known_now(last_event_id, stored)
     gone = [*refused, *(job_id for job_id in stored if known[job_id] == GONE)]
-    found = [
-        state_of(job_id, job)
-        for job_id, job in stored.items()
-        if job is not None and not job.deleted
-    ]
-    events = [*map(gone_event, gone), *(state.event for state in found)]
-    if all(known[job_id] in {SEEN, GONE} for job_id in stored) and all(s.ended for s in found):
-        events.append(sse.end(end_id_now(stored, refused)))
-    else:
-        events.append(sse.mark(poll_id(known)))
-    return b"".join(events)
-
-
-def _stop() -> HttpResponse:
-    """Return the one answer after which an EventSource does not come back."""
-    return HttpResponse(status=204, headers={"Cache-Control": NOT_CACHED})
-
-
-def _single_answer(frames: bytes) -> HttpResponseBase:
-    """Return a whole, short stream: under WSGI an open one would hold a worker.
-
-    An `EventSource` comes back by itself, and so polls.
-    """
-    return _stream_headers(HttpResponse(retry(POLL_MILLISECONDS) + frames))
-
-
-def _open_stream(
-    open_source: Callable[[], Source], permission: Permission, visitor: Visitor
-) -> HttpResponseBase:
-    if error := too_many(visitor.client):
-        return _come_back(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
-    stream = EventStream(open_source, lost=permission.lost, client=visitor.client, **limits())
-    return _stream_headers(StreamingHttpResponse(stream))
-
-
-def _stream_headers(response: HttpResponseBase) -> HttpResponseBase:
-    for name, value in HEADERS.items():
-        response[name] = value
-    return response
+    states = [gone_state(reference) for reference in gone]
+    for job_id, job in stored.items():
+        if job is not None and not job.deleted:
+            states.append(state_of(job_id, job))
+    # Of a job that is absent, and may come back, there is no state.
+    is_over = len(states) == len(refused) + len(stored) and all(state.ended for state in states)
+    ends = {state.job_id: state.end for state in states}
+    last = sse.end(end_id(ends)) if is_over else sse.mark(poll_id(known))
+    return b"".join([*(state.event for state in states), last])

@@ -21,6 +21,7 @@ from django_import_progress import (
     ProgressManager,
     SyncProgressManager,
     get_sync_progress_manager,
+    tracker,
 )
 from django_import_progress.addresses import create_redis_client, create_sync_redis_client
 
@@ -149,8 +150,12 @@ async def progress(
 
 
 @pytest.fixture
-def site(server: RedisProcess, settings: Any) -> RedisProcess:
-    """Have the site's settings point to `server`."""
+def site(server: RedisProcess, settings: Any, monkeypatch: pytest.MonkeyPatch) -> RedisProcess:
+    """Have the site's settings point to `server`, and no import take a busy machine for an outage.
+
+    It would not wait until its end is in Redis then: see `core.pacing.Patience`.
+    """
+    monkeypatch.setattr(tracker, "BEGIN_TURNS", 2000)
     settings.IMPORT_PROGRESS = {"REDIS_URL": server.url}
     return server
 

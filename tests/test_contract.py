@@ -242,6 +242,25 @@ async def test_what_another_program_wrote_into_a_job_spoils_nothing_else_in_an_a
     assert (updated["status"], updated["n"]) == ("queued", 2)
 
 
+@pytest.mark.parametrize("space", [" {}", "{}\n", "\r\n\t{} \n"])
+async def test_white_space_around_what_another_program_wrote_makes_it_no_text(
+    progress: ProgressManager, raw: redis.Redis, space: str
+) -> None:
+    """`redis-cli -x` leaves a newline. What was a number before a write is one after it."""
+    texts = {"n": "12", "t": "true", "s": '"a"', "o": '{"a":1}', "status": '"done"'}
+    raw.hset(_key("j1"), mapping={name: space.format(text) for name, text in texts.items()})
+    before = await progress.get_progress("j1")
+    with pytest.raises(JobFinished):
+        await progress.update("j1", {"m": 1})
+    raw.hset(_key("j1"), "status", space.format('"importing"'))
+    with Ear(raw, "j1") as ear:
+        updated = await progress.update("j1", {"m": 1})
+        assert ear.heard() == [updated]
+    shown = {"n": 12, "t": True, "s": "a", "o": {"a": 1}}
+    assert before == {**shown, "status": "done"}
+    assert (shown | {"status": "importing"}).items() <= updated.items()
+
+
 @pytest.mark.parametrize("length", [0, 300])
 @pytest.mark.parametrize("start", ["[draft] products.csv", "[007", "{'a': 1}", '{"a":'])
 async def test_what_begins_like_an_array_or_an_object_and_is_none_becomes_a_text(

@@ -45,9 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "clusters": {"clients"},
     "conf": {"addresses", "core.calls", "core.keys", "url_options"},
-    "connections": {
-        *("addresses", "breakers", "clients", "conf", "core.call", "hub", "manager", "sync"),
-    },
+    "connections": {"addresses", "breakers", "clients", "conf", "hub", "manager", "sync"},
     "consumers": {
         *("access", "connections", "core.errors", "limits", "manager", "opening", "origins"),
         *("release", "sockets", "tickets", "visitors"),
@@ -65,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "contrib.queueing": {"connections", "core.errors", "core.snapshot", "endings", "sync"},
     "contrib.redelivery": {
         *("clients", "connections", "contrib.queueing", "core.call", "core.errors"),
-        *("core.snapshot", "sync"),
+        *("core.scripts", "core.snapshot", "sync"),
     },
     "core.__init__": set(),
     "core.answers": {"core.snapshot"},
@@ -99,8 +97,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endings": {"conf", "core.errors", "core.snapshot"},
     "exits": set(),
     "feed": {
-        *("callbacks", "clients", "core.calls", "core.snapshot", "deadlines", "hub", "line"),
-        *("link", "slot", "verbs"),
+        *("callbacks", "clients", "core.calls", "core.pacing", "core.snapshot", "deadlines", "hub"),
+        *("line", "link", "slot"),
     },
     "flag": {"core.pacing"},
     "gathering": set(),
@@ -116,10 +114,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interrupts": {"core.attempt", "core.errors", "counts"},
     "lazy": set(),
     "limits": set(),
-    "line": {"deadlines", "gathering", "verbs"},
+    "line": {"core.pacing", "deadlines", "gathering"},
     "link": {
-        *("cancellation", "clients", "core.call", "core.errors", "core.snapshot", "hashslots"),
-        *("heartbeats", "line", "pools", "reading", "slot", "subscriptions", "tally", "verbs"),
+        *("cancellation", "clients", "core.call", "core.errors", "core.pacing", "core.snapshot"),
+        *("hashslots", "heartbeats", "line", "pools", "reading", "slot", "subscriptions", "tally"),
     },
     "list_view": {"core.answers", "lists"},
     "lists": {
@@ -147,7 +145,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core.snapshot", "core.state", "hub", "verbs", "written"),
     },
     "opening": {
-        *("conf", "core.answers", "core.sse", "hub", "limits", "manager", "sources", "tickets"),
+        *("conf", "core.answers", "core.sse", "limits", "manager", "sources", "tickets"),
     },
     "origins": set(),
     "pipelines": {"clients", "core.call", "hashslots"},
@@ -203,8 +201,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "views": {
         *("access", "cancelling", "connections", "core.answers", "core.errors", "core.resume"),
-        *("core.snapshot", "core.sse", "core.state", "limits", "manager", "opening", "sources"),
-        *("streams", "tickets", "visitors"),
+        *("core.snapshot", "core.sse", "core.state", "limits", "manager", "opening", "streams"),
+        *("tickets", "visitors"),
     },
     "visitors": set(),
     "widgets": {

@@ -14,6 +14,7 @@ from celery.exceptions import Ignore, Reject
 from kombu import Connection
 
 from django_import_progress import SyncProgressManager, track_import
+from django_import_progress.contrib import celery
 from django_import_progress.contrib.redelivery import (
     ALIVE,
     MESSAGE_HEADER,
@@ -21,12 +22,17 @@ from django_import_progress.contrib.redelivery import (
     UNKNOWN,
     Delivery,
     Verdict,
+    following,
     judge,
     take_over,
 )
 
+from .faults.conftest import defence
+from .kit.controls import without
 from .kit.tracked import JOB, state
 from .site import tasks
+
+__all__ = ["defence"]
 
 COPY = Delivery(is_redelivered=True, token=None, seen=None)
 COPY_THAT_CAME_BACK = Delivery(is_redelivered=False, token=None, seen=UNKNOWN)
@@ -40,6 +46,13 @@ def of_the_site(jobs: SyncProgressManager) -> None:
 def verdict(delivery: Delivery) -> Verdict:
     """Return what a message of the job is to do."""
     return judge(None, JOB, delivery).verdict
+
+
+def _sent(headers: dict[str, str] | None = None) -> str:
+    """Send a message that follows another one; return its token."""
+    following_it = following(None, JOB, headers or {})
+    take_over(None, JOB, following_it)
+    return str(following_it[MESSAGE_HEADER])
 
 
 def test_of_a_message_that_comes_for_the_first_time_redis_is_not_asked(settings: Any) -> None:
@@ -96,13 +109,14 @@ def test_so_it_is_while_redis_is_away(settings: Any, caplog: pytest.LogCaptureFi
     assert judge(None, JOB, COPY).verdict is Verdict.WAIT
     assert verdict(COPY_THAT_CAME_BACK) is Verdict.RUN
     assert verdict(Delivery(is_redelivered=False, token="retry", seen=None)) is Verdict.RUN
-    assert take_over(None, JOB, {"own": 1, MESSAGE_HEADER: "old", SEEN_HEADER: ALIVE}) == {"own": 1}
+    assert following(None, JOB, {"own": 1, SEEN_HEADER: ALIVE}) == {"own": 1}
+    take_over(None, JOB, {"own": 1})
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
 def test_only_the_newest_message_is_responsible(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
-    tokens = [take_over(None, JOB, {})[MESSAGE_HEADER] for _ in range(2)]
+    tokens = [_sent() for _ in range(2)]
     older, newest = (Delivery(is_redelivered=False, token=token, seen=ALIVE) for token in tokens)
     assert [verdict(each) for each in (COPY, older, newest)] == [
         *(Verdict.DROP, Verdict.DROP, Verdict.RUN)
@@ -114,10 +128,52 @@ def test_only_the_newest_message_is_responsible(jobs: SyncProgressManager) -> No
 
 def test_a_message_of_an_earlier_life_is_not(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
-    take_over(None, JOB, {})
+    old = Delivery(is_redelivered=False, token=_sent(), seen=ALIVE)
     jobs.delete(JOB)
     jobs.create(JOB)
     assert verdict(COPY) is Verdict.RUN
+    _sent()
+    assert verdict(old) is Verdict.DROP
+
+
+def notes_what_will_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a message responsible before it is sent."""
+
+    def note(namespace: str | None, job_id: str, headers: Any) -> dict[str, Any]:
+        made = following(namespace, job_id, headers)
+        take_over(namespace, job_id, made)
+        return made
+
+    monkeypatch.setattr(celery, "following", note)
+
+
+def test_what_was_not_noted_yet_makes_no_message_responsible_alone(
+    jobs: SyncProgressManager,
+) -> None:
+    jobs.create(JOB)
+    last = Delivery(is_redelivered=False, token=_sent(), seen=ALIVE)
+    both = [following(None, JOB, {MESSAGE_HEADER: last.token}) for _ in range(2)]
+    twins = [Delivery(is_redelivered=False, token=h[MESSAGE_HEADER], seen=ALIVE) for h in both]
+    # Their process was killed before, or after, they were sent.
+    assert {verdict(each) for each in (last, *twins)} == {Verdict.RUN}
+    for headers in both:
+        take_over(None, JOB, headers)
+    assert verdict(last) is Verdict.DROP
+    assert {verdict(each) for each in twins} == {Verdict.RUN, Verdict.DROP}
+
+
+def test_while_redis_is_away_a_message_follows_the_one_before(
+    jobs: SyncProgressManager, settings: Any
+) -> None:
+    jobs.create(JOB)
+    last = _sent()
+    configured = settings.IMPORT_PROGRESS
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    headers = following(None, JOB, {MESSAGE_HEADER: last})
+    take_over(None, JOB, headers)
+    settings.IMPORT_PROGRESS = configured
+    again = Delivery(is_redelivered=False, token=headers[MESSAGE_HEADER], seen=ALIVE)
+    assert verdict(again) is Verdict.RUN
 
 
 @contextmanager
@@ -156,14 +212,27 @@ def test_a_copy_is_sent_again_as_the_same_try_without_an_expiry(jobs: SyncProgre
     assert message.headers["own"] == "header"
 
 
+@without(notes_what_will_be_sent)
 def test_one_that_cannot_be_sent_again_goes_back_to_the_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tasks.app.amqp, "send_task_message", _refuse)
-    again = _delivered_again(tasks.import_rows)
-    with track_import(JOB), again, pytest.raises(Reject) as raised:
-        tasks.import_rows()
-    assert raised.value.requeue
+    with track_import(JOB), _delivered_again(tasks.import_rows):
+        with pytest.raises(Reject) as raised:
+            tasks.import_rows()
+        assert raised.value.requeue
+        assert verdict(COPY) is Verdict.WAIT
+
+
+@without(notes_what_will_be_sent)
+def test_a_retry_that_cannot_be_sent_leaves_the_import_to_the_message_before(
+    jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.create(JOB)
+    monkeypatch.setattr(tasks.app.amqp, "send_task_message", _refuse)
+    with pytest.raises(ConnectionError):
+        tasks.import_rows.apply_async(task_id=JOB, retries=1)
+    assert verdict(COPY) is Verdict.RUN
 
 
 def _refuse(*_: Any, **__: Any) -> None:

@@ -15,7 +15,7 @@ from django.test import Client
 
 from django_import_progress import SyncProgressManager, get_progress_manager
 from django_import_progress.access import make_ticket
-from django_import_progress.sources import SeveralJobs
+from django_import_progress.sources import Source
 
 from .kit import http
 from .kit.asgi import AsgiServer
@@ -245,7 +245,7 @@ def test_under_wsgi_who_polls_several_is_told_of_a_deleted_one(jobs: SyncProgres
 async def test_a_hub_that_is_closed_ends_a_stream_without_an_end(site: RedisProcess) -> None:
     manager = get_progress_manager()
     await manager.create("a")
-    source = SeveralJobs([manager.watcher("a"), manager.watcher("b")], [])
+    source = Source([manager.watcher("a"), manager.watcher("b")])
     has_news = asyncio.Event()
     source.listen(has_news.set)
     await has_news.wait()

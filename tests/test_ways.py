@@ -195,8 +195,8 @@ def a_request_to_cancel(case: Case) -> None:
 def raw_text_in_the_hash(case: Case) -> None:
     """What another program wrote, and is not JSON, is text; no message is junk for it."""
     texts = {"file": "products.csv", "sku": "007", "size": "0x10", "n": "12", "odd": "[1,NaN]"}
-    case.raw.hset(f"import_progress:hash:{JOB}", mapping=texts)
-    shown = {**texts, "n": 12}
+    case.raw.hset(f"import_progress:hash:{JOB}", mapping={**texts, "piped": "7\n"})
+    shown = {**texts, "n": 12, "piped": 7}
     case.follow(**shown)
     case.a.update(JOB, {"m": 1})
     case.shows(**shown, m=1)

@@ -28,7 +28,7 @@ from ..sync import SyncProgressManager
 from ..tracker import Exposed
 from .celery_tracker import Replaced, TaskTracker, TookTooLong, in_words, is_tried_again
 from .queueing import QUEUED_AGAIN, forget, queue, tell, tell_unbegun, tell_untracked
-from .redelivery import SEEN_HEADER, Delivery, Judgement, Verdict, judge, take_over
+from .redelivery import SEEN_HEADER, Delivery, Judgement, Verdict, following, judge, take_over
 
 if TYPE_CHECKING:
     Base = DjangoTask[..., Any]
@@ -125,7 +125,7 @@ class ImportTask(Base):
         is_retry = bool(options.get("retries"))
         if is_retry:
             headers = options.get("headers") or {}
-            options["headers"] = take_over(self.progress_namespace, job_id, headers)
+            options["headers"] = following(self.progress_namespace, job_id, headers)
         is_new = not is_retry and queue(self.progress_namespace, job_id, owner)
         try:
             result: AsyncResult[Any] = super().apply_async(args, kwargs, job_id, *others, **options)
@@ -133,6 +133,8 @@ class ImportTask(Base):
             if is_new:
                 forget(self.progress_namespace, job_id)
             raise
+        if is_retry:
+            take_over(self.progress_namespace, job_id, options["headers"])
         if is_retry and _trackers.get() is None:
             # Not by the task itself, but for it: the process that ran it was lost.
             tell(self.progress_namespace, job_id, QUEUED_AGAIN)
@@ -203,7 +205,7 @@ class ImportTask(Base):
 
     def _come_back_later(self, job_id: str, judgement: Judgement) -> None:
         """Send this message once more, with a delay; it counts as the same try."""
-        headers = take_over(self.progress_namespace, job_id, self.request.headers or {})
+        headers = following(self.progress_namespace, job_id, self.request.headers or {})
         headers[SEEN_HEADER] = judgement.seen
         options = self.app.conf.broker_transport_options or {}
         visible = float(options.get("visibility_timeout", VISIBILITY_SECONDS))
@@ -215,6 +217,7 @@ class ImportTask(Base):
             expires=None,  # The import has begun in time.
         )
         super().apply_async(again.args, again.kwargs, **again.options)
+        take_over(self.progress_namespace, job_id, headers)
 
 
 @signals.task_revoked.connect

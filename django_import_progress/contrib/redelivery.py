@@ -7,8 +7,9 @@ what continues the import if its worker dies. So it is sent again with a delay, 
 ended or its lease has expired.
 
 One message at a time is responsible for a job: each that is sent again, by this module or as a
-retry, takes that over, and notes its token in Redis. Older copies do nothing, however often the
-broker delivers them.
+retry, takes that over. Its token is greater than that of the message before, and is noted in Redis
+once it was sent: a process may be killed in between, and then the older message is still the one
+that counts. Messages older than the noted one do nothing, however often the broker delivers them.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from typing import Any
 
 from ..clients import perform_sync
 from ..connections import get_impatient_manager
-from ..core.call import Call
+from ..core.call import Call, evalsha
 from ..core.errors import ProgressError
+from ..core.scripts import TAKE_OVER
 from ..core.snapshot import Stored, as_text
 from ..sync import SyncProgressManager
 from .queueing import or_warn, warn
 
 MESSAGE_HEADER = "progress_message"
-"""Of a message that took over the responsibility for its job: the token that it noted."""
+"""Of a message that takes over the responsibility for its job: its token."""
 SEEN_HEADER = "progress_seen"
 """Of a copy that comes back: what it found the last time."""
 ALIVE = "alive"
@@ -90,7 +92,7 @@ def judge(namespace: str | None, job_id: str, delivery: Delivery) -> Judgement:
     try:
         jobs = get_impatient_manager(namespace)
         [stored] = jobs.read([job_id])
-        token = _token(jobs, job_id, stored)
+        token = _noted(jobs, job_id, stored)
     except ProgressError as error:
         warn(job_id, error)
         return _judge_unknown(delivery)
@@ -104,8 +106,8 @@ def _judge_unknown(delivery: Delivery) -> Judgement:
     return Judgement(Verdict.RUN)
 
 
-def _judge(delivery: Delivery, stored: Stored | None, token: str | None) -> Judgement:
-    if token is not None and token != delivery.token:
+def _judge(delivery: Delivery, stored: Stored | None, noted: str) -> Judgement:
+    if (delivery.token or "") < noted:
         return Judgement(Verdict.DROP)
     if not delivery.is_copy:
         return Judgement(Verdict.RUN)  # A retry.
@@ -125,32 +127,43 @@ def _was_interrupted(stored: Stored) -> bool:
     return cancelled and not stored.asked_to_stop and not stored.expired
 
 
-def take_over(namespace: str | None, job_id: str, headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the headers of a message that is responsible for the job from now on.
+def following(namespace: str | None, job_id: str, headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers of a message that is to follow the one with `headers`.
 
-    If Redis is away it is sent without a token, like any other.
+    `take_over` makes it responsible, once it was sent. If Redis is away, and the message before has
+    no token, it has none either, like any other.
     """
     kept = {k: v for k, v in headers.items() if k not in {MESSAGE_HEADER, SEEN_HEADER}}
-    token = secrets.token_urlsafe(9)
+    last = headers.get(MESSAGE_HEADER, "")
     with or_warn(job_id):
         jobs = get_impatient_manager(namespace)
         [stored] = jobs.read([job_id])
-        key, seconds = _key(jobs, job_id), jobs.calls.queued_seconds
-        call = Call(("SET", key, f"{_life(stored)}:{token}", "EX", seconds), bool)
-        perform_sync(jobs.redis, call)
-        kept[MESSAGE_HEADER] = token
+        last = max(last, _noted(jobs, job_id, stored) or f"{_prefix(stored)}0")
+    if last:
+        life, number, *_ = last.split(".")
+        kept[MESSAGE_HEADER] = f"{life}.{int(number) + 1:09d}.{secrets.token_hex(4)}"
     return kept
 
 
-def _token(jobs: SyncProgressManager, job_id: str, stored: Stored | None) -> str | None:
-    """Return the token of the responsible message, if there is one in this life of the job."""
+def take_over(namespace: str | None, job_id: str, headers: Mapping[str, Any]) -> None:
+    """Note that a message was sent which is responsible for the job from now on."""
+    if token := headers.get(MESSAGE_HEADER):
+        with or_warn(job_id):
+            jobs = get_impatient_manager(namespace)
+            args = [token, jobs.calls.queued_seconds]
+            perform_sync(jobs.redis, evalsha(TAKE_OVER, [_key(jobs, job_id)], args, bool))
+
+
+def _noted(jobs: SyncProgressManager, job_id: str, stored: Stored | None) -> str:
+    """Return the token of the responsible message; empty if there is none in this life."""
     value = perform_sync(jobs.redis, Call(("GET", _key(jobs, job_id)), lambda reply: reply))
-    life, _, token = as_text(value or b"").partition(":")
-    return token if life == str(_life(stored)) else None
+    token = as_text(value or b"")
+    return token if token.startswith(_prefix(stored)) else ""
 
 
-def _life(stored: Stored | None) -> int:
-    return 0 if stored is None else stored.life
+def _prefix(stored: Stored | None) -> str:
+    """Return how the tokens of this life begin: those of a later life are greater."""
+    return f"{0 if stored is None else stored.life:017d}."
 
 
 def _key(jobs: SyncProgressManager, job_id: str) -> str:

@@ -121,7 +121,7 @@ class Calls:
         return evalsha(
             scripts.CANCEL,
             self._keys(job_id),
-            [*self._args(job_id, None), owner_json(owner)],
+            [*self._args(job_id, None), owner_json(owner), self.nonce()],
             lambda reply: bool(reply[0] == scripts.OK),
         )
 
@@ -189,7 +189,7 @@ class Calls:
 
     def delete(self, job_id: str) -> Call[bool]:
         """Delete a job, and publish that."""
-        args = self._args(job_id, None)
+        args = [*self._args(job_id, None), self.nonce()]
         return evalsha(scripts.DELETE, self._keys(job_id), args, lambda reply: bool(reply[1]))
 
     def jobs(self, owner: str | None, limit: int) -> Plan[dict[str, Stored]]:

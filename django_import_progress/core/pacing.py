@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import math
 
+PING_SECONDS = 1.0
+"""After so long without a message a subscription is pinged, and pinged again."""
+SILENCE_SECONDS = 3.0
+"""A subscription whose pings are not answered for so long is dead. redis-py's health check does not
+end a read whose peer vanished without a FIN."""
+
+READ_INTERVAL_SECONDS = 0.1
+"""How often a job is read at most because of its messages: a flood of them must not become one of
+reads."""
+
 
 def backoff_seconds(
     failures: int, chance: float, *, first: float = 0.1, most: float = 2.0

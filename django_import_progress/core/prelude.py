@@ -96,6 +96,14 @@ local function is_json(text, is_foreign)
   end
   return LITERALS[text] or is_json_number(text)
 end
+
+-- A value that another program wrote, as JSON. There may be white space around it, as the newline
+-- that `redis-cli -x` leaves; what is no JSON becomes a JSON string.
+local function to_json(text, is_foreign)
+  local first = string.find(text, '[^ \\t\\r\\n]')
+  local bare = first and string.match(text, '^.*[^ \\t\\r\\n]', first)
+  return bare and is_json(bare, is_foreign) and bare or cjson.encode(text)
+end
 """
 """Which values that another program wrote are JSON, and which are to become JSON strings."""
 
@@ -105,7 +113,10 @@ local function recall()
   local text = redis.call('GET', KEYS[2])
   if not text then return nil end
   local life, version, status = string.match(text, '^%[(%d+),(%d+),"(%a)"')
-  return life and {life = tonumber(life), version = version, is_deletion = status == 'x'}
+  if not life then return nil end
+  local before = {life = tonumber(life), version = version, is_deletion = status == 'x'}
+  before.nonces = before.is_deletion and string.match(text, ',"([%w_-]*)"%]$')
+  return before
 end
 
 local MOST_BYTES = 124
@@ -146,10 +157,38 @@ local function remember(status, values, seconds)
   local text, rejected = table.concat(parts, ','), rows(values['rejected_rows'])
   rejected = rejected == 'null' and '' or ',' .. rejected
   local error = shortened(values['error_message'], MOST_BYTES - #text - #rejected - 3)
+  -- A deletion has no message. The last nonces are kept there, for the next life to know.
+  local nonces = status == 'x' and string.match(values['_q'] or '', '^"[^"]*')
+  if nonces then error = string.sub(nonces, 1, 25) .. '"' end
   redis.call('SET', KEYS[2], '[' .. text .. ',' .. error .. rejected .. ']', 'EX', seconds)
 end
 """
 """What is remembered after a job's end."""
+
+NONCES = """
+local function set(job, name, value)
+  if job.values[name] == nil then job.names[#job.names + 1] = name end
+  job.values[name] = value
+  local changed = job.changed
+  changed[#changed + 1] = name
+  changed[#changed + 1] = value
+end
+
+-- Whether this command was executed before: redis-py sends one again whose reply was lost. A few
+-- newer ones may have been executed since, which it must not overwrite.
+local function is_repeated(job, nonce)
+  return nonce ~= '' and string.find(job.values['_q'] or '', nonce, 1, true) ~= nil
+end
+
+-- Notes the command's nonce before the previous ones. Redis stores a hash compactly as long as no
+-- value has more than 64 bytes, so seven of 8 characters are kept.
+local function note(job, nonce)
+  if nonce == '' then return end
+  local known = string.match(job.values['_q'] or '', '^"(.*)"$') or ''
+  set(job, '_q', '"' .. nonce .. string.sub(known, 1, 48) .. '"')
+end
+"""
+"""By what a command is recognised that is sent again after a lost reply."""
 
 ARGUMENTS = """
 -- KEYS: hash, record; where a job is entered into lists: index, owner's index (not in a Cluster).
@@ -166,22 +205,14 @@ PRELUDE = (
     + RIGHTS
     + JSON
     + RECORD
+    + NONCES
     + """
 local TERMINAL = {['"done"'] = 'd', ['"failed"'] = 'f', ['"cancelled"'] = 'c'}
 
 local function own(name) return string.byte(name) == 95 end
 
-local function set(job, name, value)
-  if job.values[name] == nil then job.names[#job.names + 1] = name end
-  job.values[name] = value
-  local changed = job.changed
-  changed[#changed + 1] = name
-  changed[#changed + 1] = value
-end
-
 -- A job: its fields by name, the names in their order, and what is to be written: names and values
--- in turn. What another program wrote and is not JSON becomes a JSON string, with the next write in
--- the hash as well.
+-- in turn. What another program wrote is repaired, with the next write in the hash as well.
 local function load(key)
   local flat = redis.call('HGETALL', key)
   local names, values, count = {}, {}, 0
@@ -196,24 +227,12 @@ local function load(key)
   for i = 1, count do
     local name = names[i]
     local value = values[name]
-    if not is_json(value, is_foreign) and not own(name) then set(job, name, cjson.encode(value)) end
+    if not is_json(value, is_foreign) and not own(name) then
+      set(job, name, to_json(value, is_foreign))
+    end
   end
   job.ended = TERMINAL[values['status']] ~= nil
   return job
-end
-
--- Whether this command was executed before: redis-py sends one again whose reply was lost. A few
--- newer ones may have been executed since, which it must not overwrite.
-local function is_repeated(job, nonce)
-  return nonce ~= '' and string.find(job.values['_q'] or '', nonce, 1, true) ~= nil
-end
-
--- Notes the command's nonce before the previous ones. Redis stores a hash compactly as long as no
--- value has more than 64 bytes, so seven of 8 characters are kept.
-local function note(job, nonce)
-  if nonce == '' then return end
-  local known = string.match(job.values['_q'] or '', '^"(.*)"$') or ''
-  set(job, '_q', '"' .. nonce .. string.sub(known, 1, 48) .. '"')
 end
 
 -- ARGV from `first` on: names and values in turn.
@@ -248,7 +267,11 @@ local function begin_life(job)
   demand_to_write()
   local life, before = tonumber(now()), recall()
   if before then life = math.max(life, before.life + 1) end
-  if before and before.is_deletion then set(job, '_x', string.format('%d', before.life)) end
+  if before and before.is_deletion then
+    set(job, '_x', string.format('%d', before.life))
+    local own = string.match(job.values['_q'] or '', '^"(.*)"$') or ''
+    if before.nonces then set(job, '_q', '"' .. own .. before.nonces .. '"') end
+  end
   set(job, '_l', string.format('%d', life))
 end
 
@@ -278,6 +301,7 @@ local function tell(job, parts)
   local ours = '"_l":' .. values['_l'] .. ',"_v":' .. values['_v'] .. ',"_db":' .. database
   -- Not the worker alone writes: whether its lease is over is decided by the same clock.
   if values['_d'] then ours = ours .. ',"_d":' .. values['_d'] .. ',"_r":' .. now() end
+  if values['_s'] then ours = ours .. ',"_s":' .. values['_s'] end
   if values['_c'] then ours = ours .. ',"_c":' .. values['_c'] end
   if values['_o'] then ours = ours .. ',"_o":' .. values['_o'] end
   local text = table.concat(parts, ',')
@@ -305,9 +329,11 @@ local function drop(key, job, gone)
   end
 end
 
--- Whether the job's worker has been silent for longer than it had promised.
+-- Whether the job's worker has been silent for longer than it had promised: see `Stored.stalled`.
 local function is_overdue(job)
-  return job.values['_d'] and tonumber(job.values['_d']) < tonumber(now())
+  if not job.values['_d'] then return false end
+  local left = tonumber(job.values['_d']) - tonumber(now())
+  return left < 0 or left > 2 * (tonumber(job.values['_s']) or left)
 end
 
 demand_to_publish()
@@ -322,7 +348,9 @@ local function begun(job) return tonumber(job.values['_b'] or '0') or 0 end
 
 -- Has the job's worker be believed alive for so long.
 local function lease(job, seconds)
-  set(job, '_d', string.format('%d', tonumber(now()) + tonumber(seconds) * 1000000))
+  local promised = tonumber(seconds) * 1000000
+  set(job, '_d', string.format('%d', tonumber(now()) + promised))
+  set(job, '_s', string.format('%d', promised))
 end
 
 -- The fields that the last attempt added, and their list itself: the next begins without them.

@@ -14,13 +14,14 @@ decoded and re-encoded number would come out changed (Lua's cjson makes 12345678
 ``_w``  the number of its last write
 ``_n``  the names of the fields that the present attempt added, its stage and total among them
 ``_d``  until when its worker is believed alive, µs by Redis's clock
+``_s``  how long that was, µs: Redis's clock may have been set back since
 ``_c``  1: cancellation was requested
 ``_x``  the life of a deleted job of this id: its worker must not continue this one
 ``_q``  nonces of the last commands, the newest first: one that is sent again changes nothing
 
 A message of a whole snapshot has ``_l``, ``_v``, and ``_o`` and ``_c`` where there are any, and
 ``_db``: the number of the database, since channels are shared by all databases of a server. Where
-there is a lease it has ``_d`` and ``_r``: when it was published, µs by Redis's clock.
+there is a lease it has ``_d``, ``_s`` and ``_r``: when it was published, µs by Redis's clock.
 
 A message of `publish_update` has ``_m`` in their place: life and version of the snapshot on which
 its publisher builds, [0, 0] for none. (Its ``_l`` and ``_v`` are 1: a watcher that does not know
@@ -43,6 +44,7 @@ from .prelude import (
     ENLISTING,
     FRESH,
     LISTING,
+    NONCES,
     PRELUDE,
     PUBLISH,
     RECORD,
@@ -108,7 +110,8 @@ if is_repeated(old, ARGV[7]) then return answer(old, (parts_of(old))) end
 local job = {names = {}, values = {}, changed = {}, there = old.there, ended = old.ended}
 -- A job that has ended begins anew: of its bookkeeping, what belongs to the attempt goes. So does
 -- an overdue lease: whoever writes now goes on in the place of that worker.
-local dropped = old.ended and {_n = true, _d = true, _c = true} or {_d = is_overdue(old)}
+local gone = old.ended or is_overdue(old)
+local dropped = {_n = old.ended, _c = old.ended, _d = gone, _s = gone}
 for _, name in ipairs(old.names) do
   if own(name) and not dropped[name] then set(job, name, old.values[name]) end
 end
@@ -137,7 +140,7 @@ if bytes > tonumber(ARGV[7]) then return {3, bytes} end
 local overdue = is_overdue(job)
 save(KEYS[1], job)
 -- Whoever writes now goes on in the place of that worker.
-if overdue then drop(KEYS[1], job, {_d = true}) end
+if overdue then drop(KEYS[1], job, {_d = true, _s = true}) end
 tell(job, parts)
 return answer(job, parts)
 """)
@@ -160,15 +163,17 @@ return {0, entry(job)}
 )
 
 CANCEL = _script("""
--- ARGV from 7 on: the owner that the job must have as JSON, '' for any.
+-- ARGV from 7 on: the owner that the job must have as JSON, '' for any; nonce.
 local job = load(KEYS[1])
+if is_repeated(job, ARGV[8]) then return {0} end
 if not job.there or (ARGV[7] ~= '' and job.values['_o'] ~= ARGV[7]) then return {1} end
 if job.ended then return {2} end
 if not job.values['_c'] then
+  note(job, ARGV[8])
   -- No new version: what the worker has written goes on to be the newest.
   if not job.values['_v'] then save(KEYS[1], job) end
   job.values['_c'] = '1'
-  redis.call('HSET', KEYS[1], '_c', '1')
+  redis.call('HSET', KEYS[1], '_c', '1', '_q', job.values['_q'] or '""')
   local ttl = job.values['_t'] or default_ttl
   if redis.call('TTL', KEYS[1]) < tonumber(ttl) then redis.call('EXPIRE', KEYS[1], ttl) end
   tell(job, (parts_of(job)))
@@ -181,18 +186,23 @@ DELETE = _script(
 demand_to_publish()
 demand_to_remember()
 demand_to_write()
-local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o')
-local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil}
+-- ARGV from 7 on: nonce.
+local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o', '_q')
+local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil, _q = flat[4] or nil}
 local before = recall()
-if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
-if before and not values['_l'] then  -- There was no hash, or another program's.
-  values = {_l = string.format('%d', before.life), _v = before.version}
+if before and not values['_l'] then  -- There is no hash, or another program's.
+  local nonces = before.nonces and '"' .. before.nonces .. '"'
+  values = {_l = string.format('%d', before.life), _v = before.version, _q = nonces or nil}
 end
+local job = {names = {}, values = values, changed = {}}
+if is_repeated(job, ARGV[7]) then return {0, 1} end
+if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
+note(job, ARGV[7])
 remember('x', values, ended_seconds)
 publish(channel, '{"_gone":' .. (values['_l'] or '0') .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
-    ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD,
+    ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD + NONCES,
 )
 
 PUBLISH_CURRENT = _script(
@@ -213,6 +223,18 @@ enter(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 return {0}
 """,
     LISTING,
+)
+
+TAKE_OVER = _script(
+    """
+-- KEYS: the token of a job's responsible message. ARGV: that of one that was sent, seconds. The
+-- newest stays.
+if (redis.call('GET', KEYS[1]) or '') < ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+return {0}
+""",
+    "",
 )
 
 BEGIN = _script(

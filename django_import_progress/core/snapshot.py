@@ -55,6 +55,8 @@ class Stored:
     """The owner's primary key as text."""
     lease: int = 0
     """Until when the job's worker is believed alive, µs by Redis's clock; 0: there is none."""
+    promised: int = 0
+    """How long that was when it was written, µs; 0: it is not known."""
     read_at: int = 0
     """When this was read, or told, by the same clock; 0: it is not known."""
     asked_to_stop: bool = False
@@ -66,8 +68,15 @@ class Stored:
 
     @property
     def stalled(self) -> bool:
-        """Whether the job's worker was silent for longer than it had promised."""
-        return 0 < self.lease < self.read_at and not self.ended
+        """Whether the job's worker was silent for longer than it had promised.
+
+        A lease of which more than twice its length is left was written before Redis's clock was set
+        back, and nobody can tell when it is over. A worker that is alive renews it in a moment.
+        """
+        if not self.lease or not self.read_at or self.ended:
+            return False
+        left = self.lease - self.read_at
+        return left < 0 or 0 < 2 * self.promised < left
 
     @property
     def cancelling(self) -> bool:
@@ -263,6 +272,7 @@ def split_bookkeeping(values: Mapping[str, Any], read_at: int = 0) -> Stored:
         owner=owner if isinstance(owner, str) else None,
         # What waits in a queue, be it for another attempt, has no worker that could fall silent.
         lease=0 if values.get("status") == "queued" else _whole(values.get("_d")),
+        promised=_whole(values.get("_s")),
         read_at=read_at or _whole(values.get("_r")),
         asked_to_stop=values.get("_c") == 1,
     )

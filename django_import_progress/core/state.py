@@ -89,12 +89,12 @@ def gone_state(job_id: str, written: Written = (0, 0)) -> State:
     return State(job_id=job_id, fields={}, order=(*written, 0), gone=True)
 
 
-def state_of(job_id: str, stored: Stored) -> State:
-    """Return the state that `stored` says, for a reader that does not watch."""
+def state_of(job_id: str, stored: Stored, overlays: int = 0) -> State:
+    """Return the state that `stored` says, with so many partial messages merged over it."""
     return State(
         job_id=job_id,
         fields=stored.fields,
-        order=(*stored.written, 0),
+        order=(*stored.written, overlays),
         owner=stored.owner,
         stalled=stored.stalled,
         cancelling=stored.cancelling,

@@ -9,16 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from .snapshot import (
-    Fields,
-    Order,
-    Stored,
-    Written,
-    is_terminal,
-    loads,
-    split_bookkeeping,
-    to_json,
-)
+from .snapshot import Fields, Order, Stored, Written, is_terminal, loads, split_bookkeeping, to_json
 from .state import State, gone_state, state_of
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -26,6 +17,8 @@ MAX_MESSAGE_BYTES = 256 * 1024
 MISSES_UNTIL_GONE = 2
 """How many heartbeats in a row a job must be absent: an emptied Redis is written again by the
 worker, and a reader that comes in between must not call the job gone."""
+UNKNOWN = Stored(fields={}, life=0, version=0)
+"""What is known of a job before anything is: older than all that can be stored."""
 
 
 class JunkMessage(ValueError):
@@ -55,7 +48,7 @@ class JobView:
         self.state: State | None = None
         """None until something is known."""
         self._database = database
-        self._stored: Stored | None = None
+        self._stored = UNKNOWN
         self._overlay: Fields = {}
         self._builds_on: Written = (0, 0)
         """The snapshot over which the overlay is laid."""
@@ -78,7 +71,7 @@ class JobView:
     @property
     def is_stored(self) -> bool:
         """Whether the job was ever read, or published by a process that stores it."""
-        return self._stored is not None
+        return self._stored is not UNKNOWN
 
     @property
     def needs_read(self) -> bool:
@@ -88,7 +81,7 @@ class JobView:
     @property
     def order(self) -> Order:
         """What is known now of the hash."""
-        return (0, 0, 0) if self._stored is None else self._stored.order
+        return self._stored.order
 
     def begin_read(self) -> ReadStart:
         """Note what is known now, for `apply_read` with the answer of a read that begins."""
@@ -109,20 +102,21 @@ class JobView:
             return False
         known = self._stored
         if stored is not None and stored.expired:
-            if known is not None and stored.written < known.written:
+            if stored.written < known.written:
                 stored = None  # Of an earlier life than the one that is absent now.
             elif stored.deleted:
                 return self._vanish()
-            elif known is not None and known.ended and known.written == stored.written:
-                return self._show(known)  # The same end: more is known of it than is remembered.
+            elif known.ended and known.written == stored.written:
+                return self._show()  # The same end: more is known of it than is remembered.
         if stored is None:
-            return self._absent() if heartbeat else self._show(known)
+            self._misses += heartbeat and self.is_stored
+            return self._vanish() if self._misses >= MISSES_UNTIL_GONE else self._show()
         self._misses = 0
         # Below the order of that moment: Redis has gone back (a fail-over, a restart from an old
         # file). Between that and what is known: a message has overtaken the answer.
-        if known is not None and since.order <= stored.order < known.order:
-            return self._show(known)
-        self._is_ahead = self._is_ahead or stored.order > self.order
+        if since.order <= stored.order < known.order:
+            return self._show()
+        self._is_ahead |= stored.order > known.order
         return self._take(stored)
 
     def apply_message(self, payload: bytes | str) -> bool:
@@ -137,10 +131,8 @@ class JobView:
                 return False
             if "_gone" in values:
                 return self._deleted(values["_gone"])
-            if "_m" in values:
-                return self._partial(values, _mark_in(values))
-            if not any(name.startswith("_") for name in values):
-                return self._partial(values, (0, 0))
+            if "_m" in values or not any(name.startswith("_") for name in values):
+                return self._partial(values)
             return self._whole(values)
         except Exception:
             self._doubts += 1
@@ -155,99 +147,80 @@ class JobView:
         if not stored.version:
             raise JunkMessage("it has bookkeeping fields that are not ours")
         self._misses = 0
-        if known is not None and stored.order < known.order:
+        if stored.order < known.order:
             self._doubts += stored.life < known.life or not self._is_ahead
             return False
         self._is_ahead = False
-        if known is not None and stored.order == known.order:
+        if stored.order == known.order:
             return False
-        if "_db" not in values and known is not None and known.life == stored.life:
+        if "_db" not in values and known.life == stored.life:
             # By an earlier release, which does not publish the owner.
             stored = dataclasses.replace(stored, owner=known.owner)
         return self._take(stored)
 
-    def _partial(self, values: Fields, mark: Written) -> bool:
-        """Lay a message over what is known, unless that is newer, or an end.
-
-        Args:
-            values: the fields, and bookkeeping.
-            mark: the snapshot on which its publisher builds; (0, 0): that is not known.
-        """
+    def _partial(self, values: Fields) -> bool:
+        """Lay a message over what is known, unless that is newer, or an end."""
         fields = {name: value for name, value in values.items() if name[:1] != "_"}
-        stored = self._stored
-        known = (0, 0) if stored is None else stored.written
-        newest = max(known, self._builds_on)
-        self._misses = 0  # Somebody goes on to publish.
+        newest = max(self._stored.written, self._builds_on)
+        mark = _mark_in(values)
         is_unmarked = mark == (0, 0)
         mark = newest if is_unmarked else mark
-        is_over = mark <= newest and (
-            is_terminal(self._overlay) or (stored is not None and stored.ended)
-        )
-        if is_over or mark < newest:
-            self._doubts += is_over or not self._is_ahead
+        self._misses = 0  # Its publisher is still there.
+        has_ended = self._stored.ended or is_terminal(self._overlay)
+        if mark < newest or (mark == newest and has_ended):
+            self._doubts += has_ended or not self._is_ahead
             return False
-        self._is_ahead = self._is_ahead and is_unmarked
-        self._doubts += is_unmarked
+        self._is_ahead &= is_unmarked
         overlay = fields if mark > self._builds_on else {**self._overlay, **fields}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
         self._overlay, self._builds_on = overlay, mark
         self._overlays += 1
-        if is_terminal(fields) or mark > known:
-            self._doubts += 1
+        is_unconfirmed = is_terminal(fields) or mark > self._stored.written
+        self._doubts += is_unconfirmed or is_unmarked
+        if is_unconfirmed:
             self._confirmed_from = self._doubts
-        return self._show(self._stored)
+        return self._show()
 
     def _deleted(self, life: object) -> bool:
-        known = self._stored
-        if known is None or known.life != life:
-            self._doubts += 1
-            return False
-        return self._vanish()
-
-    def _absent(self) -> bool:
-        if self._stored is not None:
-            self._misses += 1
-            if self._misses >= MISSES_UNTIL_GONE:
-                return self._vanish()
-        return self._show(self._stored)
+        if self.is_stored and self._stored.life == life:
+            return self._vanish()
+        self._doubts += 1
+        return False
 
     def _vanish(self) -> bool:
-        self.state = gone_state(self.job_id, self.order[:2])
+        self.state = gone_state(self.job_id, self._stored.written)
         return True
 
     def _take(self, stored: Stored) -> bool:
         """Replace what is known, and the overlay if it builds on something older."""
         known = self._stored
         # The same version with other fields: another program has written into the hash.
-        is_changed = (
-            known is not None and known.written == stored.written and known.fields != stored.fields
-        )
+        is_same_version = self.is_stored and known.written == stored.written
+        is_changed = is_same_version and known.fields != stored.fields
+        self._stored = stored
         if stored.written > self._builds_on or stored.ended or is_changed:
             self._overlay, self._builds_on = {}, (0, 0)
         elif self._is_confirmed:  # Redis has gone back: the publisher knew more than is stored.
             self._builds_on = stored.written
-        return self._show(stored)
+        return self._show()
 
     @property
     def _is_confirmed(self) -> bool:
         return self._settled >= self._confirmed_from
 
-    def _show(self, stored: Stored | None) -> bool:
-        if stored is not None and stored.lease and stored.lease == self._overdue:
-            stored = dataclasses.replace(stored, read_at=max(stored.read_at, stored.lease + 1))
-        self._stored = stored
-        overlay = {} if stored is not None and stored.ended else self._overlay
-        if is_terminal(overlay) and not self._is_confirmed:
+    def _show(self) -> bool:
+        """Compute the state anew; whether it is another one."""
+        stored = self._stored
+        if stored.lease and stored.lease == self._overdue:
+            read_at = max(stored.read_at, stored.lease + 1)
+            self._stored = stored = dataclasses.replace(stored, read_at=read_at)
+        overlay = {} if stored.ended else self._overlay
+        if not (overlay or self.is_stored) or (is_terminal(overlay) and not self._is_confirmed):
             return False
-        if stored is None and not overlay:
-            return False
-        shown = stored or Stored(fields={}, life=0, version=0)
         if overlay:  # One that was published to have ended is not stalled.
-            shown = dataclasses.replace(shown, fields={**shown.fields, **overlay})
-        state = state_of(self.job_id, shown)
-        if overlay:
-            state = dataclasses.replace(state, order=(*self.order[:2], self._overlays))
+            stored = dataclasses.replace(stored, fields={**stored.fields, **overlay})
+        state = state_of(self.job_id, stored, self._overlays if overlay else 0)
         if state == self.state:
             return False
         self.state = state
@@ -261,7 +234,7 @@ class JobView:
             own: seconds by the reader's own clock, which is never set back.
         """
         known, state = self._stored, self.state
-        if known is None or not known.lease or state is None or state.ended or state.stalled:
+        if not known.lease or state is None or state.ended or state.stalled:
             return False
         if known.lease != self._lease:
             self._lease, self._lease_ends = known.lease, own + (known.lease - now) / 1e6
@@ -276,7 +249,8 @@ def _is_of(database: int, values: Fields) -> bool:
 
 
 def _mark_in(values: Fields) -> Written:
-    mark = values["_m"]
+    """Return the snapshot on which a message's publisher builds; (0, 0): it does not say."""
+    mark = values.get("_m", [0, 0])
     if isinstance(mark, list) and [type(part) for part in mark] == [int, int]:
         return (mark[0], mark[1])
     raise JunkMessage("its mark is none of ours")

@@ -143,7 +143,7 @@ def test_create_of_an_id_that_is_taken() -> None:
 def test_delete_names_the_channel() -> None:
     call = CALLS.delete("j1")
     assert call.command[:5] == ("EVALSHA", scripts.DELETE.sha, 2, *KEYS)
-    assert call.command[-1] == "ns:channel:j1"
+    assert call.command[-2:] == ("ns:channel:j1", "")
     assert (call.parse([0, 1]), call.parse([0, 0])) == (True, False)
 
 
@@ -258,6 +258,6 @@ def test_a_workers_write_is_told_what_has_become_of_the_job() -> None:
 def test_cancel_is_answered_by_whether_the_job_goes_on() -> None:
     call = CALLS.cancel("j1")
     assert call.command[3:6] == (*KEYS, 3600)
-    assert (call.command[-1], CALLS.cancel("j1", "7").command[-1]) == ("", '"7"')
+    assert (call.command[-2:], CALLS.cancel("j1", "7").command[-2:]) == (("", ""), ('"7"', ""))
     replies = ([scripts.OK], [scripts.MISSING], [scripts.FINISHED])
     assert [call.parse(reply) for reply in replies] == [True, False, False]

@@ -246,6 +246,19 @@ def test_what_is_queued_again_has_no_worker_that_could_stall() -> None:
     assert (stored.lease, stored.stalled) == (0, False)
 
 
+@pytest.mark.parametrize(
+    ("lease", "promised", "is_stalled"),
+    [(99, 0, True), (100, 0, False), (999, 0, False), (120, 10, False), (121, 10, True)],
+)
+def test_of_a_lease_no_more_can_be_left_than_it_was_long(
+    lease: int, promised: int, is_stalled: bool
+) -> None:
+    encoded = {"status": '"importing"', "_d": str(lease), "_s": str(promised)}
+    stored = snapshot.decode(encoded, 100)
+    assert stored is not None
+    assert stored.stalled is is_stalled
+
+
 def test_what_is_nested_is_read_as_far_as_it_can_be_written_again() -> None:
     assert loads(b"[" * 200 + b"]" * 200)
     with pytest.raises(ValueError, match="nested too deeply"):

@@ -71,7 +71,7 @@ def shows_messages_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
     message = JobView.apply_message
 
     def show(self: JobView, payload: bytes | str) -> bool:
-        self._stored = None
+        self._stored = view.UNKNOWN
         return message(self, payload)
 
     monkeypatch.setattr(JobView, "apply_message", show)

@@ -12,8 +12,8 @@ import redis
 
 from django_import_progress import ProgressManager, link
 from django_import_progress.core import view
+from django_import_progress.core.pacing import READ_INTERVAL_SECONDS
 from django_import_progress.core.view import JobView
-from django_import_progress.verbs import READ_INTERVAL_SECONDS
 from tests.kit.controls import without
 from tests.kit.hubs import is_subscribed
 from tests.kit.managers import manager_on

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.template import Context, Template
 from django.test import Client
 
-from django_import_progress import get_sync_progress_manager
+from django_import_progress import ProgressUnavailable, connections, get_sync_progress_manager
 from django_import_progress.access import make_ticket
 from django_import_progress.breakers import PROBE, SharedBreaker
 from django_import_progress.connections import get_impatient_manager
@@ -22,6 +22,7 @@ from django_import_progress.core.breaker import Admission, Breaker
 from tests.kit.admin import ADMIN, add_admin
 from tests.kit.controls import without
 from tests.kit.processes import RedisProcess
+from tests.kit.topologies import ClusterGroup
 from tests.kit.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,6 +38,10 @@ def each_call_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def never_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedBreaker, "_probe_in_a_thread", lambda self, breaker: None)
+
+
+def pings_any_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ping_sync", lambda client: client.ping())
 
 
 @pytest.fixture
@@ -154,6 +159,16 @@ def test_once_redis_is_back_pages_have_it_again_and_keep_it(
         assert poll() == 503
     wait_for(shows_jobs, "the page to show the jobs")
     assert all(shows_jobs() and poll() == 200 for _ in range(20))
+
+
+@without(pings_any_server)
+def test_a_cluster_is_back_once_each_of_its_servers_is(valkey_server: RedisProcess) -> None:
+    """Else the probe closes the breaker again and again, and each time many wait for one server."""
+    with ClusterGroup(valkey_server.binary) as cluster:
+        for node in cluster.nodes:
+            with node.frozen(), pytest.raises(ProgressUnavailable):
+                connections._ping(cluster.url)
+        connections._ping(cluster.url)
 
 
 def test_a_redis_that_is_down_is_no_reason_to_refuse(

@@ -20,13 +20,7 @@ pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
 def nothing_says_that_it_is_not_to_be_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
-    headers = views._stream_headers
-
-    def without_it(response: HttpResponseBase) -> HttpResponseBase:
-        del headers(response)["Content-Encoding"]
-        return response
-
-    monkeypatch.setattr(views, "_stream_headers", without_it)
+    monkeypatch.delitem(views.HEADERS, "Content-Encoding")
 
 
 @without(nothing_says_that_it_is_not_to_be_compressed)

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from django.http import HttpResponseBase
 from websockets.exceptions import InvalidStatus
 
 from django_import_progress import SyncProgressManager, views
@@ -40,13 +39,7 @@ def nginx() -> str:
 
 
 def nothing_tells_nginx_not_to_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
-    headers = views._stream_headers
-
-    def without_it(response: HttpResponseBase) -> HttpResponseBase:
-        del headers(response)["X-Accel-Buffering"]
-        return response
-
-    monkeypatch.setattr(views, "_stream_headers", without_it)
+    monkeypatch.delitem(views.HEADERS, "X-Accel-Buffering")
 
 
 @without(nothing_tells_nginx_not_to_buffer)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import redis
 
-from django_import_progress import JobExists, JobFinished, SyncProgressManager
+from django_import_progress import JobExists, JobFinished, SyncProgressManager, track_import
 from django_import_progress.clients import perform_sync
 from django_import_progress.core.attempt import Lease
 from django_import_progress.core.call import Call
 from django_import_progress.verbs import now_text
 from tests.kit.controls import without
-from tests.kit.tracked import JOB, state
+from tests.kit.tracked import JOB, shows, state
+from tests.kit.waiting import wait_for
 
 from . import naive
 
@@ -92,6 +93,47 @@ def test_a_superseded_attempt_does_not_take_the_job_back(
     assert foreign.hgetall(HASH) == before
     again = _send(jobs, newer)
     assert (again.number, again.base["status"]) == (2, "newer")
+
+
+@without(_executes_again("DELETE"))
+def test_a_delete_that_was_executed_leaves_the_job_that_was_made_since(
+    jobs: SyncProgressManager,
+) -> None:
+    jobs.create(JOB, owner=7)
+    call = jobs.calls.delete(JOB)
+    assert _send(jobs, call)
+    assert _send(jobs, call)  # Nothing is there, for it has removed it.
+    jobs.create(JOB, data={"label": "new"})
+    jobs.update(JOB, {"status": "importing"})
+    assert _send(jobs, call)
+    assert state(jobs)["label"] == "new"
+    assert jobs.delete(JOB)
+    assert not jobs.delete(JOB)
+
+
+@without(_executes_again("CANCEL"))
+@pytest.mark.parametrize("begun_anew", ["attempt", "set", "life"])
+def test_a_cancel_that_was_executed_is_not_for_what_began_since(
+    jobs: SyncProgressManager, begun_anew: str
+) -> None:
+    jobs.create(JOB)
+    call = jobs.calls.cancel(JOB)
+    assert _send(jobs, call)
+    with track_import(JOB, manager=jobs) as job:
+        wait_for(lambda: job.cancelled, "the worker to know")
+    assert state(jobs)["status"] == "cancelled"
+    if begun_anew == "life":
+        jobs.delete(JOB)
+        jobs.create(JOB)
+    elif begun_anew == "set":
+        jobs.set_progress(JOB, {"status": "queued"})
+    with track_import(JOB, manager=jobs) as job:
+        assert _send(jobs, call)
+        job.set(note="seen")
+        shows(jobs, note="seen")
+        assert not job.cancelled
+        assert jobs.request_cancel(JOB)
+        wait_for(lambda: job.cancelled, "the worker to know of another one")
 
 
 def test_what_is_noted_stays_short_and_two_equal_calls_are_two(

@@ -13,7 +13,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(
     [
         *("status", "stage", "total_rows", "processed_rows", "error_message", "updated_at"),
-        *("percent", "job_id", "_v", "_l", "_d", "_r", "_o", "_c", "_gone", "_", "__proto__"),
+        *("percent", "job_id", "_v", "_l", "_d", "_s", "_r", "_o", "_c", "_gone", "_", "__proto__"),
     ]
 )
 VALUES = JSON | st.sampled_from(["done", "failed", "queued", 0, 1, 10**30, -1, "2025-01-01T00:00"])

@@ -14,7 +14,7 @@ from django_import_progress.core.state import State
 from django_import_progress.core.view import JobView, JunkMessage, ReadStart
 from django_import_progress.hub import Watcher
 from django_import_progress.slot import Slot
-from django_import_progress.sources import OneJob
+from django_import_progress.sources import Source
 from tests.kit.sse import parse
 
 from .watcher import ADDED
@@ -138,7 +138,7 @@ class SseObserver(HubObserver):
     """Receives the frames of an event stream."""
 
     def _begin(self, watcher: Watcher) -> None:
-        self._source = OneJob(watcher)
+        self._source = Source([watcher])
         self._source.listen(self._poll)
         self._poll()
 

@@ -28,8 +28,8 @@ JUNK += [b'{"a":1,"_m":[1,2,3]}', b'{"a":1,"_m":null}']
 LONG_JUNK = [(b"x", 300_000), (b"[", 5000)]
 """What is repeated so many times."""
 TEXTS = [b"products.csv", b"007", b"NaN", b"", b"[draft].csv", b"[007]", b"\xff", b'"x.csv"', b"12"]
-TEXTS += [b'{"a":1}']
-STATUSES = [b'"importing"', b"parsing", b'"done"', b"failed"]
+TEXTS += [b'{"a":1}', b"12\n", b' "x"']
+STATUSES = [b'"importing"', b"parsing", b'"done"', b"failed", b'"done"\n']
 STAMPS = [None, 5, "9999-12-31T23:59:59+00:00", "1970-01-01T00:00:00+00:00", "soon"]
 VERBS = ["set_progress"] * 3 + ["publish_update"] * 4 + ["update"] * 3
 VERBS += ["create", "delete", "request_cancel"]

@@ -53,7 +53,7 @@ def every_message_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     take = JobView.apply_message
 
     def forget_and_take(self: JobView, payload: bytes | str) -> bool:
-        self._stored = None
+        self._stored = view.UNKNOWN
         return take(self, payload)
 
     monkeypatch.setattr(JobView, "apply_message", forget_and_take)

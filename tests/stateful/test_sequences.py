@@ -51,7 +51,7 @@ def never_drops_an_overlay(monkeypatch: pytest.MonkeyPatch) -> None:
         overlay = self._overlay
         take(self, stored)
         self._overlay = overlay
-        return self._show(stored)
+        return self._show()
 
     monkeypatch.setattr(JobView, "_take", take_and_keep)
 
