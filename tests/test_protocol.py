@@ -1,4 +1,4 @@
-"""The page on the wire: its client in Python, and the one with curl, against the real server."""
+"""The clients on the page about the wire protocol, against the real server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Page
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
@@ -20,7 +21,8 @@ from .conftest import missing
 from .kit.asgi import AsgiServer
 from .kit.commandlines import commands
 from .kit.documented import blocks
-from .kit.waiting import wait_for
+from .kit.sse import open_stream
+from .kit.waiting import until, wait_for
 
 PAGE = "docs/protocol.md"
 Follow = Callable[[str], "subprocess.Popen[str]"]
@@ -96,3 +98,77 @@ def test_curl_does_as_well(jobs: SyncProgressManager, live: AsgiServer) -> None:
     ]
     assert answers[0].endswith("event: end\ndata: \n\n")
     assert json.loads(answers[1])["status"] == "done"
+
+
+FOLLOW = """async (path) => {
+    const { follow } = await import("/follow.js");
+    window.shown = [];
+    window.first = new Promise((resolve) => {
+        window.result = follow(path, (job) => resolve(window.shown.push(job)));
+    });
+}"""
+"""Follows a job by the documented module."""
+
+
+async def followed(page: Page, live: AsgiServer, job: str) -> None:
+    """Let the documented client for browsers follow a job."""
+    [client] = (block for block in blocks(PAGE) if block.file == "follow.js")
+    await page.route(
+        "**/follow.js",
+        lambda route: route.fulfill(body=client.code, content_type="text/javascript"),
+    )
+    await page.goto(f"{live.url}/bars/")
+    await page.evaluate(FOLLOW, f"/progress/jobs/{job}/stream/")
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_browser_follows_a_job_to_its_end(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    await followed(page, live, make_ticket(job_id))
+    await page.evaluate("window.first")
+    jobs.update(job_id, {"status": "done", "processed_rows": 4})
+    assert (await page.evaluate("window.result"))["status"] == "done"
+    shown = await page.evaluate("window.shown")
+    assert (shown[0]["status"], shown[-1]["percent"]) == ("queued", 100.0)
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_browser_stops_when_the_job_goes_and_when_it_may_not_watch(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, complaints: list[str]
+) -> None:
+    job_id = jobs.create()
+    await followed(page, live, make_ticket(job_id))
+    await page.evaluate("window.first")
+    jobs.delete(job_id)
+    assert await page.evaluate("window.result") is None
+    await followed(page, live, jobs.create())
+    assert await page.evaluate("window.result") is None
+    await until(lambda: len(complaints) == 2, "both responses to be logged")
+    assert all("404" in complaint for complaint in complaints)
+    complaints.clear()
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_browser_comes_back_after_an_error_response(
+    live: AsgiServer,
+    page: Page,
+    jobs: SyncProgressManager,
+    settings: Any,
+    complaints: list[str],
+) -> None:
+    allowed = settings.IMPORT_PROGRESS
+    job_id = jobs.create()
+    settings.IMPORT_PROGRESS = {**allowed, "MAX_STREAMS": 1}
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"):
+        await followed(page, live, make_ticket(job_id))
+        await page.evaluate("window.first")  # What it polled.
+    settings.IMPORT_PROGRESS = allowed
+    jobs.update(job_id, {"status": "failed"})
+    assert (await page.evaluate("window.result"))["status"] == "failed"
+    assert "503" in complaints[0]
+    complaints.clear()

@@ -120,7 +120,7 @@ def test_what_is_drawn_says_something() -> None:
 
 @pytest.mark.parametrize("manager", [ProgressManager, SyncProgressManager])
 def test_each_verb_is_in_the_table(manager: type) -> None:
-    rows = set(re.findall(r"^\| `(\w+)\(", SECTIONS["The managers"], re.MULTILINE))
+    rows = set(re.findall(r"^\| `(\w+)\(", SECTIONS["Managers"], re.MULTILINE))
     verbs = {name for name in vars(manager) if not name.startswith("_")}
     inherited = {name for base in manager.__mro__[1:-1] for name in vars(base) if name[0] != "_"}
     assert rows <= verbs | inherited
@@ -136,7 +136,7 @@ def test_each_setting_is_in_the_table() -> None:
 
 
 def test_each_address_is_in_the_table() -> None:
-    rows = re.findall(r"^\| `[^`]+` \| `(\w+)` \|", SECTIONS["Over HTTP"], re.MULTILINE)
+    rows = re.findall(r"^\| `[^`]+` \| `(\w+)` \|", SECTIONS["HTTP endpoints"], re.MULTILINE)
     assert sorted(rows) == sorted(str(pattern.name) for pattern in urlpatterns)
 
 

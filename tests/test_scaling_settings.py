@@ -58,7 +58,12 @@ def test_the_watchers_of_a_job_are_led_to_one_process(nginx: str) -> None:
 
         jobs = ["a:b", *(f"job-{number}" for number in range(20))]
         tickets = {
-            job_id: [make_ticket(job_id), make_ticket(job_id, cancel=True)] for job_id in jobs
+            job_id: [
+                make_ticket(job_id, cancel=cancel, owner=owner)
+                for cancel in (False, True)
+                for owner in (None, 7, 8)
+            ]
+            for job_id in jobs
         }
         found = {job_id: {led_to(ticket) for ticket in each} for job_id, each in tickets.items()}
         assert all(len(each) == 1 for each in found.values()), found
