@@ -1,7 +1,7 @@
-"""A hook of mkdocs: pages that show the text of a file outside `docs/`, so that it is written once.
+"""Hook for mkdocs: lets a page include a file outside `docs/`, so that its text is written once.
 
-A line that is only a link to such a file, such as `[README](../README.md#quick-start)`, is replaced by
-the file, or by the text below the heading that the link names. On GitHub it stays a link.
+A line that is only a link to such a file, such as `[README](../README.md#quick-start)`, is replaced
+by the file, or by the text below the heading that the link names. On GitHub it stays a link.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ LINE = re.compile(r"^\[[^]]*\]\(\.\./(?P<file>\w+\.md)(?:#(?P<anchor>[\w-]+))?\)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Return a page's text with what it includes."""
+    """Return a page's text, with the included texts in place of their links."""
     return LINE.sub(_included, markdown)
 
 
 def _included(line: re.Match[str]) -> str:
     text = (ROOT / line["file"]).read_text(encoding="utf-8")
     if line["anchor"]:
-        sections = (part.split("\n", 1) for part in text.split("\n## ")[1:])
-        text = {heading.lower().replace(" ", "-"): body for heading, body in sections}[line["anchor"]]
+        parts = (part.split("\n", 1) for part in text.split("\n## ")[1:])
+        sections = {heading.lower().replace(" ", "-"): body for heading, body in parts}
+        text = sections[line["anchor"]]
     return text.replace("](docs/", "](").strip()

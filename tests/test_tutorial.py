@@ -1,4 +1,4 @@
-"""The tutorial, from its first command to its last: in a thread, by Celery, cancelled, restricted."""
+"""The tutorial, from its first command to its last: threads, Celery, cancelling, permissions."""
 
 from __future__ import annotations
 

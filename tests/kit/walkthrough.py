@@ -1,4 +1,4 @@
-"""A page followed from top to bottom: its files are written and its commands run where it has them."""
+"""Follow a page from top to bottom: write its files and run its commands in the page's order."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .documented import blocks
 from .project import Project
 
 INSTALLING = {"mkdir", "cd", "python3", ".", "pip"}
-"""Commands that make a folder and an environment. The tests have both."""
+"""Commands that make a folder and an environment: the tests have both already."""
 
 
 def walk_through(project: Project, page: str, section: str, servers: ExitStack) -> None:
-    """Do what a section of a page says, block by block.
+    """Write the files and run the commands of a section, block by block.
 
     Args:
-        project: where.
-        page: its path.
-        section: its heading.
-        servers: ends the servers and workers that the section starts.
+        project: the project to do it in.
+        page: the page's path.
+        section: the section's heading.
+        servers: stops the servers and workers that the section starts.
     """
     for block in blocks(page, section):
         project.write(block)
