@@ -137,6 +137,7 @@ FOLLOWED = {
     "docs/channels.md": "test_howtos.py",
     "docs/docker-compose.md": "test_howtos_compose.py",
     "docs/htmx.md": "test_howtos.py",
+    "docs/install.md": "test_site.py",
     "docs/import-export.md": "test_import_export_page.py",
     "docs/metrics.md": "test_howtos.py",
     "docs/protocol.md": "test_protocol.py",

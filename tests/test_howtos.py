@@ -30,16 +30,45 @@ def moves_and_is_cancelled(job_id):
 """
 
 
+A_GROUP = """
+import re
+page = Client().post("/group/").content.decode()
+both = re.findall('data-job="(.*?)"', page)
+assert len(both) == 2, page
+for job_id, total in zip(both, (100, 200)):
+    *_, last = jobs.watch(job_id)
+    assert (last["status"], last["processed_rows"]) == ("done", total), last
+"""
+
+FROM_AN_API = """
+from django.contrib.auth.models import User
+assert Client().post("/api/imports/").status_code == 403
+client = Client()
+client.force_login(User.objects.create_user("ann"))
+answer = client.post("/api/imports/")
+assert answer.status_code == 202, answer.content
+url, job_id = answer.json()["progress"], answer.json()["job_id"]
+assert answer["Location"] == url
+moves_and_is_cancelled(job_id)
+assert Client().get(url).json()["status"] == "cancelled"  # The URL suffices.
+assert Client().get(f"/progress/jobs/{job_id}/").status_code == 404
+assert b"cancelled" in Client().get(f"{url}stream/").content
+"""
+
+
 def test_celery(project: Project) -> None:
     page, views = "docs/task-queues.md", project.folder / "products/views.py"
     project.follow(page, "Celery, with `ImportTask`")
+    project.follow(page, "Start an import from an API")
     with_import_task = views.read_text()
-    project.follow(page, "Celery, without it")
+    project.follow(page, "Celery, without `ImportTask`")
     worker = [*module(only_line(page, "celery")), "--pool", "solo"]
-    with project.started(worker, lambda log: " ready." in log):  # It serves both.
+    with project.started(worker, lambda log: " ready." in log):  # It serves all of them.
         project.script(STARTED + "moves_and_is_cancelled(begun())")
         views.write_text(with_import_task)
         project.script(STARTED + "moves_and_is_cancelled(begun())")
+        project.script(STARTED + A_GROUP)
+        project.script(STARTED + FROM_AN_API)
 
 
 def test_testing(project: Project) -> None:
@@ -52,7 +81,7 @@ def test_testing(project: Project) -> None:
 
 def test_djangos_own_tasks(project: Project) -> None:
     before = {} if django.VERSION >= (6, 0) else {"django_tasks": "django.tasks"}
-    project.follow("docs/task-queues.md", "Django's own tasks", **before)
+    project.follow("docs/task-queues.md", "Django tasks", **before)
     worker = only_line("docs/task-queues.md", "python manage.py db_worker")
     project.migrate()
     with project.started(module(worker), lambda log: "Starting worker" in log):

@@ -1,9 +1,13 @@
-"""The tutorial, followed to the letter: in a thread, by Celery, cancelled, not for everybody."""
+"""The tutorial, from its first command to its last: threads, Celery, cancelling, permissions."""
 
 from __future__ import annotations
 
-from .kit.commandlines import module, only_line
+from contextlib import ExitStack
+from pathlib import Path
+
+from .kit.processes import RedisProcess
 from .kit.project import Project
+from .kit.walkthrough import walk_through
 
 PAGE = "docs/tutorial.md"
 
@@ -31,12 +35,7 @@ def uploaded(name):
 """
 
 IN_A_THREAD = (
-    """
-from django.core.management import call_command
-call_command("makemigrations", "products", verbosity=0)
-call_command("migrate", verbosity=0)
-"""
-    + BEGINNING
+    BEGINNING
     + """
 lines = Path("products.csv").read_text().splitlines(keepends=True)
 Path("few.csv").write_text("".join(lines[:41]))
@@ -57,7 +56,7 @@ assert f'data-job="{job_id}"' in ann.get(path).content.decode()
 assert ended("few.csv", "done")[2]["updated"] == 40
 assert ended("broken.csv", "failed")[2]["processed_rows"] == 1
 
-assert bob.get(path).status_code == 200  # As the last step says.
+assert bob.get(path).status_code == 200  # The last section changes that.
 assert bob.get(f"/progress/jobs/{job_id}/").status_code == 404
 assert ann.get(f"/progress/jobs/{job_id}/").json()["status"] == "done"
 """
@@ -82,19 +81,20 @@ assert 0 < last["processed_rows"] < 10_000, last
 )
 
 
-def test_the_tutorial(blank_project: Project) -> None:
-    project = blank_project
-    for section in ("1. A project", "2. Something to import"):
-        project.follow(PAGE, section)
-    project.run("make_csv.py")
-    project.follow(PAGE, "3. An import that tells how far it is")
-    project.script(IN_A_THREAD)
-    for section in (
-        "4. In a task of Celery's",
-        "5. A button to cancel it",
-        "6. Somebody else, who may not look",
-    ):
-        project.follow(PAGE, section)
-    worker = [*module(only_line(PAGE, "celery")), "--pool", "solo"]
-    with project.started(worker, lambda log: " ready." in log):
+def test_the_tutorial(tmp_path: Path, server: RedisProcess) -> None:
+    project = Project(tmp_path, server.url)
+    for name, value in (("USERNAME", "admin"), ("EMAIL", "a@example.org"), ("PASSWORD", "secret")):
+        project.environment[f"DJANGO_SUPERUSER_{name}"] = value
+
+    def walk(*sections: str) -> None:
+        for section in sections:
+            walk_through(project, PAGE, section, servers)
+
+    with ExitStack() as servers:
+        walk("1. Create a project", "2. Add models and a file to import")
+        walk("3. Track an import in a thread")
+        project.script(IN_A_THREAD)
+    with ExitStack() as servers:
+        walk("4. Move the import to Celery", "5. Add a cancel button")
+        walk("6. Restrict who can watch")
         project.script(BY_CELERY)

@@ -38,9 +38,11 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def module(line: str) -> list[str]:
-    """Return how Python is asked to do what a documented line has a program do."""
+    """Return Python's arguments that run a documented command line."""
     program, *arguments = shlex.split(line)
-    return arguments if program == "python" else ["-m", program, *arguments]
+    if program == "python":
+        return arguments
+    return ["-m", "django" if program == "django-admin" else program, *arguments]
 
 
 def only_line(page: str, program: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .documented import blocks
+from .documented import Block, blocks
 from .processes import free_port
 from .started import kill_group
 from .waiting import wait_for
@@ -66,16 +66,19 @@ class Project:
             section: its heading.
             others: what the page says to write in place of what (`django_tasks="django.tasks"`).
         """
-        changes = {DOCUMENTED_REDIS: self.environment["REDIS_URL"]}
-        changes |= {old: new for new, old in others.items()}
         for block in blocks(page, section):
-            if block.file:
-                path, code = self.folder / block.file, block.code
-                for old, new in changes.items():
-                    code = code.replace(old, new)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("w" if block.is_anew else "a") as file:
-                    file.write("\n" + code)
+            self.write(block, **others)
+
+    def write(self, block: Block, **others: str) -> None:
+        """Add a block to the file that it names, if it names one."""
+        if block.file:
+            path, code = self.folder / block.file, block.code
+            code = code.replace(DOCUMENTED_REDIS, self.environment["REDIS_URL"])
+            for new, old in others.items():
+                code = code.replace(old, new)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w" if block.is_anew else "a") as file:
+                file.write("\n" + code)
 
     def migrate(self) -> None:
         """Bring the database to what the installed apps need."""
