@@ -29,8 +29,8 @@ const asText = (value) => String(value ?? "");
 const join = (texts) => texts.map((text) => text.replaceAll(" ", "\xa0")).join(" · ");
 /** @param {unknown} percent */
 const quarter = (percent) => Math.floor(Number(percent) / 25);
-/** @param {unknown} status */
-const isTerminal = (status) => ["done", "failed", "cancelled"].includes(asText(status));
+/** @param {any} status */
+const isTerminal = (status) => ["done", "failed", "cancelled"].includes(status);
 
 /** @type {(type: EventType, value: any) => boolean} */
 const isFinal = (type, value) =>
