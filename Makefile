@@ -43,8 +43,13 @@ lint: .venv/lint.stamp ## Check style and format
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 
-types: .venv/lint.stamp ## Check types
+# TypeScript reads the types in the comments of the scripts; no user of the package needs it.
+NPM := $(shell command -v npm 2>/dev/null)
+TSC = .venv/typescript-5.9.3/node_modules/.bin/tsc
+
+types: .venv/lint.stamp $(if $(NPM),$(TSC)) ## Check types; those of the scripts only where there is npm
 	.venv/bin/python -m mypy
+	$(if $(NPM),$(TSC) --project .ci/tsconfig.json,@echo "No npm here: the scripts' types are not checked")
 
 messages: .venv/demo.stamp ## Bring the translations up to the sources, compile them, say what is missing
 	.venv/bin/python .ci/messages.py
@@ -87,6 +92,9 @@ endif
 .venv/tests-compiled.stamp: .venv/test.stamp
 	@.venv/bin/python -m pytest -k test_json_is_plain_ascii_and_says_the_same > /dev/null || true
 	@touch $@
+
+$(TSC): | .venv/bin/python
+	@npm install --silent --no-save --ignore-scripts --prefix .venv/typescript-5.9.3 typescript@5.9.3
 
 .venv-newest/stamp: pyproject.toml
 	'$(NEWEST_PYTHON)' -m venv --clear .venv-newest

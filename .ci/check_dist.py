@@ -23,6 +23,7 @@ PROMISED = (
     *(f"locale/{language}/LC_MESSAGES/django.mo" for language in LANGUAGES),
     "static/django_import_progress/import-progress.css",
     "static/django_import_progress/import-progress.js",
+    "static/django_import_progress/import-progress-list.js",
     "templates/django_import_progress/assets.html",
     "templates/django_import_progress/bar.html",
 )

@@ -1,4 +1,4 @@
-"""What a bar shows of a job, as text: the twin of reducer.js, for before the script runs."""
+"""The texts of a bar before the script runs; import-progress.js has the same rules."""
 
 from __future__ import annotations
 

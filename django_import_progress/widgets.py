@@ -22,9 +22,6 @@ from .texts import texts
 from .tickets import make_ticket
 
 APP_NAME = "import_progress"
-MODULES = ("reducer", "connection", "ladder", "transports")
-"""The script's modules, each of which the page names by its address: a storage that puts a hash
-into the names of files does not look into scripts for what they import."""
 TRANSPORTS = ("sse", "websocket", "polling")
 
 
@@ -36,7 +33,7 @@ UNKNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": No
 
 def assets_context(context: Context) -> dict[str, Any]:
     """Return what the assets' template needs."""
-    return {"nonce": nonce_of(context), "modules": MODULES}
+    return {"nonce": nonce_of(context)}
 
 
 def nonce_of(context: Context) -> Any:

@@ -57,16 +57,17 @@ ROWS: dict[str, dict[float, str]] = {
 """One number at least of each plural form of a language, and what is said of as many rows."""
 
 BY_THE_SCRIPT = """async (numbers) => {
-    const { reduce } = await import("/static/django_import_progress/reducer.js");
+    const { reduce } = await import("/static/django_import_progress/import-progress.js");
     const texts = JSON.parse(document.querySelector("import-progress script").textContent);
     return numbers.map((rows) => reduce({}, "job", { processed_rows: rows }, texts, "").parts.rows);
 }"""
 TIMES = """async ([left, waited]) => {
-    const { begin, reduce } = await import("/static/django_import_progress/reducer.js");
+    const path = "/static/django_import_progress/import-progress.js";
+    const { initialState, reduce } = await import(path);
     const texts = JSON.parse(document.querySelector("import-progress script").textContent);
     const paceOf = (seconds) => reduce({}, "job", { eta_seconds: seconds }, texts, "").parts.pace;
     const waitOf = (seconds) => {
-        const before = begin({ status: "queued", waited: String(seconds) }, null, 0);
+        const before = initialState({ status: "queued", waited: String(seconds) }, null, 0);
         const { parts } = reduce(before, "tick", undefined, texts, "", 0);
         return [parts.waited, parts.notice];
     };

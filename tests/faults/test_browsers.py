@@ -28,7 +28,7 @@ IMAGE = "<img src=x onerror=alert(1)>"
 
 
 def the_browser_gives_up_and_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(monkeypatch, "ladder", "fail: () => {", "fail: () => { return this.close();")
+    script_without(monkeypatch, "fail: () => {", "fail: () => { return close();")
 
 
 @without(the_browser_gives_up_and_we_do)
@@ -59,12 +59,8 @@ async def test_a_bar_recovers_after_502(
 
 
 def the_end_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(
-        monkeypatch,
-        "reducer",
-        "export const ends = (type, value) =>",
-        "export const ends = () => 0 &&",
-    )
+    line = "const isFinal = (type, value) =>"
+    script_without(monkeypatch, line, "const isFinal = () => 0 &&")
 
 
 @without(the_end_is_not_noticed)
@@ -85,7 +81,7 @@ async def test_nothing_is_requested_after_the_end(
 
 
 def a_job_that_never_appears_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(monkeypatch, "import-progress", "this.#missing?.run(", "void (")
+    script_without(monkeypatch, "this.#waitingLimit?.run(", "void (")
 
 
 @without(a_job_that_never_appears_is_waited_for)
@@ -106,7 +102,7 @@ async def test_nothing_is_requested_of_a_job_that_never_appeared(
 
 
 def time_counts_that_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(monkeypatch, "import-progress", "isLive && !isOffline &&", "isLive &&")
+    script_without(monkeypatch, "isLive && !isOffline &&", "isLive &&")
 
 
 @without(time_counts_that_is_not_connected)
@@ -127,8 +123,8 @@ async def test_an_outage_does_not_count_as_waiting(
 
 
 def a_wait_is_counted_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = "performance.now());\n    this.#show"
-    script_without(monkeypatch, "import-progress", line, line.replace("performance", "Date"))
+    line = "label, performance.now());"
+    script_without(monkeypatch, line, line.replace("performance", "Date"))
 
 
 @without(a_wait_is_counted_by_the_wall_clock)
@@ -160,7 +156,7 @@ async def test_a_connection_that_is_cut_again_and_again_is_no_notice(
 
 
 def each_bar_has_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(monkeypatch, "connection", "${base} ${transport}", "${base} ${job}")
+    script_without(monkeypatch, "${base} ${transport}", "${base} ${job}")
 
 
 @without(each_bar_has_a_connection)
@@ -182,9 +178,8 @@ async def test_eight_bars_leave_room_for_the_page(
 
 
 def who_comes_back_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(
-        monkeypatch, "connection", "if (isShown === isOn) return;", "if (isOn || !isShown) return;"
-    )
+    line = "if (isShown === isNowShown) return;"
+    script_without(monkeypatch, line, "if (isNowShown || !isShown) return;")
 
 
 @without(who_comes_back_is_not_noticed)
@@ -206,7 +201,7 @@ async def test_the_back_button_shows_the_current_state(
 
 
 def a_sleep_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(monkeypatch, "ladder", "QUIET_MS = 60000", "QUIET_MS = Infinity")
+    script_without(monkeypatch, "SILENCE_MS = 60000", "SILENCE_MS = Infinity")
 
 
 @without(a_sleep_is_not_noticed)
@@ -230,12 +225,8 @@ async def test_after_a_sleep_the_current_state_is_shown(
 
 
 def text_is_taken_for_html(monkeypatch: pytest.MonkeyPatch) -> None:
-    script_without(
-        monkeypatch,
-        "import-progress",
-        "part.textContent = parts[name]",
-        "part.innerHTML = parts[name]",
-    )
+    line = "part.textContent = parts[name]"
+    script_without(monkeypatch, line, line.replace("textContent", "innerHTML"))
 
 
 @without(text_is_taken_for_html)

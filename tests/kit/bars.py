@@ -33,24 +33,32 @@ _TURN = """state => {
     Object.defineProperty(document, "hidden", { value: state == "hidden", configurable: true });
     document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
 }"""
-_switched_off: list[tuple[str, str, str]] = []
+_replaced: list[tuple[str, str, str]] = []
 
 
-def script_without(monkeypatch: pytest.MonkeyPatch, module: str, line: str, instead: str) -> None:
-    """Have pages load a module of the script in which `line` reads otherwise."""
-    text = (STATIC / f"{module}.js").read_text(encoding="utf-8")
-    assert text.count(line) == 1, f"{module}.js has changed: {line}"
-    monkeypatch.setattr(f"{__name__}._switched_off", [*_switched_off, (module, line, instead)])
+def script_without(
+    monkeypatch: pytest.MonkeyPatch, line: str, instead: str, *, script: str = "import-progress"
+) -> None:
+    """Replace a line of a script in the pages that load it.
+
+    Raises:
+        LookupError: the script does not have the line exactly once. It is no `AssertionError`, with
+            which a negative control would pass.
+    """
+    text = (STATIC / f"{script}.js").read_text(encoding="utf-8")
+    if text.count(line) != 1:
+        raise LookupError(f"{script}.js must have this line exactly once: {line}")
+    monkeypatch.setattr(f"{__name__}._replaced", [*_replaced, (script, line, instead)])
 
 
 async def serve(page: Page) -> None:
-    """Have the page load what was changed by `script_without`."""
+    """Serve to the page the scripts that `script_without` changed."""
     texts: dict[str, str] = {}
-    for module, line, instead in _switched_off:
-        text = texts.get(module) or (STATIC / f"{module}.js").read_text(encoding="utf-8")
-        texts[module] = text.replace(line, instead)
-    for module, text in texts.items():
-        await page.route(f"**/{module}.js", _answering(text))
+    for script, line, instead in _replaced:
+        text = texts.get(script) or (STATIC / f"{script}.js").read_text(encoding="utf-8")
+        texts[script] = text.replace(line, instead)
+    for script, text in texts.items():
+        await page.route(f"**/{script}.js", _answering(text))
 
 
 def _answering(text: str) -> Callable[[Route], Awaitable[None]]:

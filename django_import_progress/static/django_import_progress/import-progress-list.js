@@ -1,53 +1,61 @@
 // The custom element <import-progress-list>: somebody's imports, to which new ones are added.
 //
-// Its bars keep themselves live. What it asks for, now and then, is which bars there are.
+// Its bars stay live by themselves. From time to time it requests which bars there are.
 
 const EVERY_MS = 4000;
 const OVER = ["done", "failed", "cancelled", "gone"];
 
 class ImportProgressList extends HTMLElement {
-  #timer;
-  #turned;
+  #timer = 0;
+  #removed = new AbortController();
 
   connectedCallback() {
-    this.#turned = new AbortController();
-    const { signal } = this.#turned;
-    document.addEventListener("visibilitychange", () => this.#ask(), { signal });
-    this.#later(EVERY_MS);
+    this.#removed = new AbortController();
+    const { signal } = this.#removed;
+    document.addEventListener("visibilitychange", () => this.#refresh(), { signal });
+    this.#refreshIn(EVERY_MS);
   }
 
   disconnectedCallback() {
-    this.#turned.abort();
+    this.#removed.abort();
     clearTimeout(this.#timer);
   }
 
-  #later(wait) {
+  /** @param {number} milliseconds */
+  #refreshIn(milliseconds) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#ask(), wait * (1 + Math.random() / 4));
+    this.#timer = setTimeout(() => this.#refresh(), milliseconds * (1 + Math.random() / 4));
   }
 
-  async #ask() {
+  async #refresh() {
     clearTimeout(this.#timer);
-    if (document.hidden) return; // Asked again as soon as it is shown.
-    const answer = await fetch(this.dataset.list).catch(() => null);
-    if (answer?.status === 404 || !this.isConnected) return; // The page may not ask any more.
-    if (answer?.ok) answer.text().then((html) => this.#show(html), () => {});
-    this.#later(answer?.ok ? EVERY_MS : EVERY_MS * 4);
+    if (document.hidden) return; // Refreshed as soon as it is shown.
+    const response = await fetch(this.dataset.list ?? "").catch(() => null);
+    if (response?.status === 404 || !this.isConnected) return; // The viewer has logged out.
+    if (response?.ok) response.text().then((html) => this.#show(html), () => {});
+    this.#refreshIn(response?.ok ? EVERY_MS : EVERY_MS * 4);
   }
 
+  /** @param {string} html */
   #show(html) {
     // Parsed in a document of its own, where nothing is run or loaded.
-    const found = new DOMParser().parseFromString(html, "text/html").querySelectorAll("[data-item]");
-    const wanted = new Map([...found].map((item) => [item.dataset.item, item]));
-    for (const item of this.querySelectorAll("[data-item]")) {
-      const status = item.querySelector("import-progress")?.dataset.status;
+    const found = itemsOf(new DOMParser().parseFromString(html, "text/html"));
+    const wanted = new Map(found.map((item) => [item.dataset.item, item]));
+    for (const item of itemsOf(this)) {
+      const status = item.querySelector("import-progress")?.getAttribute("data-status") ?? "";
       if (!wanted.delete(item.dataset.item) && OVER.includes(status)) item.remove();
     }
-    this.prepend(...wanted.values()); // New ones, the newest first as they came.
+    this.prepend(...wanted.values()); // The newest first.
     const none = this.querySelector(".import-progress-none");
-    if (none) none.hidden = this.querySelector("[data-item]") !== null;
+    none?.toggleAttribute("hidden", itemsOf(this).length > 0);
   }
 }
+
+/**
+ * @param {ParentNode} root
+ * @returns {HTMLElement[]}
+ */
+const itemsOf = (root) => Array.from(root.querySelectorAll("[data-item]"));
 
 customElements.get("import-progress-list") ??
   customElements.define("import-progress-list", ImportProgressList);

@@ -1,0 +1,80 @@
+// What the functions of import-progress.js pass to each other. Only type checkers read this file.
+
+/** A job as the endpoints represent it. */
+export type Job = { job_id: string; [field: string]: unknown };
+
+/** References (job ids or tickets) by job id. */
+export type Jobs = Map<string, string>;
+
+/** The texts of a page, in its language: what texts.py returns. */
+export type Texts = NumberFormat & {
+  language?: string;
+  plurals?: { [name: string]: [form: string, samples: number[]][] };
+  counters?: string[];
+  statuses?: Names;
+  notices?: Names;
+  percent?: string;
+  missing?: string;
+  news?: string;
+};
+export type NumberFormat = { decimal?: string; separator?: string; groups?: string };
+export type Names = { [name: string]: string };
+
+/** What a bar knows. */
+export type State = {
+  status: string;
+  percent: unknown;
+  /** When the job was queued, in milliseconds of a monotonic clock. */
+  since: number | null;
+  job?: Job;
+  isOver: boolean;
+  canCancel: boolean;
+  /** Whether a screen reader was told that no worker has started the job. */
+  isAnnounced: boolean;
+  isOffline?: boolean;
+  isHidden?: boolean;
+  isExpired?: boolean;
+  isMissing?: boolean;
+  isCancelling?: boolean;
+  isRefused?: boolean;
+};
+
+/** What a bar shows. */
+export type Shown = State & {
+  /** For how many seconds the job has been queued. */
+  waited: number | null;
+  notice: string;
+  /** The text of each `data-show`. */
+  parts: Names;
+};
+
+/** What can happen to a bar. */
+export type EventType =
+  | "job" // A new representation.
+  | "gone" // The job was deleted or has expired.
+  | "missing" // It did not appear in time.
+  | "expired" // The page's ticket has expired.
+  | "offline"
+  | "shown" // The page is shown, or hidden.
+  | "tick" // Time has passed.
+  | "cancelling" // The user has requested it.
+  | "refused"; // That request was refused.
+export type NotifyBar = (type: EventType, value?: any) => void;
+export type NotifyJob = (type: EventType, id: string, value?: any) => void;
+
+/** Where the endpoints are; `key` identifies the connection among tabs. */
+export type Options = { key: string; base: string; websocket?: string; transport?: string };
+
+/** What a transport calls. */
+export type Handlers = {
+  job: (job: Job) => void;
+  /** The id is a reference if the viewer is not authorized. */
+  gone: (job: { job_id: string }) => void;
+  expired: (reference: string) => void;
+  open: (isOpen: boolean) => void;
+  fail: () => void;
+};
+
+/** Watches jobs, and returns how to stop that. */
+export type Transport = (options: Options, jobs: Jobs, handlers: Handlers) => Close;
+export type Close = () => void;
