@@ -18,7 +18,7 @@ from django.test import AsyncClient, Client, override_settings
 
 from django_import_progress import get_sync_progress_manager
 from django_import_progress.access import make_ticket
-from django_import_progress.contrib.queueing import queue
+from django_import_progress.contrib.queue_status import queue
 from tests.kit.admin import ADMIN, add_admin
 from tests.kit.processes import RedisProcess, valkey_binary
 from tests.kit.waiting import wait_for

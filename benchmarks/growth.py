@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import psutil
 
 from django_import_progress import ProgressManager, create_redis_client
-from django_import_progress.clients import read_all
-from django_import_progress.hub import Hub
+from django_import_progress.redis.executor import read_all
+from django_import_progress.watch.hub import Hub
 from tests.kit.processes import RedisProcess, valkey_binary
 
 from .contenders import FAST_LANE, Served, ours

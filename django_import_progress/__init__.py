@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from .addresses import create_redis_client, create_sync_redis_client
-from .connections import get_progress_manager, get_sync_progress_manager
 from .core.errors import (
     ImportCancelled,
     ImportSuperseded,
@@ -17,9 +15,11 @@ from .core.errors import (
     ProgressError,
     ProgressUnavailable,
 )
-from .manager import ProgressManager
-from .sync import SyncProgressManager
-from .tracker import track_import
+from .redis.factory import create_redis_client, create_sync_redis_client
+from .service.manager import ProgressManager
+from .service.registry import get_progress_manager, get_sync_progress_manager
+from .service.sync_manager import SyncProgressManager
+from .tracker.tracker import track_import
 from .version import __version__
 
 __all__ = [

@@ -13,8 +13,8 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from .reads import READS, PageReads
-from .widgets import assets_context, bar_context
+from .widget.context import assets_context, bar_context
+from .widget.prefetch import READS, PageReads
 
 _PAGE = "_import_progress_page"
 """The attribute by which a row of a changelist has its `_Page`."""

@@ -16,15 +16,15 @@ from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 
-from . import views
-from .access import admit_all
-from .connections import get_guarded_manager
+from .access.permissions import admit_all
+from .access.tickets import TICKET_MARK, by_job
+from .access.visitors import visitor_of
 from .core.resume import names_an_end
-from .limits import MAX_JOBS
-from .opening import open_stream, too_many
-from .pushing import PushedStream, Receive, Send
-from .tickets import TICKET_MARK, by_job
-from .visitors import visitor_of
+from .service.registry import get_guarded_manager
+from .web import views
+from .web.limits import MAX_JOBS
+from .web.push import PushedStream, Receive, Send
+from .web.stream_opening import open_stream, too_many
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -12,12 +12,12 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.urls import URLResolver, get_resolver
 
-from .access import Job, rule_allows
-from .addresses import crosses_hosts_in_the_clear
+from .access.permissions import Job, rule_allows
+from .access.tickets import Action
+from .access.visitors import Nobody
 from .conf import problems, settings
 from .core.keys import NAMESPACE_RULE, is_namespace
-from .tickets import Action
-from .visitors import Nobody
+from .redis.factory import crosses_hosts_in_the_clear
 
 STRANGERS_JOB = "a-job-of-the-system-checks"
 

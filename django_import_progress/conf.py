@@ -16,10 +16,10 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from .addresses import is_redis_url, url_problem
-from .core.calls import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
+from .core.commands import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
 from .core.keys import NAMESPACE_RULE, is_namespace
-from .url_options import shown
+from .redis.factory import is_redis_url, url_problem
+from .redis.url_options import shown
 
 SETTING = "IMPORT_PROGRESS"
 

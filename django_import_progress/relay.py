@@ -12,20 +12,20 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 
 from .cancellation import raise_if_cancelled, run_together
-from .clients import CALL_SECONDS, read_all
 from .conf import settings
 from .core.errors import ProgressUnavailable
+from .core.job_index import LENGTH
+from .core.job_state import State
 from .core.keys import JobId, Keys, clean_job_id, is_clean
-from .core.listing import LENGTH
 from .core.pacing import backoff_seconds
 from .core.snapshot import Stored
-from .core.state import State
-from .feed import Feed
-from .hub import Watcher
-from .line import chunks
-from .link import AGAIN_SECONDS
-from .manager import ProgressManager
-from .pipelines import read_each
+from .redis.executor import CALL_SECONDS, read_all
+from .redis.pipelines import read_each
+from .service.manager import ProgressManager
+from .watch.hub import Watcher
+from .watch.pattern_subscriber import Feed
+from .watch.pubsub_connection import chunks
+from .watch.subscriber import AGAIN_SECONDS
 
 logger = logging.getLogger("django_import_progress")
 

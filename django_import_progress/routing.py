@@ -19,8 +19,8 @@ from typing import Any
 from channels.routing import URLRouter  # noqa: F401 - so that a missing Channels is said at once
 from django.urls import path, re_path
 
-from .consumers import Application, job_consumer, jobs_consumer, refusal
 from .core.keys import clean_namespace
+from .web.consumers import Application, job_consumer, jobs_consumer, refusal
 
 
 def get_websocket_urlpatterns(namespace: str | None = None) -> list[Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import list_view, views
+from .web import views
+from .widget import list_view
 
 app_name = "import_progress"
 

@@ -17,13 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser, Page
 from websockets.sync.client import ClientConnection
 
-from django_import_progress import (
-    ProgressManager,
-    SyncProgressManager,
-    get_sync_progress_manager,
-    tracker,
-)
-from django_import_progress.addresses import create_redis_client, create_sync_redis_client
+from django_import_progress import ProgressManager, SyncProgressManager, get_sync_progress_manager
+from django_import_progress.redis.factory import create_redis_client, create_sync_redis_client
+from django_import_progress.tracker import tracker
 
 from .kit.asgi import AsgiServer
 from .kit.browser import chromium_binary, launched, note_complaints, write_down_answers

@@ -13,8 +13,8 @@ from django_import_progress import (
     create_redis_client,
     create_sync_redis_client,
 )
-from django_import_progress.addresses import is_redis_url, parse_address, url_problem
-from django_import_progress.clients import is_sharded
+from django_import_progress.redis.executor import is_sharded
+from django_import_progress.redis.factory import is_redis_url, parse_address, url_problem
 
 from .kit.managers import manager_on
 from .kit.processes import free_port

@@ -13,7 +13,8 @@ import gevent
 import pytest
 from greenlet import GreenletExit
 
-from django_import_progress import SyncProgressManager, endings, track_import
+from django_import_progress import SyncProgressManager, track_import
+from django_import_progress.tracker import outcome
 
 from .conftest import missing
 from .faults.conftest import defence
@@ -32,7 +33,7 @@ class OwnInterrupt(BaseException):
 
 
 def _takes_each_for_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endings, "is_cancellation", lambda error: not isinstance(error, Exception))
+    monkeypatch.setattr(outcome, "is_cancellation", lambda error: not isinstance(error, Exception))
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,7 @@ def test_one_that_stops_what_runs_is_a_cancellation(
 
 def test_without_greenlets_none_of_them_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "greenlet")
-    assert endings.is_cancellation(GreenletExit()) is False
+    assert outcome.is_cancellation(GreenletExit()) is False
 
 
 def test_its_message_can_be_exposed(jobs: SyncProgressManager) -> None:

@@ -9,7 +9,7 @@ from playwright.async_api import Page, Route, expect
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.limits import open_streams
+from django_import_progress.web.limits import open_streams
 
 from .kit.asgi import AsgiServer
 from .kit.bars import LISTEN, opened

@@ -18,11 +18,9 @@ from django_import_progress import (
     ImportCancelled,
     ImportSuperseded,
     SyncProgressManager,
-    counted,
-    interrupts,
     track_import,
-    tracker,
 )
+from django_import_progress.tracker import interrupts, iterators, tracker
 from tests.faults.conftest import defence
 
 from .kit.controls import without
@@ -241,8 +239,8 @@ class Source:
 
 
 def closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counted, "_close", lambda source: None)
-    monkeypatch.setattr(counted, "AsyncGeneratorType", ())
+    monkeypatch.setattr(iterators, "_close", lambda source: None)
+    monkeypatch.setattr(iterators, "AsyncGeneratorType", ())
 
 
 def _cancelled_at_the_third_row(jobs: SyncProgressManager, rows: Iterator[int]) -> None:

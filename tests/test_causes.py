@@ -23,8 +23,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from django_import_progress import ProgressUnavailable, clients
-from django_import_progress.causes import KINDS, REFUSALS, cause_of
+from django_import_progress import ProgressUnavailable
+from django_import_progress.redis import executor
+from django_import_progress.redis.causes import KINDS, REFUSALS, cause_of
 
 from .faults.conftest import defence
 from .kit.controls import without
@@ -38,7 +39,7 @@ PASSWORD = "pass-word"
 
 
 def _knows_no_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "cause_of", lambda error: "")
+    monkeypatch.setattr(executor, "cause_of", lambda error: "")
 
 
 async def _fails(kind: str, url: str, words: str) -> None:

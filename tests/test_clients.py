@@ -16,14 +16,14 @@ from django_import_progress import (
     ProgressManager,
     ProgressUnavailable,
     SyncProgressManager,
-    clients,
     create_redis_client,
     create_sync_redis_client,
 )
-from django_import_progress.clients import perform, perform_sync, read_all
-from django_import_progress.core.call import Call
+from django_import_progress.core.command import Call
 from django_import_progress.core.keys import Keys
-from django_import_progress.verbs import calls_for, now_text, plain
+from django_import_progress.redis import executor
+from django_import_progress.redis.executor import perform, perform_sync, read_all
+from django_import_progress.service.base import calls_for, now_text, plain
 from tests.faults.conftest import defence
 
 from .kit.controls import without
@@ -139,7 +139,7 @@ async def test_a_broken_connection_is_replaced_and_the_call_sent_again(
 
 
 def knows_no_closed_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "_CLIENT_ERRORS", clients.REDIS_ERRORS)
+    monkeypatch.setattr(executor, "_CLIENT_ERRORS", executor.REDIS_ERRORS)
 
 
 @without(knows_no_closed_buffer, fails_with=(ValueError,))

@@ -12,12 +12,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_import_progress import (
-    SyncProgressManager,
-    displays,
-    track_import,
-)
-from django_import_progress.core import terminal
+from django_import_progress import SyncProgressManager, track_import
+from django_import_progress.core import terminal_text
+from django_import_progress.management import display
 from tests.faults.conftest import defence
 
 from .kit.controls import without
@@ -230,7 +227,7 @@ def test_watch_draws_over_and_over_on_a_terminal(
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
     if not has_rich:
-        monkeypatch.setattr(displays, "Console", None)
+        monkeypatch.setattr(display, "Console", None)
     out = Terminal()
     assert watched(jobs, out) == 0
     assert "4 of 4 rows" in out.getvalue()
@@ -247,7 +244,7 @@ def test_a_job_that_goes_exits_with_3(
     has_rich: bool,
 ) -> None:
     if not has_rich:
-        monkeypatch.setattr(displays, "Console", None)
+        monkeypatch.setattr(display, "Console", None)
     jobs.create(JOB)
     out = kind()
 
@@ -265,10 +262,14 @@ def test_a_job_that_goes_exits_with_3(
 
 
 def trusts_what_a_job_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "printable", str)
+    monkeypatch.setattr(terminal_text, "printable", str)
     subcommands = "django_import_progress.management.subcommands"
     monkeypatch.setattr(f"{subcommands}.show.printable", str)
-    for module in (f"{subcommands}.show", f"{subcommands}.list", "django_import_progress.displays"):
+    for module in (
+        f"{subcommands}.show",
+        f"{subcommands}.list",
+        "django_import_progress.management.display",
+    ):
         monkeypatch.setattr(f"{module}.printable_json", str)
 
 

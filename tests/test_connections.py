@@ -19,11 +19,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_import_progress import (
     ProgressUnavailable,
-    connections,
     get_progress_manager,
     get_sync_progress_manager,
 )
-from django_import_progress.connections import (
+from django_import_progress.service import registry
+from django_import_progress.service.registry import (
     get_guarded_manager,
     get_guarded_sync_manager,
     get_impatient_manager,
@@ -220,9 +220,9 @@ async def test_guarded_managers_of_a_process_share_a_breaker_for_each_url(
 
 @pytest.mark.parametrize("place", ["server", "cluster"])
 def test_a_probe_reaches_each_kind_of_redis(request: pytest.FixtureRequest, place: str) -> None:
-    connections._ping(request.getfixturevalue(place).url)
+    registry._ping(request.getfixturevalue(place).url)
     with pytest.raises(ProgressUnavailable):
-        connections._ping("redis+cluster://127.0.0.1:1" if place == "cluster" else NOWHERE)
+        registry._ping("redis+cluster://127.0.0.1:1" if place == "cluster" else NOWHERE)
 
 
 def test_children_of_a_fork_and_their_parent_go_on_side_by_side(server: RedisProcess) -> None:

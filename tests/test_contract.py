@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from django_import_progress import (
-    InvalidProgress,
-    JobFinished,
-    JobNotFound,
-    ProgressManager,
-)
+from django_import_progress import InvalidProgress, JobFinished, JobNotFound, ProgressManager
 
 from .kit.ears import Ear
 from .kit.managers import variant

@@ -12,16 +12,10 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import (
-    NotTracking,
-    OutsideOfTheWith,
-    SyncProgressManager,
-    counts,
-    interrupts,
-    track_import,
-)
-from django_import_progress.cleaning import as_count
-from django_import_progress.transactions import Over
+from django_import_progress import NotTracking, OutsideOfTheWith, SyncProgressManager, track_import
+from django_import_progress.tracker import counters, interrupts
+from django_import_progress.tracker.cleaning import as_count
+from django_import_progress.tracker.transactions import Over
 from tests.faults.conftest import defence
 
 from .kit.controls import without
@@ -54,7 +48,7 @@ def adds_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0)  # Other threads may run here.
         self._counted = counted + as_count(n)
 
-    monkeypatch.setattr(counts.Counts, "advance", advance)
+    monkeypatch.setattr(counters.Counts, "advance", advance)
 
 
 def sets_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +57,7 @@ def sets_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0)  # Other threads may run here.
         self._fields = {**kept, **fields}
 
-    monkeypatch.setattr(counts.Counts, "_put", put)
+    monkeypatch.setattr(counters.Counts, "_put", put)
 
 
 def _in_threads(body: Callable[[], object]) -> None:
@@ -148,14 +142,14 @@ def _loop(job: Any) -> None:
 
 
 def sets_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts.Counts, "_check_tracking", lambda _: None)
-    init = counts.Counts.__init__
+    monkeypatch.setattr(counters.Counts, "_check_tracking", lambda _: None)
+    init = counters.Counts.__init__
 
     def begin(self: Any, *args: Any) -> None:
         init(self, *args)
         self.interrupt = None
 
-    monkeypatch.setattr(counts.Counts, "__init__", begin)
+    monkeypatch.setattr(counters.Counts, "__init__", begin)
 
 
 @pytest.mark.parametrize("misuse", [_advance, _count, _set, _loop])

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from django_import_progress import deadlines
-from django_import_progress.deadlines import RunningTimeout
+from django_import_progress.redis import timeouts
+from django_import_progress.redis.timeouts import RunningTimeout
 
 from .faults.conftest import defence
 from .kit.blocked import block_the_loop
@@ -35,8 +35,8 @@ async def test_what_is_in_time_is_left_alone() -> None:
 
 
 def all_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadlines, "TURNS", 1)
-    monkeypatch.setattr(deadlines, "LATE_SHARE", 1.0)
+    monkeypatch.setattr(timeouts, "TURNS", 1)
+    monkeypatch.setattr(timeouts, "LATE_SHARE", 1.0)
 
 
 @without(all_time_counts)

@@ -13,12 +13,7 @@ import django
 import pytest
 from django.core.management import call_command
 
-from django_import_progress import (
-    ImportSuperseded,
-    JobExists,
-    SyncProgressManager,
-    track_import,
-)
+from django_import_progress import ImportSuperseded, JobExists, SyncProgressManager, track_import
 
 tasks: Any = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks")
 IMMEDIATE = f"{tasks.__name__}.backends.immediate.ImmediateBackend"

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from django_import_progress import SyncProgressManager, exits, track_import
+from django_import_progress import SyncProgressManager, track_import
+from django_import_progress.tracker import process_exit
 
 from .kit.tracked import JOB, state
 
@@ -20,12 +21,12 @@ def of_the_site(jobs: SyncProgressManager) -> None:
 def test_without_celery_only_python_is(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exits, "_finalizers", {})
+    monkeypatch.setattr(process_exit, "_finalizers", {})
     for package in ("billiard.util", "celery.signals"):
         monkeypatch.delitem(sys.modules, package, raising=False)
     with track_import(JOB):
         pass
-    assert list(exits._finalizers) == ["multiprocessing.util"]
+    assert list(process_exit._finalizers) == ["multiprocessing.util"]
     assert state(jobs)["status"] == "done"
 
 
@@ -33,7 +34,7 @@ def test_without_celery_only_python_is(
 def test_a_job_of_rq_waits_itself(monkeypatch: pytest.MonkeyPatch, job: object) -> None:
     waits: list[object] = []
     monkeypatch.setitem(sys.modules, "rq", SimpleNamespace(get_current_job=lambda: job))  # type: ignore[arg-type]
-    monkeypatch.setattr(exits, "wait_for_leaving", lambda **_: waits.append(job))
+    monkeypatch.setattr(process_exit, "wait_for_leaving", lambda **_: waits.append(job))
     with track_import(JOB):
         pass
     assert waits == [job] * (job is not None)

@@ -8,11 +8,11 @@ import pytest
 import redis
 
 from django_import_progress import ProgressManager
-from django_import_progress.clients import perform
-from django_import_progress.core.checks import check
+from django_import_progress.core.digests import check
 from django_import_progress.core.keys import Keys
-from django_import_progress.core.scripts import CHECK_AT_REPLICA
-from django_import_progress.slot import Slot
+from django_import_progress.core.lua.scripts import CHECK_AT_REPLICA
+from django_import_progress.redis.executor import perform
+from django_import_progress.watch.watched_job import Slot
 
 from .faults.conftest import defence
 from .kit.controls import without

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from django_import_progress import ProgressManager, create_redis_client
-from django_import_progress.hub import Hub, Watcher
-from django_import_progress.slot import Slot
+from django_import_progress.watch.hub import Hub, Watcher
+from django_import_progress.watch.watched_job import Slot
 
 from .kit.hubs import is_subscribed, sees
 from .kit.processes import RedisProcess

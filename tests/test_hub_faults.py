@@ -14,9 +14,9 @@ from redis.asyncio.client import PubSub
 
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.cancellation import end_tasks
-from django_import_progress.hub import Hub
-from django_import_progress.link import Link
-from django_import_progress.slot import Slot
+from django_import_progress.watch.hub import Hub
+from django_import_progress.watch.subscriber import Link
+from django_import_progress.watch.watched_job import Slot
 
 from .faults.conftest import defence
 from .kit.controls import without

@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator
 import pytest
 import redis
 
-from django_import_progress import ProgressManager, create_redis_client, line
-from django_import_progress.hub import Hub, Watcher
+from django_import_progress import ProgressManager, create_redis_client
+from django_import_progress.watch import pubsub_connection
+from django_import_progress.watch.hub import Hub, Watcher
 
 from .kit.controls import without
 from .kit.hubs import sees
 from .kit.processes import RedisProcess
 
 UPDATES = 20
-JOBS = 3 * line.AT_ONCE
+JOBS = 3 * pubsub_connection.AT_ONCE
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
 
 
 def nobody_has_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line, "_is_others_turn", lambda channel, told: False)
+    monkeypatch.setattr(pubsub_connection, "_is_others_turn", lambda channel, told: False)
 
 
 @pytest.fixture

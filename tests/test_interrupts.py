@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from django_import_progress import SyncProgressManager, track_import, writer
+from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.signals import import_finished
+from django_import_progress.tracker import writer
 
 from .kit.processes import RedisProcess
 from .kit.tracked import JOB, state

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from django.core.asgi import get_asgi_application
 
-from django_import_progress import ProgressManager, asgi, get_progress_manager, pushing
+from django_import_progress import ProgressManager, asgi, get_progress_manager
 from django_import_progress.access import make_ticket
 from django_import_progress.asgi import ProgressStreams
-from django_import_progress.limits import open_streams
-from django_import_progress.pushing import PushedStream
+from django_import_progress.web import push
+from django_import_progress.web.limits import open_streams
+from django_import_progress.web.push import PushedStream
 
 from .faults.conftest import defence
 from .kit.controls import without
@@ -190,7 +191,7 @@ async def test_several_jobs_are_told_of_until_the_last_has_ended(manager: Progre
 
 
 def nobody_relieves_the_pump(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushing.Pump, "_relieve", lambda _: None)
+    monkeypatch.setattr(push.Pump, "_relieve", lambda _: None)
 
 
 @without(nobody_relieves_the_pump)
@@ -215,7 +216,7 @@ async def test_a_server_that_waits_holds_up_nobody_else_and_is_then_told_the_new
 
 
 async def test_so_do_many_who_are_sent_to_in_turn(manager: ProgressManager) -> None:
-    number = pushing.AT_ONCE + 2
+    number = push.AT_ONCE + 2
     connections = [Connection(scope_of(STREAM)) for _ in range(number)]
     async with AsyncExitStack() as stack:
         for connection in connections:

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis
 
-from django_import_progress import ProgressManager, callbacks, feed, hub, slot
+from django_import_progress import ProgressManager, callbacks
 from django_import_progress.cancellation import end_tasks
-from django_import_progress.core.view import JobView
-from django_import_progress.feed import Feed
-from django_import_progress.tally import tally
+from django_import_progress.core.reducer import JobView
+from django_import_progress.metrics import tally
+from django_import_progress.watch import hub, pattern_subscriber, watched_job
+from django_import_progress.watch.pattern_subscriber import Feed
 
 from .faults.conftest import defence
 from .kit.controls import without
@@ -102,7 +103,7 @@ async def test_a_listener_that_raises_when_it_is_called_late_is_logged_as_well(
 
 def callbacks_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Call a feed's callbacks as they are."""
-    monkeypatch.setattr(feed, "contained", lambda callback: callback)
+    monkeypatch.setattr(pattern_subscriber, "contained", lambda callback: callback)
 
 
 @without(callbacks_are_trusted)
@@ -139,7 +140,7 @@ async def test_a_feeds_callbacks_that_raise_are_logged_once_each_and_it_goes_on(
 
 def only_junk_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let whatever else a message leads to end the connection."""
-    monkeypatch.setattr(slot.Slot, "hear", lambda self, payload: self.view.message(payload))
+    monkeypatch.setattr(watched_job.Slot, "hear", lambda self, payload: self.view.message(payload))
 
 
 @without(only_junk_is_expected)

@@ -15,7 +15,7 @@ from playwright.async_api import Page, expect
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.core.errors import InvalidProgress
-from django_import_progress.lists import Listing, viewer_of
+from django_import_progress.widget.job_list import Listing, viewer_of
 from tests.faults.conftest import defence
 
 from .kit.asgi import AsgiServer

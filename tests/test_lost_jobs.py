@@ -11,13 +11,12 @@ from django_import_progress import (
     ImportSuperseded,
     SyncProgressManager,
     get_sync_progress_manager,
-    interrupts,
     track_import,
-    writer,
 )
-from django_import_progress.core.attempt import Lease, Told
+from django_import_progress.core.lease import Lease, Told
 from django_import_progress.signals import import_finished
-from django_import_progress.writer import Writer
+from django_import_progress.tracker import interrupts, writer
+from django_import_progress.tracker.writer import Writer
 from tests.faults import naive
 from tests.faults.conftest import defence
 

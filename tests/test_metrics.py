@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
 from django_import_progress.contrib.prometheus import ProgressCollector
-from django_import_progress.writer import Writer
+from django_import_progress.tracker.writer import Writer
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker

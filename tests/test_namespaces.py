@@ -15,10 +15,10 @@ from django_import_progress import (
     create_redis_client,
     get_sync_progress_manager,
 )
-from django_import_progress.connections import get_impatient_manager, get_progress_manager
 from django_import_progress.core import keys
 from django_import_progress.relay import progress_group
 from django_import_progress.routing import get_websocket_urlpatterns
+from django_import_progress.service.registry import get_impatient_manager, get_progress_manager
 
 from .faults.conftest import defence
 from .kit.controls import without

@@ -12,7 +12,7 @@ from django.template import Context, Template, TemplateSyntaxError
 from django.test import Client
 
 from django_import_progress import InvalidJobId, SyncProgressManager, admin
-from django_import_progress.reads import PageReads
+from django_import_progress.widget.prefetch import PageReads
 
 from .faults.conftest import defence
 from .kit.admin import ADMIN, add_admin

@@ -10,11 +10,11 @@ from django_import_progress import (
     ProgressManager,
     ProgressUnavailable,
     SyncProgressManager,
-    endings,
     track_import,
 )
-from django_import_progress.addresses import create_redis_client, create_sync_redis_client
-from django_import_progress.places import place_of
+from django_import_progress.redis.factory import create_redis_client, create_sync_redis_client
+from django_import_progress.redis.locations import place_of
+from django_import_progress.tracker import outcome
 
 from .faults.conftest import defence
 from .kit.controls import without
@@ -58,7 +58,7 @@ def test_so_does_one_in_sync_code() -> None:
 
 
 def _shows_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endings, "_message", lambda job_id, error, expose: str(error))
+    monkeypatch.setattr(outcome, "_message", lambda job_id, error, expose: str(error))
 
 
 @without(_shows_each_message)

@@ -15,7 +15,7 @@ from playwright.async_api import Page
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.limits import open_streams
+from django_import_progress.web.limits import open_streams
 
 from .conftest import missing
 from .kit.asgi import AsgiServer

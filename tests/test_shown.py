@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils.translation import override
 
-from django_import_progress.shown import notice_of, parts
+from django_import_progress.widget.text import notice_of, parts
 
 KNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
 DAY = 86_400

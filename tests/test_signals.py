@@ -18,12 +18,11 @@ from django_import_progress import (
     ImportCancelled,
     ImportSuperseded,
     SyncProgressManager,
-    awaited,
     signals,
     track_import,
-    writer,
 )
 from django_import_progress.signals import import_finished
+from django_import_progress.tracker import waiting, writer
 from tests.faults.conftest import defence
 
 from .kit.controls import without
@@ -155,7 +154,7 @@ def test_one_that_is_interrupted_as_it_begins_has_ended(
         raise KeyboardInterrupt
 
     job = track_import(JOB)
-    monkeypatch.setattr(awaited.Flag, "wait_a_moment", interrupted)
+    monkeypatch.setattr(waiting.Flag, "wait_a_moment", interrupted)
     with pytest.raises(KeyboardInterrupt):
         job.__enter__()
     assert [news["status"] for news in heard] == ["cancelled"]
@@ -168,7 +167,7 @@ async def test_one_that_is_cancelled_as_it_begins_has_ended(
         raise asyncio.CancelledError
 
     job = track_import(JOB)
-    monkeypatch.setattr(awaited.Flag, "wait_a_moment_in_loop", cancelled)
+    monkeypatch.setattr(waiting.Flag, "wait_a_moment_in_loop", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await job.__aenter__()
     assert [news["status"] for news in heard] == ["cancelled"]

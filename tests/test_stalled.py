@@ -19,7 +19,7 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.access import make_ticket
-from django_import_progress.hub import Watcher
+from django_import_progress.watch.hub import Watcher
 
 from .kit import http
 from .kit.asgi import AsgiServer

@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from django_import_progress import create_redis_client
-from django_import_progress.subscriptions import subscription
+from django_import_progress.redis.pubsub import subscription
 
 from .kit.processes import RedisProcess
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from django_import_progress import ProgressManager
-from django_import_progress.core.state import State
-from django_import_progress.hub import Watcher
+from django_import_progress.core.job_state import State
+from django_import_progress.watch.hub import Watcher
 
 from .kit.hubs import sees
 from .kit.managers import manager_on

@@ -11,13 +11,8 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.utils.functional import SimpleLazyObject
 
-from django_import_progress import (
-    InvalidProgress,
-    SyncProgressManager,
-    awaited,
-    track_import,
-    writer,
-)
+from django_import_progress import InvalidProgress, SyncProgressManager, track_import
+from django_import_progress.tracker import waiting, writer
 
 from .kit.tracked import JOB, shows, state
 from .kit.waiting import wait_for
@@ -264,7 +259,7 @@ def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     held, last = threading.Event(), writer.Writer._write_the_last
-    monkeypatch.setattr(awaited, "END_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "END_SECONDS", 0.01)
     monkeypatch.setattr(
         writer.Writer, "_write_the_last", lambda self: (held.wait(), last(self))
     )  # As a client does that hangs.

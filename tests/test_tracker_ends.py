@@ -18,8 +18,8 @@ from django_import_progress import (
     SyncProgressManager,
     get_sync_progress_manager,
     track_import,
-    writer,
 )
+from django_import_progress.tracker import writer
 
 from .kit.processes import RedisProcess
 from .kit.tracked import JOB, state
@@ -261,7 +261,7 @@ def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
     asynchronous: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("django_import_progress.tracker.BEGIN_TURNS", math.inf)
+    monkeypatch.setattr("django_import_progress.tracker.tracker.BEGIN_TURNS", math.inf)
     frozen = RedisProcess(valkey_server.binary).start()
     settings.IMPORT_PROGRESS = {"REDIS_URL": frozen.url}
     try:

@@ -12,10 +12,9 @@ from django_import_progress import (
     NotTracking,
     ProgressManager,
     SyncProgressManager,
-    counts,
-    interrupts,
     track_import,
 )
+from django_import_progress.tracker import counters, interrupts
 
 from .faults.conftest import defence
 from .kit.controls import without
@@ -65,8 +64,8 @@ def test_what_rows_and_batches_are_not_is_said_by_what_was_called(misuse: Any, s
 
 
 def _counts_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts.Counts, "_check_tracking", lambda _: None)
-    monkeypatch.setattr(counts, "NotTracking", None)
+    monkeypatch.setattr(counters.Counts, "_check_tracking", lambda _: None)
+    monkeypatch.setattr(counters, "NotTracking", None)
     monkeypatch.setattr(interrupts, "NotTracking", None)
 
 

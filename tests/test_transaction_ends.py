@@ -15,14 +15,9 @@ from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.test import TestCase
 
-from django_import_progress import (
-    SyncProgressManager,
-    get_sync_progress_manager,
-    track_import,
-    tracker,
-    transactions,
-)
+from django_import_progress import SyncProgressManager, get_sync_progress_manager, track_import
 from django_import_progress.signals import import_finished
+from django_import_progress.tracker import tracker, transactions
 from tests.faults import naive
 from tests.faults.conftest import defence
 

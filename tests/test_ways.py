@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from django_import_progress import InvalidProgress, SyncProgressManager
-from django_import_progress.core import view
-from django_import_progress.core.view import JobView
-from django_import_progress.written import LastWritten
+from django_import_progress.core import reducer
+from django_import_progress.core.reducer import JobView
+from django_import_progress.service.known_versions import LastWritten
 
 from .faults.naive import edit
 from .kit import ways
@@ -319,7 +319,7 @@ def test_each_way_shows_the_same(case: Case, sequence: Callable[[Case], None]) -
 
 def takes_all_databases_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways, "PATIENCE_SECONDS", 5)
-    monkeypatch.setattr(view, "_is_of", lambda *_: True)
+    monkeypatch.setattr(reducer, "_is_of", lambda *_: True)
 
 
 def shows_an_end_without_a_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from websockets.sync.client import ClientConnection
 
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
-from django_import_progress.visitors import Visitor
+from django_import_progress.access.visitors import Visitor
 from tests.faults.conftest import defence
 
 from .kit import http

@@ -13,8 +13,8 @@ from channels.routing import URLRouter
 
 from django_import_progress import SyncProgressManager, get_progress_manager, routing
 from django_import_progress.access import make_ticket
-from django_import_progress.limits import open_streams
-from django_import_progress.sockets import Socket
+from django_import_progress.web.limits import open_streams
+from django_import_progress.web.websocket import Socket
 from tests.faults.conftest import defence
 
 from .kit.controls import without

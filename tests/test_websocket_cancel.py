@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
-from django_import_progress import SyncProgressManager, sockets
+from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.core.state import State
-from django_import_progress.sockets import Socket
+from django_import_progress.core.job_state import State
+from django_import_progress.web import websocket
+from django_import_progress.web.websocket import Socket
 
 from .faults.conftest import defence
 from .kit.controls import without
@@ -34,7 +35,7 @@ def answers_with_what_it_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def ask_to_stop(self: Socket, reference: str) -> str:
         user = await self._user_now()
-        state, _ = await sockets.cancel(reference, user=user, manager=self._manager)
+        state, _ = await websocket.cancel(reference, user=user, manager=self._manager)
         assert state is not None
         return state.message
 
@@ -48,7 +49,7 @@ def test_an_end_that_was_sent_is_the_last_that_is_sent(
     ticket: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = sockets.cancel
+    real = websocket.cancel
     sent: list[str] = []
     say_it = Socket._say
 
@@ -64,7 +65,7 @@ def test_an_end_that_was_sent_is_the_last_that_is_sent(
         return result
 
     monkeypatch.setattr(Socket, "_say", note)
-    monkeypatch.setattr(sockets, "cancel", cancel)
+    monkeypatch.setattr(websocket, "cancel", cancel)
     assert ask(prefix_socket, "watch", ticket)["status"] == "queued"
     say(prefix_socket, "cancel", ticket)
     seen: list[Any] = []

@@ -10,10 +10,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from django_import_progress import SyncProgressManager, sockets
+from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.core.pacing import Allowance
-from django_import_progress.limits import open_streams
+from django_import_progress.web import websocket
+from django_import_progress.web.limits import open_streams
 from tests.faults.conftest import defence
 
 from .kit.asgi import AsgiServer
@@ -28,7 +29,7 @@ TOO_LONG = "x" * (64 * 1024 + 1)
 
 
 def bears_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "MAX_MESSAGE_BYTES", 10**9)
+    monkeypatch.setattr(websocket, "MAX_MESSAGE_BYTES", 10**9)
 
 
 @pytest.mark.parametrize("message", [TOO_LONG, TOO_LONG.encode(), "é" * 40_000])
@@ -48,7 +49,7 @@ def bears_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_flood_of_messages_ends_the_connection(
     live: AsgiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "MESSAGES_PER_SECOND", 0)
+    monkeypatch.setattr(websocket, "MESSAGES_PER_SECOND", 0)
     with open_socket(f"{live.url}/ws/progress/") as connection:
         for _ in range(200):
             say(connection, "unwatch", "a")
@@ -64,7 +65,7 @@ def _watched(prefix_socket: ClientConnection, jobs: SyncProgressManager) -> Iter
 
 
 def watches_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "MAX_JOBS", 1000)
+    monkeypatch.setattr(websocket, "MAX_JOBS", 1000)
 
 
 @without(watches_any_number, fails_with=(KeyError,))

@@ -7,7 +7,7 @@ from django.utils.translation import override
 from playwright.async_api import Page, expect
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.shown import parts
+from django_import_progress.widget.text import parts
 
 from .kit.asgi import AsgiServer
 from .kit.bars import opened, part

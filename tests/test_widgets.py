@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.utils.translation import override
 
 from django_import_progress import InvalidJobId, SyncProgressManager
-from django_import_progress.tickets import read_ticket
+from django_import_progress.access.tickets import read_ticket
 
 from .kit.bars import STATIC, script_without
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_import_progress.written import MOST_JOBS, LastWritten
+from django_import_progress.service.known_versions import MOST_JOBS, LastWritten
 
 from .kit.jobviews import stored
 

@@ -18,16 +18,16 @@ from celery.exceptions import (
 from celery.result import AsyncResult
 from django.utils.translation import gettext
 
-from ..connections import get_impatient_manager
-from ..core.calls import clean_owner
+from ..core.commands import clean_owner
 from ..core.errors import ImportSuperseded
 from ..core.keys import clean_job_id
 from ..core.snapshot import Fields
-from ..endings import ending_of
-from ..sync import SyncProgressManager
-from ..tracker import Exposed
+from ..service.registry import get_impatient_manager
+from ..service.sync_manager import SyncProgressManager
+from ..tracker.outcome import ending_of
+from ..tracker.tracker import Exposed
 from .celery_tracker import Replaced, TaskTracker, TookTooLong, in_words, is_tried_again
-from .queueing import QUEUED_AGAIN, forget, queue, tell, tell_unbegun, tell_untracked
+from .queue_status import QUEUED_AGAIN, forget, queue, tell, tell_unbegun, tell_untracked
 from .redelivery import SEEN_HEADER, Delivery, Judgement, Verdict, following, judge, take_over
 
 if TYPE_CHECKING:

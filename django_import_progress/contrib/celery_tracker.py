@@ -10,9 +10,9 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, Time
 from django.utils.translation import gettext
 
 from ..core.errors import ImportCancelled
-from ..endings import is_cancellation
-from ..tracker import ImportTracker
-from .queueing import QUEUED_AGAIN
+from ..tracker.outcome import is_cancellation
+from ..tracker.tracker import ImportTracker
+from .queue_status import QUEUED_AGAIN
 
 
 class Replaced(Ignore):  # type: ignore[misc, unused-ignore]

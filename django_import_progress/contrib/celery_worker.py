@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from .queueing import QUEUED_AGAIN, tell
+from .queue_status import QUEUED_AGAIN, tell
 
 
 class ImportRequest(Request):  # type: ignore[misc, unused-ignore]

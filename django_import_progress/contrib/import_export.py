@@ -18,7 +18,7 @@ from tablib import Dataset
 
 from ..core.errors import ImportCancelled
 from ..core.keys import JobId
-from ..tracker import ImportTracker
+from ..tracker.tracker import ImportTracker
 
 if TYPE_CHECKING:
     from .import_export_admin import ProgressImportMixin

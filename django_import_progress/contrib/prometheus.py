@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..connections import open_hubs
-from ..limits import open_streams
-from ..tally import tally
-from ..writer import writers
+from ..metrics import tally
+from ..service.registry import open_hubs
+from ..tracker.writer import writers
+from ..web.limits import open_streams
 
 PREFIX = "import_progress"
 

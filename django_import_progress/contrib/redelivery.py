@@ -20,14 +20,14 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from ..clients import perform_sync
-from ..connections import get_impatient_manager
-from ..core.call import Call, evalsha
+from ..core.command import Call, evalsha
 from ..core.errors import ProgressError
-from ..core.scripts import TAKE_OVER
+from ..core.lua.scripts import TAKE_OVER
 from ..core.snapshot import Stored, as_text
-from ..sync import SyncProgressManager
-from .queueing import or_warn, warn
+from ..redis.executor import perform_sync
+from ..service.registry import get_impatient_manager
+from ..service.sync_manager import SyncProgressManager
+from .queue_status import or_warn, warn
 
 MESSAGE_HEADER = "progress_message"
 """Of a message that takes over the responsibility for its job: its token."""

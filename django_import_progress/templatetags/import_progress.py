@@ -10,9 +10,9 @@ from django.template import TemplateSyntaxError
 from django.template.context import Context
 
 from ..core.keys import JobId
-from ..lists import list_context
-from ..reads import reads_of
-from ..widgets import assets_context, bar_context
+from ..widget.context import assets_context, bar_context
+from ..widget.job_list import list_context
+from ..widget.prefetch import reads_of
 
 register = template.Library()
 

@@ -9,8 +9,9 @@ import pytest
 from django.core import signing
 from django.middleware.csrf import CsrfViewMiddleware
 
-from django_import_progress import access, consumers, limits, tickets, urls, views
-from django_import_progress.access import Permission
+from django_import_progress import urls
+from django_import_progress.access import Permission, permissions, tickets
+from django_import_progress.web import consumers, limits, views
 
 
 async def _none(*_: Any) -> list[str]:
@@ -23,12 +24,12 @@ async def _yes_later(*_: Any) -> bool:
 
 def lets_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no rule."""
-    monkeypatch.setattr(access, "rule_allows", _yes_later)
+    monkeypatch.setattr(permissions, "rule_allows", _yes_later)
 
 
 def lets_a_failing_rule_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer with whatever Django makes of the rule's error."""
-    monkeypatch.setattr(access, "_says_yes", access.rule_allows)
+    monkeypatch.setattr(permissions, "_says_yes", permissions.rule_allows)
 
 
 def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,7 @@ def has_tickets_for_an_id_and_not_for_an_owner(monkeypatch: pytest.MonkeyPatch) 
 
 def has_tickets_that_never_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the signature only."""
-    monkeypatch.setattr(type(access.settings), "ticket_seconds", None)
+    monkeypatch.setattr(type(permissions.settings), "ticket_seconds", None)
 
 
 def has_tickets_for_all_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,17 +72,17 @@ def asks_again_about_the_same_user(monkeypatch: pytest.MonkeyPatch) -> None:
     async def user(self: Any) -> Any:
         return self.user
 
-    monkeypatch.setattr("django_import_progress.visitors.Visitor.user_now", user)
+    monkeypatch.setattr("django_import_progress.access.visitors.Visitor.user_now", user)
 
 
 def takes_absence_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget who a job's owner was as soon as Redis does."""
-    admit_all = access.admit_all
+    admit_all = permissions.admit_all
 
     async def admit(*args: Any, before: object = None, **kwargs: Any) -> Any:
         return await admit_all(*args, **kwargs)
 
-    monkeypatch.setattr(access, "admit_all", admit)
+    monkeypatch.setattr(permissions, "admit_all", admit)
 
 
 def trusts_every_form(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import redis
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.core import state, view
+from django_import_progress.core import job_state, reducer
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -65,7 +65,7 @@ each_way = pytest.mark.parametrize("look", [_json, _event, _message])
 
 def writes_values_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have JSON of more than a line."""
-    monkeypatch.setattr(state, "to_json", lambda value: json.dumps(value, indent=1).encode())
+    monkeypatch.setattr(job_state, "to_json", lambda value: json.dumps(value, indent=1).encode())
 
 
 @each_way
@@ -103,7 +103,7 @@ def test_junk_on_a_channel_harms_nobody(
 
 
 def shows_what_is_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view, "MAX_MESSAGE_BYTES", 10**9)
+    monkeypatch.setattr(reducer, "MAX_MESSAGE_BYTES", 10**9)
 
 
 @without(shows_what_is_of_any_size)

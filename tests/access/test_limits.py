@@ -12,13 +12,8 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.limits import (
-    COMMANDS_AT_ONCE,
-    OpenStreams,
-    Turns,
-    open_streams,
-)
-from django_import_progress.visitors import Nobody, Visitor
+from django_import_progress.access.visitors import Nobody, Visitor
+from django_import_progress.web.limits import COMMANDS_AT_ONCE, OpenStreams, Turns, open_streams
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without

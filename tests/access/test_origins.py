@@ -8,8 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from websockets.exceptions import InvalidStatus
 
-from django_import_progress import SyncProgressManager, consumers
-from django_import_progress.origins import is_foreign
+from django_import_progress import SyncProgressManager
+from django_import_progress.access.origins import is_foreign
+from django_import_progress.web import consumers
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.sockets import hear, open_socket

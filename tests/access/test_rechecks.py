@@ -20,8 +20,8 @@ from django_import_progress import (
     get_sync_progress_manager,
 )
 from django_import_progress.access import Job, Permission, make_ticket
-from django_import_progress.tickets import Grant
-from django_import_progress.visitors import Nobody, Visitor
+from django_import_progress.access.tickets import Grant
+from django_import_progress.access.visitors import Nobody, Visitor
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without

@@ -10,15 +10,10 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 
 from django_import_progress import InvalidJobId, get_progress_manager
-from django_import_progress.access import (
-    Job,
-    admit,
-    make_ticket,
-    owner_or_staff,
-    rule_allows,
-)
-from django_import_progress.tickets import Action, read_ticket
-from django_import_progress.visitors import Nobody
+from django_import_progress.access import Job, make_ticket, owner_or_staff
+from django_import_progress.access.permissions import admit, rule_allows
+from django_import_progress.access.tickets import Action, read_ticket
+from django_import_progress.access.visitors import Nobody
 from tests.kit.processes import RedisProcess
 
 NAMESPACE = "import_progress"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_import_progress.core.breaker import (
+from django_import_progress.redis.circuit_breaker import (
     INTEREST_SECONDS,
     OPEN_SECONDS,
     SLOW_SECONDS,

@@ -15,9 +15,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import InvalidProgress, JobExists, JobFinished, JobNotFound
-from django_import_progress.core import scripts
-from django_import_progress.core.attempt import Attempt, Lease, Told
-from django_import_progress.core.calls import (
+from django_import_progress.core.commands import (
     ENDED_SECONDS,
     MAX_TTL_SECONDS,
     NOBODY,
@@ -27,6 +25,8 @@ from django_import_progress.core.calls import (
     clean_owner,
 )
 from django_import_progress.core.keys import Keys
+from django_import_progress.core.lease import Attempt, Lease, Told
+from django_import_progress.core.lua import scripts
 from django_import_progress.core.snapshot import MAX_BYTES
 
 NOW = "2025-11-19T14:30:00.000000+00:00"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from django_import_progress import InvalidProgress
-from django_import_progress.core import scripts
-from django_import_progress.core.attempt import Attempt, Lease
-from django_import_progress.core.calls import NOBODY, Calls
+from django_import_progress.core.commands import NOBODY, Calls
+from django_import_progress.core.job_index import LENGTH, SECONDS, snapshots
 from django_import_progress.core.keys import Keys
-from django_import_progress.core.listing import LENGTH, SECONDS, snapshots
+from django_import_progress.core.lease import Attempt, Lease
+from django_import_progress.core.lua import scripts
 from django_import_progress.core.snapshot import Stored
 
 NOW = "2025-11-19T14:30:00.000000+00:00"

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from django_import_progress.core import scripts
-from django_import_progress.core.scripts import Script
+from django_import_progress.core.lua import scripts
+from django_import_progress.core.lua.scripts import Script
 
 ALL = {name: value for name, value in vars(scripts).items() if isinstance(value, Script)}
 

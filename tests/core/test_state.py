@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from django_import_progress.core.job_state import state_of
+from django_import_progress.core.reducer import JobView
 from django_import_progress.core.resume import NO_JOB, end_id, end_id_now
-from django_import_progress.core.state import state_of
-from django_import_progress.core.view import JobView
 from tests.kit.jobviews import partial, stored, view_of
 
 

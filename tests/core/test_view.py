@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
+from django_import_progress.core.reducer import MAX_MESSAGE_BYTES, JobView, JunkMessage
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.core.view import MAX_MESSAGE_BYTES, JobView, JunkMessage
 from tests.kit.jobviews import deletion, outcome, partial, read, shown, stored, view_of, whole
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from django_import_progress.core.view import JobView
+from django_import_progress.core.reducer import JobView
 from tests.kit.jobviews import deletion, partial, read, shown, stored, view_of, whole
 
 

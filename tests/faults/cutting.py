@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from django_import_progress.verbs import calls_for, now_text
+from django_import_progress.service.base import calls_for, now_text
 
 _CALLS = calls_for(redis.Redis(), "import_progress", 3600)
 

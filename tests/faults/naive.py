@@ -10,19 +10,22 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import hub, interrupts, line, link, losses, sync, tracker
-from django_import_progress.clients import perform_sync, read_all
-from django_import_progress.core import scripts, view
-from django_import_progress.core.attempt import Attempt
-from django_import_progress.core.calls import Calls
+from django_import_progress.core import reducer
+from django_import_progress.core.commands import Calls
+from django_import_progress.core.job_state import State
+from django_import_progress.core.lease import Attempt
+from django_import_progress.core.lua import scripts
+from django_import_progress.core.reducer import JobView, ReadStart
 from django_import_progress.core.snapshot import Stored, split_bookkeeping
-from django_import_progress.core.state import State
-from django_import_progress.core.view import JobView, ReadStart
-from django_import_progress.link import Link
-from django_import_progress.manager import ProgressManager
-from django_import_progress.slot import Slot
-from django_import_progress.sync import SyncProgressManager
-from django_import_progress.writer import Writer
+from django_import_progress.redis.executor import perform_sync, read_all
+from django_import_progress.service import sync_manager
+from django_import_progress.service.manager import ProgressManager
+from django_import_progress.service.sync_manager import SyncProgressManager
+from django_import_progress.tracker import interrupts, tracker
+from django_import_progress.tracker.writer import Writer
+from django_import_progress.watch import hub, pubsub_connection, reconnect, subscriber
+from django_import_progress.watch.subscriber import Link
+from django_import_progress.watch.watched_job import Slot
 
 
 def edit(monkeypatch: pytest.MonkeyPatch, name: str, *edits: tuple[str, str]) -> None:
@@ -71,7 +74,7 @@ def shows_messages_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
     message = JobView.apply_message
 
     def show(self: JobView, payload: bytes | str) -> bool:
-        self._stored = view.UNKNOWN
+        self._stored = reducer.UNKNOWN
         return message(self, payload)
 
     monkeypatch.setattr(JobView, "apply_message", show)
@@ -95,24 +98,24 @@ def tells_no_lives_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tells_no_databases_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the messages of all databases of the server."""
-    monkeypatch.setattr(view, "_is_of", lambda *_: True)
+    monkeypatch.setattr(reducer, "_is_of", lambda *_: True)
 
 
 def waits_for_a_job_forever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that what is absent will come back."""
-    monkeypatch.setattr(view, "MISSES_UNTIL_GONE", 10**9)
+    monkeypatch.setattr(reducer, "MISSES_UNTIL_GONE", 10**9)
 
 
 def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a link lives until TCP says that it does not."""
-    for module in (line, link, sync):
+    for module in (pubsub_connection, subscriber, sync_manager):
         monkeypatch.setattr(module, "SILENCE_SECONDS", 3600)
 
 
 def bears_silence_and_waits_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do so with reads as well."""
     bears_silence(monkeypatch)
-    monkeypatch.setattr(link, "READ_SECONDS", 3600)
+    monkeypatch.setattr(subscriber, "READ_SECONDS", 3600)
 
 
 def gives_up_a_link_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +124,8 @@ def gives_up_a_link_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> float:
         raise TimeoutError("not a second time")
 
-    monkeypatch.setattr(losses, "backoff_seconds", lambda *_: 3600.0)
-    monkeypatch.setattr(sync, "backoff_seconds", never)
+    monkeypatch.setattr(reconnect, "backoff_seconds", lambda *_: 3600.0)
+    monkeypatch.setattr(sync_manager, "backoff_seconds", never)
 
 
 def has_a_hub_for_each_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +217,7 @@ def tells_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def tells_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take whatever is told for a sign of life from the worker."""
     monkeypatch.setattr(
-        view, "split_bookkeeping", lambda values: split_bookkeeping({**values, "_r": 0})
+        reducer, "split_bookkeeping", lambda values: split_bookkeeping({**values, "_r": 0})
     )
     believes_the_servers_clock(monkeypatch)
 

@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import line, link, relay
-from django_import_progress.core.state import State
-from django_import_progress.feed import Feed
+from django_import_progress import relay
+from django_import_progress.core.job_state import State
 from django_import_progress.relay import Relay
+from django_import_progress.watch import pubsub_connection, subscriber
+from django_import_progress.watch.pattern_subscriber import Feed
 
 
 def tells_only_what_it_hears(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rely on messages: read nothing again, and look for nothing."""
     monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
-    monkeypatch.setattr(link.Link, "ask_to_read", _serve_at_once)
+    monkeypatch.setattr(subscriber.Link, "ask_to_read", _serve_at_once)
 
 
-def _serve_at_once(self: link.Link, slot: Any, **_: Any) -> None:
+def _serve_at_once(self: subscriber.Link, slot: Any, **_: Any) -> None:
     slot.answered = slot.asked
     self.served = True
 
@@ -30,7 +31,7 @@ def looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a link lives until TCP says that it does not."""
-    for module in (line, link):
+    for module in (pubsub_connection, subscriber):
         monkeypatch.setattr(module, "SILENCE_SECONDS", 3600)
 
 

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from django_import_progress import awaited, clients, connections, exits, writer
-from django_import_progress.flag import Flag
-from django_import_progress.link import Link
-from django_import_progress.samples import steady
-from django_import_progress.tracker import ImportTracker
-from django_import_progress.writer import Writer
+from django_import_progress.redis import executor
+from django_import_progress.service import registry
+from django_import_progress.tracker import ImportTracker, process_exit, waiting, writer
+from django_import_progress.tracker.flag import Flag
+from django_import_progress.tracker.samples import steady
+from django_import_progress.tracker.writer import Writer
+from django_import_progress.watch.subscriber import Link
 
 from .naive import edit
 
@@ -66,7 +67,7 @@ def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stay in the `with` until the end is told."""
     monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
-    monkeypatch.setattr(awaited, "END_SECONDS", 3600)
+    monkeypatch.setattr(waiting, "END_SECONDS", 3600)
 
 
 def gives_up_when_nobody_waits_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +99,8 @@ def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
     """Register nothing for the end of the process."""
-    monkeypatch.setattr(exits, "_wait_at_exit", lambda: None)
-    monkeypatch.setattr(awaited, "wait_if_nothing_else_will", lambda: None)
+    monkeypatch.setattr(process_exit, "_wait_at_exit", lambda: None)
+    monkeypatch.setattr(waiting, "wait_if_nothing_else_will", lambda: None)
 
 
 def runs_what_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +141,7 @@ def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def passes_on_what_the_client_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have callers deal with redis-py's own exceptions."""
-    monkeypatch.setattr(clients, "_as_unavailable", nullcontext)
+    monkeypatch.setattr(executor, "_as_unavailable", nullcontext)
 
 
 def believes_that_scripts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,9 +150,9 @@ def believes_that_scripts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     async def send(redis: Any, call: Any) -> Any:
         return await redis.execute_command(*call.command)
 
-    monkeypatch.setattr(clients, "_send", send)
+    monkeypatch.setattr(executor, "_send", send)
     monkeypatch.setattr(
-        clients, "_send_sync", lambda redis, call: redis.execute_command(*call.command)
+        executor, "_send_sync", lambda redis, call: redis.execute_command(*call.command)
     )
 
 
@@ -163,21 +164,21 @@ class _OfAnyLoop(dict[Any, Any]):
 def has_one_client_for_all_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a client when it is first needed, and keep it."""
     monkeypatch.setenv("NAIVE", "has_one_client_for_all_loops")
-    monkeypatch.setattr(connections, "_per_loop", _OfAnyLoop())
-    monkeypatch.setattr(connections, "_forget_closed_loops", lambda: None)
+    monkeypatch.setattr(registry, "_per_loop", _OfAnyLoop())
+    monkeypatch.setattr(registry, "_forget_closed_loops", lambda: None)
 
 
 def closes_nothing_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave it to the garbage collector."""
     monkeypatch.setenv("NAIVE", "closes_nothing_with_the_loop")
-    monkeypatch.setattr(connections, "_close_with_loop", lambda *_: None)
+    monkeypatch.setattr(registry, "_close_with_loop", lambda *_: None)
 
 
 def shares_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no pool: open a connection, and keep it."""
     monkeypatch.setenv("NAIVE", "shares_one_connection")
     connect = partial(redis.Redis.from_url, single_connection_client=True, socket_timeout=2)
-    monkeypatch.setattr(connections, "create_sync_redis_client", lambda url, **_: connect(url))
+    monkeypatch.setattr(registry, "create_sync_redis_client", lambda url, **_: connect(url))
 
 
 def leaves_the_log_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from django_import_progress import SyncProgressManager, create_sync_redis_client
-from django_import_progress.connections import IMPATIENT_SECONDS
+from django_import_progress.service.registry import IMPATIENT_SECONDS
 
 
 class NotedClient(redis.Redis):

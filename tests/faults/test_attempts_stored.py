@@ -18,10 +18,10 @@ from django_import_progress import (
     create_sync_redis_client,
     track_import,
 )
-from django_import_progress.clients import perform_sync
-from django_import_progress.core import scripts
-from django_import_progress.core.attempt import Attempt, Lease, Told
-from django_import_progress.verbs import now_text
+from django_import_progress.core.lease import Attempt, Lease, Told
+from django_import_progress.core.lua import scripts
+from django_import_progress.redis.executor import perform_sync
+from django_import_progress.service.base import now_text
 from tests.kit.controls import without
 from tests.kit.ears import Ear
 from tests.kit.processes import RedisProcess

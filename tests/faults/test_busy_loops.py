@@ -12,17 +12,12 @@ import pytest
 import redis
 from redis.client import PubSub
 
-from django_import_progress import (
-    SyncProgressManager,
-    clients,
-    create_sync_redis_client,
-    line,
-    link,
-    subscriptions,
-    sync,
-)
-from django_import_progress.line import Line
-from django_import_progress.tally import tally
+from django_import_progress import SyncProgressManager, create_sync_redis_client
+from django_import_progress.metrics import tally
+from django_import_progress.redis import executor, pubsub
+from django_import_progress.service import sync_manager
+from django_import_progress.watch import pubsub_connection, subscriber
+from django_import_progress.watch.pubsub_connection import Line
 from tests.kit.blocked import block_the_loop
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
@@ -55,7 +50,7 @@ def takes_time_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     def hear(self: Line, message: Any, *_: Any, **__: Any) -> bool:
         now = time.monotonic()
         received[self] = received[self] if message is None else now
-        assert now - received[self] <= line.SILENCE_SECONDS
+        assert now - received[self] <= pubsub_connection.SILENCE_SECONDS
         return message is not None and self._take(message)
 
     monkeypatch.setattr(Line, "_hear", hear)
@@ -75,7 +70,7 @@ async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription
             assert await watcher.next(30) is not None
         before = commands("subscribe")
         block_the_loop(BLOCKED_SECONDS)
-        await asyncio.sleep(line.PING_SECONDS)  # Now it would be given up.
+        await asyncio.sleep(pubsub_connection.PING_SECONDS)  # Now it would be given up.
         for number, watcher in enumerate(watchers):
             await progress.update(f"j{number}", {"n": 2})
             state = await watcher.next(30)
@@ -87,7 +82,7 @@ async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription
 
 
 def counts_the_time_in_which_it_was_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (line, clients, subscriptions):
+    for module in (pubsub_connection, executor, pubsub):
         monkeypatch.setattr(module, "RunningTimeout", asyncio.timeout)
 
 
@@ -98,8 +93,8 @@ async def test_an_event_loop_that_is_busy_at_the_start_does_not_lose_its_subscri
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(line, "SILENCE_SECONDS", 0.4)
-    monkeypatch.setattr(link, "READ_SECONDS", 0.4)
+    monkeypatch.setattr(pubsub_connection, "SILENCE_SECONDS", 0.4)
+    monkeypatch.setattr(subscriber, "READ_SECONDS", 0.4)
     async with manager_on("async", server.url, heartbeat_seconds=NEVER) as progress:
         watchers = [progress.watcher(f"j{number}") for number in range(JOBS)]
         for _ in range(30):
@@ -121,7 +116,7 @@ def takes_time_for_silence_in_sync_code(monkeypatch: pytest.MonkeyPatch) -> None
         now = time.monotonic()
         if message is not None:
             received[self] = now
-        elif now - received.get(self, now) > sync.SILENCE_SECONDS:
+        elif now - received.get(self, now) > sync_manager.SILENCE_SECONDS:
             raise TimeoutError
         return message
 
@@ -136,8 +131,8 @@ def _is_read(connection: Connection) -> bool:
 def test_a_sync_watcher_that_is_slow_or_reads_slowly_keeps_its_subscription(
     server: RedisProcess, commands: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr(sync, "PING_SECONDS", 0.25)
+    monkeypatch.setattr(sync_manager, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(sync_manager, "PING_SECONDS", 0.25)
     with (
         Proxy(server.port) as proxy,
         create_sync_redis_client(proxy.url) as client,
@@ -150,7 +145,7 @@ def test_a_sync_watcher_that_is_slow_or_reads_slowly_keeps_its_subscription(
         def watch() -> None:
             for snapshot in SyncProgressManager(client, heartbeat_seconds=0.5).watch("j1"):
                 seen.append(snapshot["n"])
-                time.sleep(2 * sync.SILENCE_SECONDS)
+                time.sleep(2 * sync_manager.SILENCE_SECONDS)
 
         watching = threading.Thread(target=watch)
         watching.start()
@@ -159,7 +154,7 @@ def test_a_sync_watcher_that_is_slow_or_reads_slowly_keeps_its_subscription(
         wait_for(lambda: seen == [1, 2], "the second one")
         with proxy.holding(_is_read):
             wait_for(lambda: proxy.holds, "a heartbeat's read")
-            time.sleep(1.5 * sync.SILENCE_SECONDS)
+            time.sleep(1.5 * sync_manager.SILENCE_SECONDS)
         writer.update("j1", {"n": 3})
         wait_for(lambda: seen == [1, 2, 3], "the third one")
         writer.update("j1", {"status": "done"})

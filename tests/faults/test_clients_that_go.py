@@ -17,8 +17,8 @@ import redis
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.sockets import Socket
-from django_import_progress.streams import OpenStream
+from django_import_progress.web.open_stream import OpenStream
+from django_import_progress.web.websocket import Socket
 from tests.kit import waiting
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without

@@ -6,14 +6,10 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import (
-    SyncProgressManager,
-    get_progress_manager,
-    heartbeats,
-    track_import,
-)
-from django_import_progress.core import scripts
+from django_import_progress import SyncProgressManager, get_progress_manager, track_import
+from django_import_progress.core.lua import scripts
 from django_import_progress.core.snapshot import Stored
+from django_import_progress.watch import heartbeats
 from tests.kit import stalling
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker

@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
 
-from django_import_progress import SyncProgressManager, streams
+from django_import_progress import SyncProgressManager
+from django_import_progress.web import open_stream
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.crowd import Visitor, crowd, path_of
@@ -28,8 +29,8 @@ STREAMS = 200
 
 
 def everybody_waits_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "RETRY_MILLISECONDS", (2000, 2000))
-    monkeypatch.setattr(streams.retry, "__defaults__", ((2000, 2000),))
+    monkeypatch.setattr(open_stream, "RETRY_MILLISECONDS", (2000, 2000))
+    monkeypatch.setattr(open_stream.retry, "__defaults__", ((2000, 2000),))
 
 
 @without(in_the_server(everybody_waits_two_seconds))
@@ -60,7 +61,7 @@ async def _nothing() -> None:
 
 
 def the_request_is_not_released(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "release_request", _nothing)
+    monkeypatch.setattr(open_stream, "release_request", _nothing)
 
 
 @pytest.fixture

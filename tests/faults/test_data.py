@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from django_import_progress import (
-    JobNotFound,
-    ProgressManager,
-    SyncProgressManager,
-    track_import,
-)
+from django_import_progress import JobNotFound, ProgressManager, SyncProgressManager, track_import
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary

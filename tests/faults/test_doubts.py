@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import redis
 
-from django_import_progress import ProgressManager, link
-from django_import_progress.core import view
+from django_import_progress import ProgressManager
+from django_import_progress.core import reducer
 from django_import_progress.core.pacing import READ_INTERVAL_SECONDS
-from django_import_progress.core.view import JobView
+from django_import_progress.core.reducer import JobView
+from django_import_progress.watch import subscriber
 from tests.kit.controls import without
 from tests.kit.hubs import is_subscribed
 from tests.kit.managers import manager_on
@@ -29,9 +30,9 @@ OTHERS = 10
 
 
 def reads_at_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "READ_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(subscriber, "READ_INTERVAL_SECONDS", 0.0)
     # One that waits for nothing: a loop that is busy reading would take several for one.
-    monkeypatch.setattr(link.Link, "_read_soon", lambda self, slot: self._read_now(slot))
+    monkeypatch.setattr(subscriber.Link, "_read_soon", lambda self, slot: self._read_now(slot))
 
 
 def _scripts_run(client: redis.Redis) -> int:
@@ -76,7 +77,7 @@ async def test_a_job_that_is_only_published_any_more_is_not_gone(server: RedisPr
         async with Watching(progress) as watching:
             await watching.sees(n=0)
             await until(lambda: _is_absent(progress), "the snapshot to expire")
-            long_enough = time.monotonic() + 3 * view.MISSES_UNTIL_GONE * HEARTBEAT_SECONDS
+            long_enough = time.monotonic() + 3 * reducer.MISSES_UNTIL_GONE * HEARTBEAT_SECONDS
             number = 0
             while time.monotonic() < long_enough:
                 number += 1

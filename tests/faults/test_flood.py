@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.hub import Watcher
+from django_import_progress.watch.hub import Watcher
 from tests.kit.controls import without
 from tests.kit.crowd import Stream, deaf_client, path_of
 from tests.kit.processes import RedisProcess

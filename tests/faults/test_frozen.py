@@ -12,13 +12,14 @@ from django.contrib.auth.models import Group, User
 from django.template import Context, Template
 from django.test import Client
 
-from django_import_progress import ProgressUnavailable, connections, get_sync_progress_manager
+from django_import_progress import ProgressUnavailable, get_sync_progress_manager
 from django_import_progress.access import make_ticket
-from django_import_progress.breakers import PROBE, SharedBreaker
-from django_import_progress.connections import get_impatient_manager
-from django_import_progress.contrib import queueing
-from django_import_progress.core import breaker
-from django_import_progress.core.breaker import Admission, Breaker
+from django_import_progress.contrib import queue_status
+from django_import_progress.redis import circuit_breaker
+from django_import_progress.redis.breakers import PROBE, SharedBreaker
+from django_import_progress.redis.circuit_breaker import Admission, Breaker
+from django_import_progress.service import registry
+from django_import_progress.service.registry import get_impatient_manager
 from tests.kit.admin import ADMIN, add_admin
 from tests.kit.controls import without
 from tests.kit.processes import RedisProcess
@@ -41,7 +42,7 @@ def never_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pings_any_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "ping_sync", lambda client: client.ping())
+    monkeypatch.setattr(registry, "ping_sync", lambda client: client.ping())
 
 
 @pytest.fixture
@@ -123,7 +124,9 @@ def test_whoever_queues_many_imports_waits_once(
     process: RedisProcess, waits: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     with process.frozen():
-        assert [queueing.queue(None, f"new{number}", None) for number in range(SOME)] == [False] * 3
+        assert [queue_status.queue(None, f"new{number}", None) for number in range(SOME)] == [
+            False
+        ] * 3
     assert len(waits) == 1
     assert len(caplog.records) == SOME
 
@@ -132,7 +135,7 @@ def test_what_ends_an_import_is_tried_each_time(process: RedisProcess, waits: li
     """The end would be lost although Redis has been back for a moment."""
     with process.frozen():
         page()
-    queueing.tell(None, "j1", {"status": "failed"})
+    queue_status.tell(None, "j1", {"status": "failed"})
     assert get_sync_progress_manager().get_progress("j1")["status"] == "failed"  # type: ignore[index]
 
 
@@ -153,7 +156,7 @@ def test_a_changelist_waits_once(process: RedisProcess, waits: list[float], sett
 def test_once_redis_is_back_pages_have_it_again_and_keep_it(
     process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "OPEN_SECONDS", 3600)  # No caller is let through to try.
+    monkeypatch.setattr(circuit_breaker, "OPEN_SECONDS", 3600)  # No caller is let through to try.
     with process.frozen():
         page()
         assert poll() == 503
@@ -167,8 +170,8 @@ def test_a_cluster_is_back_once_each_of_its_servers_is(valkey_server: RedisProce
     with ClusterGroup(valkey_server.binary) as cluster:
         for node in cluster.nodes:
             with node.frozen(), pytest.raises(ProgressUnavailable):
-                connections._ping(cluster.url)
-        connections._ping(cluster.url)
+                registry._ping(cluster.url)
+        registry._ping(cluster.url)
 
 
 def test_a_redis_that_is_down_is_no_reason_to_refuse(

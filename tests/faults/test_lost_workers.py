@@ -11,13 +11,9 @@ from contextlib import asynccontextmanager
 import pytest
 from django.db import transaction
 
-from django_import_progress import (
-    SyncProgressManager,
-    get_progress_manager,
-    track_import,
-)
+from django_import_progress import SyncProgressManager, get_progress_manager, track_import
 from django_import_progress.access import make_ticket
-from django_import_progress.hub import Watcher
+from django_import_progress.watch.hub import Watcher
 from tests.kit import http, waiting
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without

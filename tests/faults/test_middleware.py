@@ -10,7 +10,8 @@ from django.core.asgi import get_asgi_application
 from django.db import connections
 from django.http import HttpRequest, HttpResponseBase
 
-from django_import_progress import SyncProgressManager, views
+from django_import_progress import SyncProgressManager
+from django_import_progress.web import views
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.crowd import Stream, path_of

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from django_import_progress import SyncProgressManager, views
+from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.conf import Settings
-from django_import_progress.link import Link
-from django_import_progress.slot import Slot
-from django_import_progress.streams import OpenStream
+from django_import_progress.watch.subscriber import Link
+from django_import_progress.watch.watched_job import Slot
+from django_import_progress.web import views
+from django_import_progress.web.open_stream import OpenStream
 from tests.conftest import missing
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without

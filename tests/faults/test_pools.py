@@ -12,9 +12,11 @@ import pytest
 import redis
 from redis import asyncio as async_redis
 
-from django_import_progress import ProgressUnavailable, SyncProgressManager, link, sync
-from django_import_progress.clients import perform, perform_sync, read_all
-from django_import_progress.verbs import calls_for
+from django_import_progress import ProgressUnavailable, SyncProgressManager
+from django_import_progress.redis.executor import perform, perform_sync, read_all
+from django_import_progress.service import sync_manager
+from django_import_progress.service.base import calls_for
+from django_import_progress.watch import subscriber
 from tests.kit.controls import without
 from tests.kit.managers import manager_on, variant
 from tests.kit.processes import RedisProcess
@@ -41,8 +43,8 @@ def watchers_use_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
         with closing(client.pubsub()) as pubsub:
             yield pubsub
 
-    monkeypatch.setattr(link, "subscription", subscription)
-    monkeypatch.setattr(sync, "subscription_sync", subscription_sync)
+    monkeypatch.setattr(subscriber, "subscription", subscription)
+    monkeypatch.setattr(sync_manager, "subscription_sync", subscription_sync)
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])

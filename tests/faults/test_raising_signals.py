@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import django_import_progress
-from django_import_progress import SyncProgressManager, track_import, tracker
+from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.core.snapshot import TERMINAL
-from django_import_progress.tracker import ImportTracker
-from django_import_progress.writer import Writer, writers
+from django_import_progress.tracker import ImportTracker, tracker
+from django_import_progress.tracker.writer import Writer, writers
 from tests.kit.controls import without
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for

@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from django_import_progress import JobExists, JobFinished, SyncProgressManager, track_import
-from django_import_progress.clients import perform_sync
-from django_import_progress.core.attempt import Lease
-from django_import_progress.core.call import Call
-from django_import_progress.verbs import now_text
+from django_import_progress.core.command import Call
+from django_import_progress.core.lease import Lease
+from django_import_progress.redis.executor import perform_sync
+from django_import_progress.service.base import now_text
 from tests.kit.controls import without
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import heartbeats
-from django_import_progress.clients import read_all
-from django_import_progress.core.scripts import CHECK, CHECK_SHARED
-from django_import_progress.link import Link
-from django_import_progress.slot import Slot
-from django_import_progress.tally import tally
+from django_import_progress.core.lua.scripts import CHECK, CHECK_SHARED
+from django_import_progress.metrics import tally
+from django_import_progress.redis.executor import read_all
+from django_import_progress.watch import heartbeats
+from django_import_progress.watch.subscriber import Link
+from django_import_progress.watch.watched_job import Slot
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
 from tests.kit.processes import RedisProcess

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import line
 from django_import_progress.cancellation import end_tasks
-from django_import_progress.sharded import ShardedLink
-from django_import_progress.slot import Slot
-from django_import_progress.tally import tally
+from django_import_progress.metrics import tally
+from django_import_progress.watch import pubsub_connection
+from django_import_progress.watch.sharded_subscriber import ShardedLink
+from django_import_progress.watch.watched_job import Slot
 from tests.kit.controls import without
 from tests.kit.hubs import sees
 from tests.kit.managers import manager_on
@@ -27,8 +27,16 @@ both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
 
 def sent_to_others(cluster: ClusterGroup) -> int:
     """Return how many messages the servers have passed on to one another."""
-    lines = [line for node in cluster.nodes for line in ask(node, "CLUSTER", "INFO").splitlines()]
-    return sum(int(line.split(":")[1]) for line in lines if "_messages_publish" in line)
+    lines = [
+        pubsub_connection
+        for node in cluster.nodes
+        for pubsub_connection in ask(node, "CLUSTER", "INFO").splitlines()
+    ]
+    return sum(
+        int(pubsub_connection.split(":")[1])
+        for pubsub_connection in lines
+        if "_messages_publish" in pubsub_connection
+    )
 
 
 def all_servers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +131,9 @@ async def test_a_connection_that_breaks_is_mended(
 async def test_a_server_that_is_silent_is_noticed(
     cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(line, "PING_SECONDS", 0.1)
-    if line.SILENCE_SECONDS < NEVER:
-        monkeypatch.setattr(line, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(pubsub_connection, "PING_SECONDS", 0.1)
+    if pubsub_connection.SILENCE_SECONDS < NEVER:
+        monkeypatch.setattr(pubsub_connection, "SILENCE_SECONDS", 0.5)
     async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         await progress.create("j3", data={"n": 1})
         watcher = progress.watcher("j3")

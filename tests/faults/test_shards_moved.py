@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 
-from django_import_progress import (
-    ProgressUnavailable,
-    hashslots,
-    sharded,
-    subscriptions,
-    sync,
-)
-from django_import_progress.shard import Shard
-from django_import_progress.sharded import ShardedLink
-from django_import_progress.tally import tally
+from django_import_progress import ProgressUnavailable
+from django_import_progress.metrics import tally
+from django_import_progress.redis import hash_slots, pubsub
+from django_import_progress.service import sync_manager
+from django_import_progress.watch import sharded_subscriber
+from django_import_progress.watch.shard_connection import Shard
+from django_import_progress.watch.sharded_subscriber import ShardedLink
 from tests.kit.controls import FAILURES, without
 from tests.kit.hubs import sees
 from tests.kit.managers import manager_on
@@ -35,13 +32,13 @@ from tests.kit.waiting import until
 from tests.kit.watching import Watching
 
 both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
-ask_for_another = subscriptions.ask_for("import_progress:hash:j2")
+ask_for_another = pubsub.ask_for("import_progress:hash:j2")
 
 
 def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not mind being unsubscribed."""
     monkeypatch.setattr(ShardedLink, "_moved", lambda *_: None)
-    monkeypatch.setattr(sync, "_raise_if_moved", lambda _: None)
+    monkeypatch.setattr(sync_manager, "_raise_if_moved", lambda _: None)
 
 
 @without(stays_where_it_was)
@@ -64,7 +61,7 @@ async def test_hash_slots_move_under_watchers_and_writers(kind: str, cluster: Cl
 def asks_nobody_for_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go where it was, and stay there."""
     stays_where_it_was(monkeypatch)
-    monkeypatch.setattr(subscriptions, "ask_for", lambda _: ask_for_another)
+    monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
 
 
 @without(asks_nobody_for_the_way)
@@ -145,7 +142,7 @@ def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         return False
 
     monkeypatch.setattr(ShardedLink, "_place_anew", stay)
-    monkeypatch.setattr(subscriptions, "ask_for", lambda _: ask_for_another)
+    monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
 
 
 @without(what_is_lost_stays_where_it_was)
@@ -181,8 +178,8 @@ async def test_another_server_takes_over_what_one_had_that_is_down(
 async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
     lone_cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharded, "AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(sharded, "ASK_SECONDS", 10)  # Longer than redis-py tries.
+    monkeypatch.setattr(sharded_subscriber, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(sharded_subscriber, "ASK_SECONDS", 10)  # Longer than redis-py tries.
     home, down = owner_of(lone_cluster, "j1"), owner_of(lone_cluster, "j2")
     async with manager_on("async", lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         staying, leaving = map(progress.watcher, ("j1", "j4"))
@@ -205,7 +202,7 @@ async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
 
 
 def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashslots, "UNKNOWN", ())
+    monkeypatch.setattr(hash_slots, "UNKNOWN", ())
 
 
 @without(servers_are_not_asked_again, fails_with=(*FAILURES, KeyError))
@@ -213,7 +210,7 @@ def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_hash_slot_that_nobody_had_when_the_client_began_is_found(
     kind: str, cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharded, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(sharded_subscriber, "AGAIN_SECONDS", 0.05)
     home, slot = owner_of(cluster, "j1"), slot_of("j1")
     try:
         cluster.disown(slot)

@@ -12,16 +12,12 @@ import pytest
 import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from django_import_progress import (
-    ProgressManager,
-    ProgressUnavailable,
-    link,
-    reading,
-    subscriptions,
-)
-from django_import_progress.hub import Watcher
-from django_import_progress.pipelines import read_each
-from django_import_progress.tally import tally
+from django_import_progress import ProgressManager, ProgressUnavailable
+from django_import_progress.metrics import tally
+from django_import_progress.redis import pubsub
+from django_import_progress.redis.pipelines import read_each
+from django_import_progress.watch import job_reader, subscriber
+from django_import_progress.watch.hub import Watcher
 from tests.kit import waiting
 from tests.kit.controls import without
 from tests.kit.hubs import sees
@@ -65,12 +61,12 @@ async def _all_are_served(watchers: list[Watcher]) -> None:
 
 def chunks_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again what has taken too long, in the same way."""
-    monkeypatch.setattr(reading._Queue, "was_too_large", lambda *_, **__: None)
+    monkeypatch.setattr(job_reader._Queue, "was_too_large", lambda *_, **__: None)
 
 
 def all_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read hundreds of jobs in one pipeline."""
-    monkeypatch.setattr(reading, "FIRST_CHUNK", JOBS)
+    monkeypatch.setattr(job_reader, "FIRST_CHUNK", JOBS)
     chunks_stay_as_they_are(monkeypatch)
 
 
@@ -91,11 +87,11 @@ async def test_hundreds_of_large_jobs_are_read_over_a_slow_link(
 async def test_chunks_that_take_too_long_are_made_smaller(
     server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(subscriber, "READ_SECONDS", 0.5)
     lost = tally.links_lost
     with Proxy(server.port) as proxy:
         proxy.throttle(400_000)  # A second and a half for the first chunk.
-        async with _watching_large_jobs(server, proxy, 2 * reading.FIRST_CHUNK) as watchers:
+        async with _watching_large_jobs(server, proxy, 2 * job_reader.FIRST_CHUNK) as watchers:
             await _all_are_served(watchers)
     assert tally.links_lost == lost
 
@@ -103,8 +99,8 @@ async def test_chunks_that_take_too_long_are_made_smaller(
 async def test_a_job_that_cannot_be_read_in_time_is_tried_again_with_one_log_line(
     server: RedisProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "READ_SECONDS", 0.2)
-    monkeypatch.setattr(link, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(subscriber, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(subscriber, "AGAIN_SECONDS", 0.1)
     with Proxy(server.port) as proxy:
         async with _watching_large_jobs(server, proxy, 1) as [watcher]:
             proxy.throttle(50_000)
@@ -121,7 +117,7 @@ async def test_a_job_that_cannot_be_read_in_time_is_tried_again_with_one_log_lin
 async def test_reads_wait_for_a_connection_of_an_exhausted_pool(
     server: RedisProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(subscriber, "AGAIN_SECONDS", 0.1)
     lost = tally.links_lost
     pool = BlockingConnectionPool.from_url(server.url, max_connections=1, timeout=0.1)
     client = Redis.from_pool(pool)
@@ -167,7 +163,7 @@ def _jobs_of_each(cluster: ClusterGroup) -> list[str]:
 
 
 def the_servers_share_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "server_of", lambda *_: "")
+    monkeypatch.setattr(subscriber, "server_of", lambda *_: "")
 
 
 @without(the_servers_share_a_pipeline)
@@ -200,7 +196,7 @@ class _Forgetful(dict[Any, Any]):
 
 
 def it_may_subscribe_there_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "_subscribed_at", _Forgetful())
+    monkeypatch.setattr(pubsub, "_subscribed_at", _Forgetful())
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 8.0)
 
 
@@ -210,7 +206,7 @@ async def test_a_subscription_at_a_frozen_server_is_made_anew_at_another_one(
 ) -> None:
     cluster = lasting_cluster.emptied()
     first = types.SimpleNamespace(choice=lambda nodes: min(nodes, key=lambda node: node.port))
-    monkeypatch.setattr(subscriptions, "random", first)
+    monkeypatch.setattr(pubsub, "random", first)
     frozen = min(range(3), key=lambda number: cluster.nodes[number].port)
     job_id = _jobs_of_each(cluster)[(frozen + 1) % 3]
     async with manager_on("async", cluster.url, heartbeat_seconds=NEVER) as progress:
@@ -233,7 +229,7 @@ def it_subscribes_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         found: redis.Redis = client.get_redis_connection(node)
         return found
 
-    monkeypatch.setattr(subscriptions, "_server_of", server_of)
+    monkeypatch.setattr(pubsub, "_server_of", server_of)
 
 
 @without(it_subscribes_somewhere)

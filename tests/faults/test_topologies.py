@@ -10,19 +10,13 @@ from typing import Any
 import pytest
 from redis import asyncio as async_redis
 
-from django_import_progress import (
-    ProgressManager,
-    ProgressUnavailable,
-    addresses,
-    clients,
-    clusters,
-    link,
-    reading,
-    sync,
-)
+from django_import_progress import ProgressManager, ProgressUnavailable
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.pipelines import read_each
-from django_import_progress.verbs import now_text
+from django_import_progress.redis import clusters, executor, factory
+from django_import_progress.redis.pipelines import read_each
+from django_import_progress.service import sync_manager
+from django_import_progress.service.base import now_text
+from django_import_progress.watch import job_reader, subscriber
 from tests.kit import waiting
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
@@ -102,8 +96,8 @@ def sockets_are_kept_whatever_they_answer(monkeypatch: pytest.MonkeyPatch) -> No
     async def keep(*_: Any) -> None:
         """Close nothing."""
 
-    monkeypatch.setattr(clients, "drop_idle_connections", keep)
-    monkeypatch.setattr(clients, "drop_idle_connections_sync", lambda *_: None)
+    monkeypatch.setattr(executor, "drop_idle_connections", keep)
+    monkeypatch.setattr(executor, "drop_idle_connections_sync", lambda *_: None)
 
 
 @without(sockets_are_kept_whatever_they_answer)
@@ -133,8 +127,8 @@ def nobody_asks_who_the_primary_is(monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(*_: Any) -> None:
         """Find nothing."""
 
-    monkeypatch.setattr(link, "check_primary", check)
-    monkeypatch.setattr(sync, "check_primary_sync", lambda *_: None)
+    monkeypatch.setattr(subscriber, "check_primary", check)
+    monkeypatch.setattr(sync_manager, "check_primary_sync", lambda *_: None)
 
 
 @without(nobody_asks_who_the_primary_is)
@@ -197,7 +191,7 @@ async def test_a_slot_moves_under_watchers_and_writers(kind: str, cluster: Clust
 
 
 def asks_in_the_order_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "Sentinels", async_redis.Sentinel)
+    monkeypatch.setattr(factory, "Sentinels", async_redis.Sentinel)
 
 
 @without(asks_in_the_order_of_the_url)
@@ -213,7 +207,7 @@ async def test_a_sentinel_that_is_silent_is_asked_first_once(sentinel: SentinelG
 
 
 def the_first_server_alone_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "begin_with_any_server", lambda _: None)
+    monkeypatch.setattr(factory, "begin_with_any_server", lambda _: None)
 
 
 @without(the_first_server_alone_is_asked, fails_with=(ProgressUnavailable,))
@@ -233,7 +227,7 @@ def _job_elsewhere(cluster: ClusterGroup, server: int) -> str:
 async def _can_be_written(progress: ProgressManager, job_id: str) -> None:
     # A busy machine may need longer to begin than a caller waits, who would then try again.
     write = progress.calls.set(job_id, {"n": 1}, now_text(), None)
-    await clients.perform(progress.redis, write, seconds=waiting.PATIENCE_SECONDS)
+    await executor.perform(progress.redis, write, seconds=waiting.PATIENCE_SECONDS)
 
 
 @without(the_first_server_alone_is_asked, fails_with=(ProgressUnavailable,))
@@ -274,8 +268,8 @@ async def test_the_first_command_of_a_client_goes_to_the_server_that_has_the_job
 def one_job_keeps_all_from_being_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # pragma: no cover - of a soak
-    monkeypatch.setattr(link, "server_of", lambda *_: "")
-    monkeypatch.setattr(reading._Queue, "was_too_large", lambda *_, **__: None)
+    monkeypatch.setattr(subscriber, "server_of", lambda *_: "")
+    monkeypatch.setattr(job_reader._Queue, "was_too_large", lambda *_, **__: None)
 
 
 @pytest.mark.soak  # redis-py's client begins anew again and again while one server is down.

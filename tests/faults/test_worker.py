@@ -11,15 +11,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from django_import_progress import (
-    SyncProgressManager,
-    create_sync_redis_client,
-    flag,
-    track_import,
-    writer,
-)
-from django_import_progress.awaited import END_SECONDS
-from django_import_progress.exits import wait_for_leaving
+from django_import_progress import SyncProgressManager, create_sync_redis_client, track_import
+from django_import_progress.tracker import flag, writer
+from django_import_progress.tracker.process_exit import wait_for_leaving
+from django_import_progress.tracker.waiting import END_SECONDS
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from django_import_progress import SyncProgressManager, views
+from django_import_progress import SyncProgressManager
+from django_import_progress.web import views
 from tests.kit.controls import without
 from tests.kit.crowd import Visitor, crowd, path_of
 from tests.kit.processes import RedisProcess

@@ -13,14 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from django_import_progress import InvalidJobId
+from django_import_progress.access.origins import is_foreign
+from django_import_progress.access.tickets import Action, make_ticket, named_by, read_ticket
 from django_import_progress.core import resume
-from django_import_progress.core.commands import BadCommand, Command, parse_command
+from django_import_progress.core.job_state import State
 from django_import_progress.core.keys import clean_job_id
+from django_import_progress.core.reducer import JobView, JunkMessage
 from django_import_progress.core.snapshot import decode
-from django_import_progress.core.state import State
-from django_import_progress.core.view import JobView, JunkMessage
-from django_import_progress.origins import is_foreign
-from django_import_progress.tickets import Action, make_ticket, named_by, read_ticket
+from django_import_progress.web.client_commands import BadCommand, Command, parse_command
 from tests.kit.sse import parse
 
 from .strategies import EDITS, JSON, MESSAGES, SNAPSHOTS, VALUES, edited

@@ -7,7 +7,7 @@ from typing import Any
 
 import uvicorn
 
-from django_import_progress.limits import open_streams
+from django_import_progress.web.limits import open_streams
 
 from .processes import free_port
 from .waiting import wait_for

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Locator, Page, Route
 
 import django_import_progress
-from django_import_progress.limits import open_streams
+from django_import_progress.web.limits import open_streams
 
 from .waiting import until
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from django_import_progress.hub import Watcher
+from django_import_progress.watch.hub import Watcher
 
 
 def is_subscribed(client: redis.Redis, job_id: str) -> bool:

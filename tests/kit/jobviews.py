@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django_import_progress.core.reducer import JobView
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.core.view import JobView
 
 
 def stored(version: int, life: int = 100, owner: str | None = "7", **fields: Any) -> Stored:

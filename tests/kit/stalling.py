@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.clients import perform_sync
+from django_import_progress.core.job_state import State
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.core.state import State
-from django_import_progress.hub import Watcher
+from django_import_progress.redis.executor import perform_sync
+from django_import_progress.watch.hub import Watcher
 
 from . import waiting
 from .tracked import JOB

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.writer import writers
+from django_import_progress.tracker.writer import writers
 
 from .waiting import wait_for
 

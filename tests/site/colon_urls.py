@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from django_import_progress import views
+from django_import_progress.web import views
 
 urlpatterns = [
     path(

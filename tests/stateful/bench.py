@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from django_import_progress import JobExists, JobFinished, JobNotFound, ProgressUnavailable
 from django_import_progress.access import make_ticket
-from django_import_progress.verbs import now_text
+from django_import_progress.service.base import now_text
 from tests.kit.waiting import wait_for
 
 from .model import Fields, JobModel, Op, Partial, Stored, has_ended

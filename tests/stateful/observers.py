@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from django_import_progress import ProgressManager, SyncProgressManager
+from django_import_progress.core.job_state import State
+from django_import_progress.core.reducer import JobView, JunkMessage, ReadStart
 from django_import_progress.core.snapshot import Fields, Stored, Written
-from django_import_progress.core.state import State
-from django_import_progress.core.view import JobView, JunkMessage, ReadStart
-from django_import_progress.hub import Watcher
-from django_import_progress.slot import Slot
-from django_import_progress.sources import Source
+from django_import_progress.watch.hub import Watcher
+from django_import_progress.watch.watched_job import Slot
+from django_import_progress.web.stream_sources import Source
 from tests.kit.sse import parse
 
 from .watcher import ADDED

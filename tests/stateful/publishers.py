@@ -20,12 +20,12 @@ from django_import_progress import (
     SyncProgressManager,
     create_redis_client,
     create_sync_redis_client,
-    sync,
 )
-from django_import_progress.core.attempt import Attempt, Lease, Told
-from django_import_progress.core.call import Call
+from django_import_progress.core.command import Call
+from django_import_progress.core.lease import Attempt, Lease, Told
 from django_import_progress.core.snapshot import Fields, as_text, loads
-from django_import_progress.verbs import now_text
+from django_import_progress.service import sync_manager
+from django_import_progress.service.base import now_text
 from tests.kit.waiting import wait_for
 
 from .truth import ABSENT, Moment
@@ -156,7 +156,7 @@ class Publishers:
         with suppress(JobNotFound, JobFinished, JobExists), pytest.MonkeyPatch.context() as patch:
             if by in SKEWS:
                 moment = datetime.now(UTC) + timedelta(seconds=SKEWS[by])
-                patch.setattr(sync, "now_text", moment.isoformat)
+                patch.setattr(sync_manager, "now_text", moment.isoformat)
             if by == "async":
                 done = self._loop.run(getattr(self._async, verb)(self.job_id, **options))
             else:

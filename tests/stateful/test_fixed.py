@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from django_import_progress.core import view
-from django_import_progress.core.view import JobView
-from django_import_progress.hub import Hub, Watcher
-from django_import_progress.link import Link
+from django_import_progress.core import reducer
+from django_import_progress.core.reducer import JobView
+from django_import_progress.watch.hub import Hub, Watcher
+from django_import_progress.watch.subscriber import Link
 from tests.faults.naive import tells_no_databases_apart
 from tests.kit.controls import without
 from tests.kit.waiting import wait_for
@@ -53,14 +53,14 @@ def every_message_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     take = JobView.apply_message
 
     def forget_and_take(self: JobView, payload: bytes | str) -> bool:
-        self._stored = view.UNKNOWN
+        self._stored = reducer.UNKNOWN
         return take(self, payload)
 
     monkeypatch.setattr(JobView, "apply_message", forget_and_take)
 
 
 def gone_at_the_first_miss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view, "MISSES_UNTIL_GONE", 1)
+    monkeypatch.setattr(reducer, "MISSES_UNTIL_GONE", 1)
 
 
 def no_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis.errors import FlakyFailure
 
-from django_import_progress import link, sync
+from django_import_progress.core.reducer import JobView
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.core.view import JobView
+from django_import_progress.service import sync_manager
+from django_import_progress.watch import subscriber
 from tests.faults.naive import edit, tells_no_databases_apart
 from tests.kit import waiting
 from tests.kit.controls import FAILURES
@@ -36,7 +37,7 @@ def stage(
     server: RedisProcess,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stage]:
-    for module in (link, sync):
+    for module in (subscriber, sync_manager):
         monkeypatch.setattr(module, "READ_INTERVAL_SECONDS", 0.005)
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 20.0 if defence else 1.0)
     with Stage(server.port, request.param) as stage:

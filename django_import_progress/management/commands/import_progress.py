@@ -10,10 +10,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...addresses import without_secrets
 from ...conf import settings
 from ...core.errors import InvalidJobId, InvalidProgress, ProgressUnavailable
 from ...core.keys import NAMESPACE_RULE, is_namespace
+from ...redis.factory import without_secrets
 from ..subcommands import cancel, relay, show, watch
 from ..subcommands import list as list_jobs
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...connections import get_sync_progress_manager
+from ...service.registry import get_sync_progress_manager
 
 HELP = "Requests cancellation of a job. Exits with 1 if it has ended, or does not exist."
 

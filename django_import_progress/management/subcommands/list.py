@@ -8,10 +8,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ...connections import get_progress_manager
+from ...core.job_state import state_of
 from ...core.snapshot import Fields
-from ...core.state import state_of
-from ...core.terminal import line, printable_json
+from ...core.terminal_text import line, printable_json
+from ...service.registry import get_progress_manager
 
 HELP = "Lists the jobs that were made by create() and track_import(), the newest first."
 

@@ -14,8 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from ...conf import settings
-from ...connections import get_progress_manager
 from ...relay import Layer, Relay
+from ...service.registry import get_progress_manager
 
 HELP = "Forwards every update to the channel layer, for a project's own consumers; until SIGTERM."
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

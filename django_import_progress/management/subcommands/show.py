@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...connections import get_progress_manager
 from ...core.keys import clean_job_id
 from ...core.snapshot import Fields, to_json
-from ...core.terminal import line, printable, printable_json
+from ...core.terminal_text import line, printable, printable_json
+from ...service.registry import get_progress_manager
 
 HELP = "Shows a job: its fields, and what viewers see of it. Exits with 1 if there is none."
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ...addresses import without_secrets
 from ...conf import settings
-from ...connections import get_impatient_manager, get_progress_manager
 from ...core.errors import ProgressUnavailable
+from ...core.job_state import State
 from ...core.keys import clean_job_id
-from ...core.state import State
-from ...displays import Display, display_on
-from ...hub import Watcher
+from ...redis.factory import without_secrets
+from ...service.registry import get_impatient_manager, get_progress_manager
+from ...watch.hub import Watcher
+from ..display import Display, display_on
 
 HELP = (
     "Follows a job to its end, through any outage. Exits with 0 for done, 1 for failed,"

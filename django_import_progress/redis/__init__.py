@@ -1,0 +1,1 @@
+"""Redis clients of every kind: from a URL to a client, and commands performed on it."""

@@ -1,0 +1,303 @@
+"""From a `REDIS_URL` to a client: of one server, of Sentinel's primary, or of a Cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis as sync_redis
+from redis import asyncio as async_redis
+from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.cluster import ClusterNode
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from .clusters import begin_with_any_server
+from .executor import CALL_SECONDS, AsyncClient, ShardedCluster, SyncClient
+from .lazy_cluster import LazyCluster
+from .sentinel import PrimaryAndReplicas, SentinelPool, Sentinels
+from .url_options import normalized, problem_with
+
+CONNECTIONS = 50
+"""Of one client. Who needs one more waits for it, as redis-py's plain pool would not."""
+HEALTH_CHECK_SECONDS = 15
+SENTINEL_SECONDS = 1.0
+"""How long one sentinel may take to answer, before the next is asked."""
+NODE_SECONDS = 1.0
+"""How long a server of a Cluster may take to be connected to."""
+CLUSTER_RETRIES = 3
+"""How often a Cluster's client asks anew who holds a key, after a server has gone or moved."""
+
+_KINDS = {"redis": "server", "rediss": "server", "unix": "server"}
+_KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel", "cluster")}
+del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
+_DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_CHOICES = {"read_from_replicas": "sentinel", "sharded_pubsub": "cluster"}
+"""What may be asked for by ``yes``, and of which kind of servers."""
+_OUR_OPTIONS = (*_SENTINEL_OPTIONS, *_CHOICES)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """Where Redis is."""
+
+    kind: str
+    """``server``, ``sentinel`` or ``cluster``."""
+    url: str
+    """Of one server, as redis-py reads it: what all connections have in common."""
+    hosts: tuple[tuple[str, int], ...] = ()
+    """The sentinels, or the first servers of a Cluster to ask."""
+    service: str = ""
+    """What the sentinels call the primary."""
+    sentinel_options: tuple[tuple[str, str], ...] = ()
+    read_from_replicas: bool = False
+    sharded_pubsub: bool = False
+    """Whether each job is told by the server of the Cluster that has it, and not by all."""
+
+
+def parse_address(url: str) -> Address:
+    """Read a URL.
+
+    Args:
+        url: ``redis://``, ``rediss://`` and ``unix://`` as redis-py reads them;
+            ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
+            Both take ``rediss+`` as well, a user and a password for the servers before the hosts,
+            and redis-py's options; ``sentinel_username`` and ``sentinel_password`` are for the
+            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first; by
+            ``sharded_pubsub=yes`` a server of a Cluster tells of its own jobs alone.
+
+    Raises:
+        ValueError: it is none of these. It says nothing of the URL, which may hold a password.
+    """
+    url = normalized(url)
+    scheme, _, rest = url.partition("://")
+    kind = _KINDS.get(scheme)
+    if kind is None:
+        raise ValueError("the scheme is unknown")
+    if kind == "server":
+        return Address(kind, url)
+    location, _, query = rest.partition("?")
+    authority, _, path = location.partition("/")
+    login, at, names = authority.rpartition("@")
+    hosts = tuple(_host(name, _DEFAULT_PORTS[kind]) for name in names.split(","))
+    service, _, db = path.partition("/") if kind == "sentinel" else ("", "", path)
+    if (kind == "sentinel") != bool(service):
+        raise ValueError("there must be a service for Sentinel, and none for a Cluster")
+    if not (db or "0").isdigit() or (kind == "cluster" and int(db or 0)):
+        raise ValueError("there is no such database; a Cluster has but one")
+    options = [option.partition("=") for option in query.split("&") if option]
+    common = "&".join(f"{n}={value}" for n, _, value in options if n not in _OUR_OPTIONS)
+    for choice, _, value in options:
+        if choice in _CHOICES and (kind != _CHOICES[choice] or value not in {"yes", "no"}):
+            raise ValueError(f"{choice} is yes or no, and for {_CHOICES[choice]} URLs only")
+    chosen = {n: value == "yes" for n, _, value in options if n in _CHOICES}
+    return Address(
+        kind,
+        f"{scheme.partition('+')[0]}://{login}{at}localhost/{db or 0}?{common}",
+        hosts,
+        unquote(service),
+        tuple((n[9:], unquote(value)) for n, _, value in options if n in _SENTINEL_OPTIONS),
+        **chosen,
+    )
+
+
+def _host(name: str, default_port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{name}")
+    if not parts.hostname:
+        raise ValueError("a host is missing")
+    return parts.hostname, parts.port or default_port
+
+
+def crosses_hosts_in_the_clear(url: str) -> bool:
+    """Tell whether what is sent to Redis can be read on the way: another host, and no TLS."""
+    if not url.startswith("redis"):  # unix://
+        return False
+    address = parse_address(url)
+    hosts = [host for host, _ in address.hosts] or [urlsplit(url).hostname or "localhost"]
+    return address.url.startswith("redis://") and not all(map(_is_here, hosts))
+
+
+def without_secrets(url: str) -> str:
+    """Return a valid Redis URL as it may be shown: without its user, password and options."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_redis_url(url: object) -> bool:
+    """Tell whether a client can be made from `url`: its scheme, hosts, path and options."""
+    return not url_problem(url)
+
+
+def url_problem(url: object) -> str:
+    """Return why no client can be made from `url`, without a secret; nothing where one can."""
+    return _problem_of(url) if isinstance(url, str) else "it is no text"
+
+
+@lru_cache(maxsize=8)  # Asked with each look at the settings, and half a millisecond's work.
+def _problem_of(url: str) -> str:
+    try:
+        server = parse_address(url).url
+        if problem := problem_with(server):
+            return problem
+        pool = sync_redis.ConnectionPool.from_url(server)
+        pool.make_connection()  # It connects when it is used.
+    except (ValueError, TypeError, RedisError):
+        return "its scheme, a host, a port or an option cannot be read"
+    return ""
+
+
+def _address(url: str) -> Address:
+    if problem := url_problem(url):  # The URL is not quoted: it may hold a password.
+        raise ValueError(
+            f"No client can be made from this URL: {problem}."
+            " A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
+            " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
+            " special characters in a password are percent-encoded, and read_from_replicas=yes"
+            " or no is for Sentinel alone, sharded_pubsub=yes or no for a Cluster"
+        )
+    return parse_address(url)
+
+
+def _options(address: Address, decode_responses: bool) -> dict[str, Any]:
+    """Return what every connection is made with."""
+    options = {
+        "decode_responses": decode_responses,
+        "encoding_errors": "replace",
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+    }
+    if address.kind != "server":
+        common = sync_redis.connection.parse_url(address.url)
+        common.pop("host")
+        # It is how redis-py's parser says "TLS", and each kind of client has its own word for it.
+        if common.pop("connection_class", None) is not None:
+            options["ssl"] = True
+        options |= common
+    if address.sharded_pubsub:
+        # Slots that have moved are asked for one by one. Each fifth time redis-py would ask who has
+        # which, and close all connections for it, with what is on its way over them.
+        options["reinitialize_steps"] = 0
+    return options
+
+
+def _backoff() -> ExponentialWithJitterBackoff:
+    return ExponentialWithJitterBackoff(base=0.05, cap=0.5)
+
+
+def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient:
+    """Return a `redis.asyncio` client with health checks on. It connects when it is first used.
+
+    Args:
+        url: where Redis is; see `parse_address`.
+        decode_responses: whether answers come as `str`; `ProgressManager` takes both kinds.
+
+    Raises:
+        ValueError: the URL is of another kind.
+    """
+    address = _address(url)
+    options = _options(address, decode_responses)
+    if address.kind == "cluster":
+        options.pop("db", None)
+        # redis-py closes all connections after a time-out of its own, and begins anew: it must not
+        # come before ours, which ends no more than one call.
+        limits: dict[str, Any] = {"socket_connect_timeout": NODE_SECONDS}
+        limits["socket_timeout"] = 2 * CALL_SECONDS
+        client = ShardedCluster if address.sharded_pubsub else async_redis.RedisCluster
+        cluster = client(
+            startup_nodes=[AsyncClusterNode(*host) for host in address.hosts],
+            require_full_coverage=False,
+            retry=AsyncRetry(_backoff(), CLUSTER_RETRIES),
+            **{**limits, **options},
+        )
+        begin_with_any_server(cluster)
+        return cluster
+    options |= {"retry": AsyncRetry(_backoff(), 1)}
+    limits = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
+    if address.kind == "sentinel":
+        sentinel = Sentinels(
+            address.hosts,
+            sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0), CALL_SECONDS),
+        )
+        pooled = {"connection_pool_class": SentinelPool, **options, **limits}
+        if not address.read_from_replicas:
+            primary: async_redis.Redis = sentinel.master_for(address.service, **pooled)
+            return primary
+        both: PrimaryAndReplicas = sentinel.master_for(
+            address.service, redis_class=PrimaryAndReplicas, **pooled
+        )
+        both.replicas = sentinel.slave_for(address.service, **pooled)
+        return both
+    pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
+    return async_redis.Redis.from_pool(pool)
+
+
+def _sentinel_options(address: Address, retry: Any, timeout_seconds: float) -> dict[str, Any]:
+    # All of them may hang, and are asked in turn.
+    seconds = min(SENTINEL_SECONDS, timeout_seconds / len(address.hosts))
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry": retry,
+        **dict(address.sentinel_options),
+    }
+
+
+def create_sync_redis_client(
+    url: str,
+    decode_responses: bool = False,
+    *,
+    timeout_seconds: float = CALL_SECONDS,
+    retries: int = 1,
+) -> SyncClient:
+    """Return a `redis` client with health checks on. It connects when it is first used.
+
+    Args:
+        url: where Redis is; see `parse_address`.
+        decode_responses: whether answers come as `str`; `SyncProgressManager` takes both kinds.
+        timeout_seconds: how long to wait for a connection, and for an answer.
+        retries: how often a command is sent again after a broken connection.
+
+    Raises:
+        ValueError: the URL is of another kind.
+    """
+    address = _address(url)
+    options = _options(address, decode_responses)
+    options["socket_timeout"] = timeout_seconds
+    if not url.startswith("unix"):
+        options["socket_connect_timeout"] = timeout_seconds
+    if address.kind == "cluster":
+        options.pop("db", None)
+        return LazyCluster(
+            lambda: sync_redis.RedisCluster(
+                startup_nodes=[ClusterNode(*host) for host in address.hosts],
+                require_full_coverage=False,
+                retry=Retry(_backoff(), max(retries, 1)),
+                **options,
+            ),
+            [f"{host}:{port}" for host, port in address.hosts],
+            sharded=address.sharded_pubsub,
+        )
+    options["retry"] = Retry(_backoff(), retries)
+    if address.kind == "sentinel":
+        sentinel = sync_redis.Sentinel(
+            address.hosts,
+            sentinel_kwargs=_sentinel_options(address, Retry(_backoff(), 0), timeout_seconds),
+        )
+        primary: sync_redis.Redis = sentinel.master_for(address.service, **options)
+        return primary
+    pool = sync_redis.BlockingConnectionPool.from_url(
+        address.url, max_connections=CONNECTIONS, timeout=timeout_seconds, **options
+    )
+    return sync_redis.Redis.from_pool(pool)

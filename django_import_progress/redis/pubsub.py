@@ -1,0 +1,170 @@
+"""A pub/sub connection on each kind of client, and whether it still leads to the primary."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import redis as sync_redis
+from redis import asyncio as async_redis
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.sentinel import SentinelConnectionPool
+
+from ..core.command import Call
+from .executor import CALL_SECONDS, REDIS_ERRORS, AsyncClient, SyncClient, perform_sync
+from .timeouts import RunningTimeout
+
+ASK_SECONDS = 1.0
+"""How long the sentinels may take to name the primary."""
+
+
+_subscribed_at: WeakKeyDictionary[async_redis.RedisCluster, str] = WeakKeyDictionary()
+"""At which server of a Cluster its client has subscribed last."""
+
+
+@asynccontextmanager
+async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.PubSub]:
+    """Give a pub/sub connection, not connected yet, and close it. It fails when its link breaks.
+
+    It is not one of the client's pool, which is for short calls: those who watch hold theirs for
+    long, and would use it up.
+
+    In a Cluster it leads to any one server: what is published on one is told on all, unless it is
+    sharded.
+    Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#pubsub
+    """
+    if isinstance(redis, async_redis.Redis):
+        shared = redis.connection_pool
+        pool = _pool(shared.connection_class, shared.connection_kwargs)
+        async with _closing(redis.pubsub(), pool) as pubsub:
+            yield pubsub
+        return
+    async with RunningTimeout(CALL_SECONDS):
+        await redis.initialize()
+    # Not the same server twice: it may be silent.
+    before = _subscribed_at.get(redis)
+    nodes = [node for node in redis.get_nodes() if node.name != before] or redis.get_nodes()
+    node = random.choice(nodes)
+    _subscribed_at[redis] = node.name
+    async with subscription_at(node) as pubsub:
+        yield pubsub
+
+
+@asynccontextmanager
+async def subscription_at(node: ClusterNode) -> AsyncIterator[async_redis.client.PubSub]:
+    """Give one to this server of a Cluster."""
+    # Not the client's own `pubsub`: redis-py before 8 has none for asyncio.
+    pool = _pool(node.connection_class, node.connection_kwargs)
+    async with _closing(async_redis.client.PubSub(pool), pool) as pubsub:
+        yield pubsub
+
+
+def _pool(kind: type[Any], options: dict[str, Any]) -> async_redis.ConnectionPool:
+    """Return a pool for one subscription, which is given up by whoever waits for it.
+
+    redis-py's own time-outs go on while the event loop is blocked: it would find that it has waited
+    for too long for what has arrived meanwhile.
+    """
+    limits = {"socket_timeout": None, "socket_connect_timeout": None}
+    return async_redis.ConnectionPool(kind, **{**options, **limits})
+
+
+@asynccontextmanager
+async def _closing(
+    pubsub: async_redis.client.PubSub, pool: async_redis.ConnectionPool
+) -> AsyncIterator[async_redis.client.PubSub]:
+    """Give `pubsub`, with a connection of `pool`, and close both."""
+    pubsub.connection_pool = pool
+    try:
+        yield _unmended(pubsub)
+    finally:
+        try:
+            await pubsub.aclose()
+        finally:  # Who is cancelled again while closing leaves nothing open.
+            await pool.disconnect()
+
+
+def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
+    """Have it fail when its link breaks.
+
+    redis-py mends it by itself, in whichever task comes to it first: of two that share it, one
+    then finds it half connected (TypeError, RuntimeError), or throws away what the other opened.
+    """
+
+    async def execute(_: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
+        return await command(*args, **kwargs)
+
+    pubsub._execute = execute  # type: ignore[assignment]  # noqa: SLF001
+    return pubsub
+
+
+def ask_for(key: str) -> Call[int]:
+    """Return what has a Cluster's client learn, on its way, which server has a key.
+
+    A sharded channel has the name of its job's key.
+    """
+    return Call(("EXISTS", key), int)
+
+
+@contextmanager
+def subscription_sync(redis: SyncClient, key: str) -> Iterator[sync_redis.client.PubSub]:
+    """Do the same with a client of the sync kind; in a Cluster at the server that has `key`.
+
+    No other server, which may be silent, has a part in it then; and a sharded channel has the name
+    of its job's key.
+    """
+    server = redis if isinstance(redis, sync_redis.Redis) else _server_of(redis, key)
+    # Besides, redis-py 6 closes the connections of a Cluster's pools, those in use as well, when
+    # another thread finds that a slot has moved.
+    shared = server.connection_pool
+    pool = sync_redis.ConnectionPool(shared.connection_class, **shared.connection_kwargs)
+    with closing(pool), closing(server.pubsub()) as pubsub:
+        pubsub.connection_pool = pool
+        yield pubsub
+
+
+def _server_of(redis: Any, key: str) -> sync_redis.Redis:
+    """Return the client of the server of a Cluster that has `key`."""
+    perform_sync(redis, ask_for(key))
+    server: sync_redis.Redis = redis.get_redis_connection(redis.get_node_from_key(key))
+    return server
+
+
+async def check_primary(redis: AsyncClient, pubsub: async_redis.client.PubSub) -> None:
+    """Ask the sentinels, where there are any, whether `pubsub` is connected to the primary.
+
+    A primary that was cut off from the others, and replaced, goes on to answer those who still
+    reach it.
+
+    Raises:
+        redis.exceptions.ConnectionError: it is not.
+    """
+    primary = None
+    if isinstance(redis, async_redis.Redis) and isinstance(
+        redis.connection_pool, AsyncSentinelPool
+    ):
+        with suppress(*REDIS_ERRORS):  # Nobody knows: then nothing has changed.
+            async with RunningTimeout(ASK_SECONDS):
+                primary = await redis.connection_pool.get_master_address()
+    _compare(pubsub.connection, primary)
+
+
+def check_primary_sync(redis: SyncClient, pubsub: sync_redis.client.PubSub) -> None:
+    """Do the same with a client of the sync kind."""
+    primary = None
+    if isinstance(redis, sync_redis.Redis) and isinstance(
+        redis.connection_pool, SentinelConnectionPool
+    ):
+        with suppress(*REDIS_ERRORS):
+            primary = redis.connection_pool.get_master_address()
+    _compare(pubsub.connection, primary)
+
+
+def _compare(connection: Any, primary: tuple[str, int] | None) -> None:
+    if None not in {connection, primary} and (connection.host, connection.port) != primary:
+        raise RedisConnectionError("another server has become the primary")

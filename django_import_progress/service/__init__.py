@@ -1,0 +1,1 @@
+"""The two progress managers, and the registry that makes them from the settings."""

@@ -1,0 +1,194 @@
+"""From settings to managers: which client, hub and manager is right for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator
+from contextlib import closing, suppress
+from functools import partial
+from typing import Any
+
+from ..conf import settings
+from ..redis.breakers import SharedBreaker
+from ..redis.executor import CALL_SECONDS, AsyncClient, SyncClient, ping_sync
+from ..redis.factory import create_redis_client, create_sync_redis_client
+from ..watch.hub import Hub
+from .manager import ProgressManager
+from .sync_manager import SyncProgressManager
+
+IMPATIENT_SECONDS = 1.0
+"""How long those wait for an answer who can do without: a page, a probe, and the tracker, which
+tries again by itself."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Connection:
+    """What one event loop shares: made for these settings."""
+
+    url: str
+    heartbeat_seconds: float
+    redis: AsyncClient
+    hub: Hub
+    closing: AsyncGenerator[None, None]
+    """Kept alive, so that the loop closes it: see `_close_with_loop`."""
+    managers: dict[tuple[object, ...], ProgressManager] = dataclasses.field(default_factory=dict)
+    """By what they are made of: a manager remembers which versions of the jobs it has written."""
+
+
+# No locks: a lock held by another thread at a fork would never open in the child. Each loop has its
+# own key, and `setdefault` is atomic.
+_per_loop: dict[asyncio.AbstractEventLoop, _Connection] = {}
+_sync_clients: dict[tuple[str, float, int], SyncClient] = {}
+_sync_managers: dict[tuple[object, ...], SyncProgressManager] = {}
+_breakers: dict[str, SharedBreaker] = {}
+
+
+def get_progress_manager(namespace: str | None = None) -> ProgressManager:
+    """Return the manager made from settings, for the running event loop.
+
+    All managers of one loop share a client and a hub, so one pub/sub connection. They are closed
+    when the loop shuts down (`asyncio.run`, `async_to_sync`, an ASGI server).
+
+    Args:
+        namespace: another one than the setting's.
+
+    Raises:
+        RuntimeError: no event loop is running; use `get_sync_progress_manager` in sync code.
+    """
+    return _manager(namespace)
+
+
+def get_guarded_manager(namespace: str | None = None) -> ProgressManager:
+    """Return the same for views: its calls fail at once while Redis does not respond."""
+    return _manager(namespace, _breaker(settings.redis_url))
+
+
+def _manager(namespace: str | None, breaker: SharedBreaker | None = None) -> ProgressManager:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "get_progress_manager() needs a running event loop;"
+            " in sync code use get_sync_progress_manager()"
+        ) from None
+    made_for = (settings.redis_url, settings.heartbeat_seconds)
+    connection = _per_loop.get(loop)
+    if connection is None or (connection.url, connection.heartbeat_seconds) != made_for:
+        _forget_closed_loops()
+        redis = create_redis_client(settings.redis_url)
+        hub = Hub(redis, heartbeat_seconds=settings.heartbeat_seconds)
+        connection = _Connection(*made_for, redis, hub, _close_with_loop(redis, hub))
+        _per_loop[loop] = connection
+    options = _options(namespace)
+    key = (*options.values(), breaker)
+    if key not in connection.managers:
+        connection.managers[key] = ProgressManager(
+            connection.redis, hub=connection.hub, breaker=breaker, **options
+        )
+    return connection.managers[key]
+
+
+def _options(namespace: str | None) -> dict[str, Any]:
+    return {
+        "namespace": namespace or settings.namespace,
+        "ttl_seconds": settings.ttl_seconds,
+        "queued_seconds": settings.queued_seconds,
+        "ended_seconds": settings.ended_seconds,
+    }
+
+
+def _close_with_loop(redis: AsyncClient, hub: Hub) -> AsyncGenerator[None, None]:
+    """Have `redis` and `hub` closed when the running loop shuts down.
+
+    A loop offers no hook for that, but it closes the async generators that were begun in it:
+    https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.shutdown_asyncgens
+    """
+
+    async def closing() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await hub.aclose()
+            await redis.aclose()
+
+    generator = closing()
+    with suppress(StopIteration):
+        generator.asend(None).send(None)  # Runs up to the yield, without waiting.
+    return generator
+
+
+def _forget_closed_loops() -> None:
+    for loop in list(_per_loop):
+        if loop.is_closed():
+            _per_loop.pop(loop, None)
+
+
+def open_hubs() -> list[Hub]:
+    """Return those of this process, one an event loop that watches."""
+    return [connection.hub for connection in list(_per_loop.values())]
+
+
+def get_sync_progress_manager(namespace: str | None = None) -> SyncProgressManager:
+    """Return the sync manager made from settings; safe in threads and after a fork.
+
+    Args:
+        namespace: another one than the setting's.
+    """
+    return _sync_manager(namespace, CALL_SECONDS, retries=1)
+
+
+def get_impatient_manager(namespace: str | None = None) -> SyncProgressManager:
+    """Return the same with short time-outs and no retries."""
+    return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0)
+
+
+def get_guarded_sync_manager(namespace: str | None = None) -> SyncProgressManager:
+    """Return the impatient one for pages and for whatever queues imports.
+
+    Its calls fail at once while Redis does not respond.
+    """
+    breaker = _breaker(settings.redis_url)
+    return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0, breaker=breaker)
+
+
+def _breaker(url: str) -> SharedBreaker:
+    """Return the one breaker of this process for a Redis."""
+    breaker = _breakers.get(url)
+    if breaker is None:
+        breaker = _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
+    return breaker
+
+
+def _ping(url: str) -> None:
+    """Ping with a client of its own, so that other callers cannot have exhausted its pool.
+
+    Raises:
+        ProgressUnavailable: Redis did not respond in time, or refused.
+    """
+    client = create_sync_redis_client(url, timeout_seconds=IMPATIENT_SECONDS, retries=0)
+    with closing(client):
+        ping_sync(client)
+
+
+def _sync_manager(
+    namespace: str | None,
+    timeout_seconds: float,
+    retries: int,
+    *,
+    breaker: SharedBreaker | None = None,
+) -> SyncProgressManager:
+    url = settings.redis_url
+    client = _sync_clients.get((url, timeout_seconds, retries))
+    if client is None:
+        client = _sync_clients.setdefault(
+            (url, timeout_seconds, retries),
+            create_sync_redis_client(url, timeout_seconds=timeout_seconds, retries=retries),
+        )
+    options = {**_options(namespace), "heartbeat_seconds": settings.heartbeat_seconds}
+    key = (client, *options.values(), breaker)
+    manager = _sync_managers.get(key)
+    if manager is None:
+        made = SyncProgressManager(client, breaker=breaker, **options)
+        manager = _sync_managers.setdefault(key, made)
+    return manager

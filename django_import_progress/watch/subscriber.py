@@ -1,0 +1,246 @@
+"""One life of the pub/sub connection: subscribe, wait for the confirmation, read, and hear."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from redis.asyncio.client import PubSub
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..cancellation import run_together
+from ..core.command import Call
+from ..core.errors import ProgressUnavailable
+from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS
+from ..core.snapshot import Stored, as_text
+from ..metrics import tally
+from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, read_all
+from ..redis.hash_slots import server_of
+from ..redis.pools import is_exhausted
+from ..redis.pubsub import check_primary, subscription
+from .heartbeats import Asked, compare, portions, to_be_compared
+from .job_reader import Reading
+from .pubsub_connection import Line, Message
+from .watched_job import Slot
+
+READ_SECONDS = 3.0
+"""How long one pipeline of reads may take."""
+AGAIN_SECONDS = 2.0
+"""After so long a job is read again that could not be read while others could."""
+
+
+class Link:
+    """One connection, subscribed to the channels of `slots`, which the hub goes on to change.
+
+    Six tasks share the work, so that none waits for another: one talks (subscribes, pings), one
+    listens, one reads hashes, one has all of them read at each heartbeat, one those whose worker
+    is late, and one asks the sentinels, where there are any. The first that fails ends them all.
+    """
+
+    def __init__(
+        self, redis: AsyncClient, slots: dict[str, Slot], heartbeat_seconds: float
+    ) -> None:
+        self._redis = redis
+        self._slots = slots
+        self._heartbeat_seconds = heartbeat_seconds
+        self._line: Line | None = None
+        self._to_read: dict[Slot, bool] = {}
+        """Which jobs to read, and whether it counts as a heartbeat if they are absent."""
+        self._has_to_read = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
+        self._ahead = 0.0
+        """By how many µs Redis's clock is ahead of ours."""
+        self.served = False
+        """Whether Redis has answered a read."""
+        self.on_served: Callable[[], None] | None = None
+        """Called when it first has."""
+
+    def changed(self, channel: str) -> None:
+        """Take note that somebody began, or everybody stopped, to watch."""
+        if self._line is not None:  # Else it will begin with what is watched by then.
+            self._line.changed(channel)
+
+    def ask_to_read(self, slot: Slot, *, heartbeat: bool = False) -> None:
+        """Have a job read soon; at a heartbeat it counts if it is absent."""
+        self._to_read[slot] = self._to_read.get(slot, False) or heartbeat
+        self._has_to_read.set()
+
+    def serve(self) -> None:
+        """Take note that Redis has answered a read."""
+        if not self.served and self.on_served is not None:
+            self.on_served()
+        self.served = True
+
+    async def run(self) -> None:
+        """Serve until nobody watches.
+
+        Raises:
+            RedisError, OSError, TimeoutError, ProgressUnavailable: the link broke.
+        """
+        async with subscription(self._redis) as pubsub:
+            self._line = line = self._new_line(pubsub)
+            await run_together([line.talk(), line.listen(), self._ask(pubsub), *self._readers()])
+
+    def _new_line(self, pubsub: PubSub) -> Line:
+        return Line(pubsub, self._slots, self._take, self._read_kept)
+
+    def _readers(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._read(), self._beat(), self._look_for_the_stalled()]
+
+    def _read_kept(self, channel: str) -> None:
+        self.ask_to_read(self._slots[channel])
+
+    def _take(self, message: Message) -> bool:
+        kind, channel = message["type"], message["channel"]
+        slot = None if channel is None else self._slots.get(as_text(channel))
+        if slot is None:
+            return False
+        if kind in {"subscribe", "ssubscribe"}:
+            # What was published before is lost, and what an earlier link was to read.
+            slot.has_due_read = False
+            self.ask_to_read(slot)
+        elif kind in {"message", "smessage"}:
+            return self._pass_on(slot, message["data"])
+        return False
+
+    def _pass_on(self, slot: Slot, payload: bytes | str) -> bool:
+        changed = slot.hear(payload)
+        if slot.view.needs_read and not slot.has_due_read:
+            self._read_soon(slot)
+        if changed:
+            self._tell(slot)
+        return changed
+
+    def _read_soon(self, slot: Slot) -> None:
+        now = self._clock()
+        if now < slot.read_again_at:
+            slot.has_due_read = True
+            self._loop.call_at(slot.read_again_at, self._read_now, slot)
+        else:
+            slot.read_again_at = now + READ_INTERVAL_SECONDS
+            self.ask_to_read(slot)
+
+    def _read_now(self, slot: Slot) -> None:
+        slot.has_due_read = False
+        slot.read_again_at = self._clock() + READ_INTERVAL_SECONDS
+        if slot.view.needs_read and self._slots.get(slot.channel) is slot:
+            self.ask_to_read(slot)
+
+    def _tell(self, slot: Slot) -> None:
+        state = slot.view.state
+        if state is not None and state.gone and self._slots.get(slot.channel) is slot:
+            # Who comes from now on waits for another life of the job.
+            del self._slots[slot.channel]
+            self.changed(slot.channel)
+        for watcher in tuple(slot.watchers):
+            watcher.wake()
+
+    async def _read(self) -> None:
+        reading = Reading(self._read_chunk, self._is_broken, self._put_off)
+        try:
+            await run_together([self._hand_out(reading), reading.fail()])
+        finally:
+            await reading.aclose()
+
+    async def _hand_out(self, reading: Reading) -> None:
+        while True:
+            await self._has_to_read.wait()
+            self._has_to_read.clear()
+            asked, self._to_read = self._to_read, {}
+            for slot, is_beat in asked.items():
+                reading.add(self._server_of(slot), slot, heartbeat=is_beat)
+
+    def _server_of(self, slot: Slot) -> str:
+        key = slot.calls.keys.hash(slot.view.job_id)
+        return server_of(self._redis, key) if is_clustered(self._redis) else ""
+
+    async def _read_chunk(self, slots: list[Slot], heartbeat: bool) -> None:
+        try:
+            await (self._read_changed(slots) if heartbeat else self._read_all_of(slots))
+        except ProgressUnavailable:
+            await drop_idle_connections(self._redis)  # They may be as dead.
+            raise
+
+    def _is_broken(self, error: ProgressUnavailable) -> bool:
+        """Tell whether the link is to be given up since a read has failed.
+
+        Not where the server is slow (whether it is silent is for the pings to find out), and not
+        where one server of several is out of reach.
+        """
+        cause = error.__cause__
+        is_slow = isinstance(cause, TimeoutError | RedisTimeoutError)
+        return not (is_slow or is_clustered(self._redis) or is_exhausted(self._redis, cause))
+
+    async def _read_all_of(self, slots: list[Slot]) -> None:
+        parts = [[Asked.of(slot)] for slot in slots]
+        gets = [slot.calls.get(slot.view.job_id) for slot in slots]
+        for [asked], stored in await self._answers(parts, gets):
+            if stored is not None:
+                self._ahead = stored.read_at - self._clock() * 1e6
+            asked.slot.known = None
+            self._take_in(asked, stored, heartbeat=False)
+
+    async def _read_changed(self, slots: list[Slot]) -> None:
+        """Have Redis compare, at a heartbeat: most jobs are as they were."""
+        now = self._now_in_redis()
+        known = [Asked.of(slot) for slot in slots]
+        parts = portions(self._redis, await to_be_compared(self._redis, known, now))
+        checks = [compare(self._redis, part, now) for part in parts]
+        for portion, answer in await self._answers(parts, checks):
+            self._ahead = answer.read_at - self._clock() * 1e6
+            for place, asked in enumerate(portion):
+                if place in answer.found:
+                    stored, asked.slot.known = answer.found[place]
+                    self._take_in(asked, stored, heartbeat=True)
+                elif asked.slot.answered < asked.joined:
+                    asked.slot.answered = asked.joined
+                    self._tell(asked.slot)
+
+    async def _answers(
+        self, parts: list[list[Asked]], calls: list[Call[Any]]
+    ) -> list[tuple[list[Asked], Any]]:
+        """Send a call for each portion."""
+        answers = await read_all(self._redis, calls, seconds=READ_SECONDS)
+        self.serve()
+        return list(zip(parts, answers, strict=True))
+
+    def _take_in(self, asked: Asked, stored: Stored | None, *, heartbeat: bool) -> None:
+        slot = asked.slot
+        waited, slot.answered = slot.answered < asked.joined, asked.joined
+        was_known = slot.view.state is not None
+        is_news = slot.view.apply_read(stored, asked.since, heartbeat=heartbeat)
+        tally.resyncs += is_news and was_known
+        if is_news or waited:
+            self._tell(slot)
+
+    def _put_off(self, slot: Slot) -> None:
+        self._loop.call_later(AGAIN_SECONDS, self._ask_again, slot)
+
+    def _ask_again(self, slot: Slot) -> None:
+        if self._slots.get(slot.channel) is slot:
+            self.ask_to_read(slot)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_seconds)
+            for slot in self._slots.values():
+                self.ask_to_read(slot, heartbeat=True)
+
+    async def _look_for_the_stalled(self) -> None:
+        """Read a job as soon as its worker should have been heard of: Redis's clock decides."""
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            now = self._now_in_redis()
+            for slot in self._slots.values():
+                if slot.view.lease_is_over(now, self._clock()):
+                    self.ask_to_read(slot)
+
+    def _now_in_redis(self) -> int:
+        return int(self._clock() * 1e6 + self._ahead)
+
+    async def _ask(self, pubsub: PubSub) -> None:
+        while True:
+            await asyncio.sleep(SILENCE_SECONDS)
+            await check_primary(self._redis, pubsub)

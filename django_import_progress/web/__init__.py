@@ -1,0 +1,1 @@
+"""HTTP views, event streams and WebSockets."""

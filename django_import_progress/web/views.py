@@ -1,0 +1,204 @@
+"""The HTTP door: a job's snapshot as JSON, event streams of one job or several, and cancelling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
+from functools import partial, wraps
+from typing import Any, cast
+
+from django.contrib.auth.decorators import login_not_required
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils.cache import get_conditional_response
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_GET, require_POST, require_safe
+
+from ..access.permissions import Permission, admit, admit_all
+from ..access.tickets import Grant, by_job
+from ..access.visitors import Visitor, visitor_of
+from ..core import sse
+from ..core.errors import ProgressUnavailable
+from ..core.job_state import description_of, gone_state, state_of
+from ..core.messages import HAS_ENDED, NO_SUCH_JOB, NOT_CACHED, TOO_MANY_OF_YOURS, UNAVAILABLE
+from ..core.resume import GONE, end_id, has_nothing_new, known_now, names_an_end, poll_id
+from ..core.snapshot import Stored, to_json
+from ..service.manager import ProgressManager
+from ..service.registry import get_guarded_manager
+from .cancel import cancel as ask_to_stop
+from .limits import MAX_JOBS
+from .open_stream import POLL_MILLISECONDS, EventStream, retry
+from .stream_opening import HEADERS, open_stream, too_many
+
+RETRY_AFTER_SECONDS = 2
+
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+
+def _door(inner: View) -> View:
+    """Make a view of `inner`, which is given the request, the manager and the visitor."""
+
+    @wraps(inner)
+    async def view(
+        request: HttpRequest, progress_namespace: str | None = None, **kwargs: str
+    ) -> HttpResponseBase:
+        manager = get_guarded_manager(progress_namespace)
+        # Looked up whatever is asked for: else a refusal would tell by its `Vary` header.
+        visitor = await visitor_of(request)
+        try:
+            return await inner(request, manager, visitor, **kwargs)
+        except ProgressUnavailable:
+            return _come_back(UNAVAILABLE)
+
+    # A stream must not sit in a transaction (Django refuses async views under ATOMIC_REQUESTS),
+    # and `admit` guards instead of a redirect to a login page, which no EventSource can follow.
+    return cast(View, login_not_required(transaction.non_atomic_requests(view)))
+
+
+def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    response = HttpResponse(to_json(value), content_type="application/json", status=status)
+    response["Cache-Control"] = NOT_CACHED
+    return response
+
+
+def _not_found() -> HttpResponse:
+    """Return the one answer to a job that is unknown, foreign or expired, and to a bad ticket."""
+    return _json({"error": NO_SUCH_JOB}, status=404)
+
+
+def _come_back(error: str, *, status: int = 503) -> HttpResponse:
+    response = _json({"error": error}, status=status)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[str, Stored | None]:
+    """Return what is stored of the jobs, or remembered, by their ids."""
+    stored = {grant.job_id: grant.stored for grant in grants}
+    missing = [grant for grant in grants if grant.by_ticket]  # No look was needed yet.
+    if missing:
+        found = await manager.read(grant.job_id for grant in missing)
+        for grant, job in zip(missing, found, strict=True):
+            stored[grant.job_id] = grant.seen(job)
+    return stored
+
+
+@require_safe
+@_door
+async def snapshot(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
+) -> HttpResponseBase:
+    """Answer with the representation; 304 where the client's `If-None-Match` has it already."""
+    grant = await admit(job, "watch", user=visitor.user, manager=manager)
+    stored = None if grant is None else (await _stored(manager, [grant]))[grant.job_id]
+    found = None if grant is None else description_of(grant.job_id, stored)
+    if found is None:
+        return _not_found()
+    response = _json(found)
+    etag = f'"{hashlib.blake2b(response.content, digest_size=16).hexdigest()}"'
+    response["ETag"] = etag
+    return cast(HttpResponse, get_conditional_response(request, etag=etag, response=response))
+
+
+@require_GET
+@_door
+async def stream(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
+) -> HttpResponseBase:
+    """Answer with an event stream of one job.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    return await _events(request, manager, visitor, [job])
+
+
+@require_GET
+@_door
+async def streams(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor
+) -> HttpResponseBase:
+    """Answer with an event stream of each ``?job=``, 1 to 100 of them.
+
+    Those that may not be watched are said to be gone at once; if that is all, there is no stream.
+    """
+    references = list(dict.fromkeys(request.GET.getlist("job")))
+    if not 0 < len(references) <= MAX_JOBS:
+        return _json({"error": f"Name 1 to {MAX_JOBS} jobs, each as ?job=."}, status=400)
+    return await _events(request, manager, visitor, references)
+
+
+async def _events(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, references: list[str]
+) -> HttpResponseBase:
+    admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
+    grants = by_job(filter(None, admitted))
+    refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
+    # A ticket adds to what the rule allows, under whichever name the job was asked for as well.
+    refused = [ref for ref in refused if ref not in grants]
+    if not grants:
+        return _not_found()
+    last_event_id = request.headers.get("Last-Event-ID", "")
+    if names_an_end(last_event_id):
+        with suppress(ProgressUnavailable):  # By ticket a stream opens, and waits for Redis.
+            stored = await _stored(manager, grants.values())
+            if has_nothing_new(last_event_id, stored, refused):
+                # The one answer after which an EventSource does not come back.
+                return HttpResponse(status=204, headers={"Cache-Control": NOT_CACHED})
+    if not hasattr(request, "scope"):
+        # A whole, short stream: under WSGI an open one would hold a worker. An EventSource comes
+        # back by itself, and so polls.
+        frames = _frames(await _stored(manager, grants.values()), refused, last_event_id)
+        return HttpResponse(retry(POLL_MILLISECONDS) + frames, headers=HEADERS)
+    if error := too_many(visitor.client):
+        return _come_back(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
+    permission = Permission(visitor, manager, filter(None, admitted))
+    kind = partial(EventStream, lost=permission.lost)
+    stream = open_stream(kind, manager, visitor.client, grants.values(), refused)
+    return StreamingHttpResponse(stream, headers=HEADERS)
+
+
+def _session_at_hand(view: View) -> View:
+    """Load the session, where there is one: the CSRF token may be in it, and is looked for sync."""
+
+    @wraps(view)
+    async def loaded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if hasattr(request, "session"):
+            await request.session.aget("")
+        return await view(request, *args, **kwargs)
+
+    return cast(View, loaded)
+
+
+@require_POST
+@_session_at_hand
+@csrf_protect
+@_door
+async def cancel(
+    request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
+) -> HttpResponseBase:
+    """Ask a job to stop: 202 with its representation; 409 where it has ended.
+
+    Protected against cross-site requests whatever the site's middleware is.
+    """
+    state, is_asked = await ask_to_stop(job, user=visitor.user, manager=manager)
+    if state is None:
+        return _not_found()
+    if not is_asked:
+        return _json({"error": HAS_ENDED}, status=409)
+    return _json(state.representation, status=202)
+
+
+def _frames(stored: dict[str, Stored | None], refused: list[str], last_event_id: str) -> bytes:
+    """Return all that is to be told of several jobs to a client that polls them."""
+    known = known_now(last_event_id, stored)
+    gone = [*refused, *(job_id for job_id in stored if known[job_id] == GONE)]
+    states = [gone_state(reference) for reference in gone]
+    for job_id, job in stored.items():
+        if job is not None and not job.deleted:
+            states.append(state_of(job_id, job))
+    # Of a job that is absent, and may come back, there is no state.
+    is_over = len(states) == len(refused) + len(stored) and all(state.ended for state in states)
+    ends = {state.job_id: state.end for state in states}
+    last = sse.end(end_id(ends)) if is_over else sse.mark(poll_id(known))
+    return b"".join([*(state.event for state in states), last])

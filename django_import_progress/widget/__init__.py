@@ -1,0 +1,1 @@
+"""The HTML of bars and of lists of jobs."""

@@ -1,0 +1,150 @@
+"""What the widget's templates are filled with: right before any script runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.template import TemplateSyntaxError
+from django.template.context import Context
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import pgettext
+
+from ..access.tickets import make_ticket
+from ..conf import settings
+from ..core.job_state import description_of
+from ..core.keys import JobId, clean_job_id, clean_namespace
+from ..core.snapshot import Stored, is_terminal
+from .phrases import texts
+from .prefetch import reads_of
+from .text import notice_of, parts, status_of
+
+APP_NAME = "import_progress"
+TRANSPORTS = ("sse", "websocket", "polling")
+
+
+GONE = "gone"
+"""What is shown as the status of a job that was deleted."""
+UNKNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
+"""The representation of a job of which nothing is known."""
+
+
+def assets_context(context: Context) -> dict[str, Any]:
+    """Return what the assets' template needs."""
+    return {"nonce": nonce_of(context)}
+
+
+def nonce_of(context: Context) -> Any:
+    """Return the nonce of the page's Content-Security-Policy, if any: Django's or django-csp's."""
+    return context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", None)
+
+
+def bar_context(
+    context: Context,
+    job_id: JobId,
+    *,
+    label: str = "",
+    namespace: str | None = None,
+    cancel: bool = False,
+    transport: str | None = None,
+) -> dict[str, Any]:
+    """Return what the bar's template needs; see the tag for the arguments.
+
+    Raises:
+        InvalidJobId: `job_id` cannot be one.
+        ValueError: `namespace` cannot be one.
+        ImproperlyConfigured: the app's URLs are not included, the page has no CSRF token, or
+            WebSockets are asked for and not mounted.
+        TemplateSyntaxError: there is no such transport.
+    """
+    job_id = clean_job_id(job_id)
+    reads = reads_of(context)
+    stored, was_read = reads.stored(job_id, namespace), reads.was_read(job_id, namespace)
+    shown = _shown(job_id, stored)
+    owner = None if stored is None else stored.owner
+    waited_seconds = None if stored is None else _waited_seconds(stored)
+    # While Redis is away the page cannot tell whether the job exists.
+    waiting_seconds = settings.waiting_seconds if stored is None and was_read else None
+    if cancel and not context.get("csrf_token"):
+        raise ImproperlyConfigured(
+            "cancel=True needs a CSRF token: render the page with its request, as"
+            " django.shortcuts.render does"
+        )
+    return {
+        "job": shown,
+        "job_id": job_id,
+        "status": status_of(shown),
+        "notice": notice_of(shown, waited_seconds),
+        "waited_seconds": waited_seconds,
+        "waiting_seconds": waiting_seconds,
+        "label": label or pgettext("noun", "Import"),
+        "parts": (texts_of_parts := parts(shown, waited_seconds)),
+        # For templates that were overridden before there were more parts.
+        **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
+        "texts": texts(),
+        "can_cancel": cancel and not is_terminal(shown) and shown.get("status") != GONE,
+        "transport": _known(transport),
+        "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),
+        "websocket_url": _websocket_url(namespace, transport),
+    }
+
+
+def _shown(job_id: str, stored: Stored | None) -> Mapping[str, Any]:
+    """Return how a job is shown; of one that was deleted, that it is gone."""
+    if stored is not None and stored.deleted:
+        return {**UNKNOWN, "status": GONE}
+    return description_of(job_id, stored) or UNKNOWN
+
+
+def _waited_seconds(stored: Stored) -> int | None:
+    """Return for how long a job has been queued, by Redis's clock; None if that is not known.
+
+    One that is queued for another attempt has not waited since it was made.
+    """
+    fields = stored.fields
+    if fields.get("status") != "queued" or "attempt" in fields or not stored.life:
+        return None
+    return max(stored.read_at - stored.life, 0) // 1_000_000
+
+
+def _known(transport: str | None) -> str | None:
+    if transport is None or transport in TRANSPORTS:
+        return transport
+    raise TemplateSyntaxError(f"transport={transport!r}: choose one of {', '.join(TRANSPORTS)}")
+
+
+def _stream_url(job_id: str, namespace: str | None, owner: str | None, *, cancel: bool) -> str:
+    # Bound to the owner that the job has now: the page may be open when the id is used again.
+    ticket = make_ticket(job_id, cancel=cancel, namespace=namespace, owner=owner)
+    with checked_url(namespace):
+        return reverse(f"{namespace or APP_NAME}:stream", args=[ticket])
+
+
+@contextmanager
+def checked_url(namespace: str | None) -> Iterator[None]:
+    """Have a URL that is not there raise `ImproperlyConfigured`, which says what to include."""
+    if namespace:  # A template's variable that is not set is empty.
+        clean_namespace(namespace)
+    try:
+        yield
+    except NoReverseMatch as error:
+        urls = 'include("django_import_progress.urls")'
+        if namespace:
+            urls = f'{urls[:-1]}, namespace="{namespace}"), {{"progress_namespace": "{namespace}"}}'
+        raise ImproperlyConfigured(
+            f"No URL for the progress of {namespace or APP_NAME!r}: add"
+            f' path("{namespace or "progress"}/", {urls}) to your urlpatterns'
+        ) from error
+
+
+def _websocket_url(namespace: str | None, transport: str | None) -> str | None:
+    """Return where the WebSocket routes are; known of the setting's namespace only."""
+    url = settings.websocket_url if namespace in {None, "", settings.namespace} else None
+    if transport == "websocket" and url is None:
+        raise ImproperlyConfigured(
+            "transport='websocket' needs WebSocket routes of the default namespace: mount"
+            " django_import_progress.routing and set IMPORT_PROGRESS['WEBSOCKET_URL']"
+        )
+    return url

@@ -1,0 +1,139 @@
+"""The texts of a bar before the script runs; import-progress.js has the same rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext
+
+from ..core.snapshot import is_number
+from ..core.terminal_text import LONGEST_FORECAST_SECONDS
+from .phrases import COUNTERS, PLURALS, WAITING, notices, statuses
+
+SEPARATOR = " · "
+WAIT_STEP_SECONDS = 15
+"""Below a minute, how long a job has waited is shown in these steps: the script's text is renewed
+no more often."""
+UNSTARTED_SECONDS = 60
+"""After so long a wait the bar says that no worker has started the job."""
+WAITS = (("days", 172_800, 86_400), ("hours", 3600, 3600), ("minutes", 60, 60))
+"""How a wait is said: the unit, from how many seconds on it is used, and how many one has."""
+
+
+def parts(job: Mapping[str, Any], waited_seconds: float | None = None) -> dict[str, str]:
+    """Return the text of each part of a bar.
+
+    Args:
+        job: a representation; known fields may be missing, or be of any type.
+        waited_seconds: for how long the job has been queued; None if it is not, or not known.
+    """
+    status = status_of(job)
+    notice = notice_of(job, waited_seconds)
+    return {
+        "status": statuses().get(status, status),
+        "stage": _text(job.get("stage")),
+        "percent": _percent(job["percent"]),
+        "rows": _rows(job),
+        "counts": _joined(_counts(job)),
+        "waited": "" if waited_seconds is None else _waited(waited_seconds),
+        "pace": "" if notice else _joined(_pace(job)),
+        "notice": notices().get(notice, ""),
+        "error": _text(job.get("error_message")),
+    }
+
+
+def status_of(job: Mapping[str, Any]) -> str:
+    """Return what is shown as the job's status."""
+    status = job.get("status")
+    return status if isinstance(status, str) and status else WAITING
+
+
+def notice_of(job: Mapping[str, Any], waited_seconds: float | None = None) -> str:
+    """Return the name of the notice that a job calls for; empty for none."""
+    if job["stalled"]:
+        return "stalled"
+    if job["cancelling"]:
+        return "cancelling"
+    is_unstarted = waited_seconds is not None and waited_seconds >= UNSTARTED_SECONDS
+    return "unstarted" if is_unstarted else ""
+
+
+def _joined(texts: Iterable[str]) -> str:
+    """Join what may be parted at the end of a line."""
+    return SEPARATOR.join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in texts)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _percent(percent: float | None) -> str:
+    if percent is None:
+        return ""
+    return gettext("{percent}%").replace("{percent}", number_format(math.floor(percent)))
+
+
+def _rows(job: Mapping[str, Any]) -> str:
+    processed, total = job.get("processed_rows"), job.get("total_rows")
+    if not is_number(processed):
+        return ""
+    if not is_number(total):
+        return _say("rows", processed, processed=processed)
+    name, agrees_with = ("rows_over", processed) if processed > total else ("rows_of", total)
+    return _say(name, agrees_with, processed=processed, total=total)
+
+
+def _counts(job: Mapping[str, Any]) -> Iterable[str]:
+    for name in COUNTERS:
+        count = job.get(name)
+        if is_number(count) and count > 0:
+            yield _say(name, count, count=count)
+
+
+def _pace(job: Mapping[str, Any]) -> Iterable[str]:
+    rate, seconds = job.get("rows_per_second"), job.get("eta_seconds")
+    # Halves go up, as in JavaScript.
+    if is_number(rate) and (rounded := math.floor(rate * 10 + 0.5) / 10) > 0:
+        rounded = rounded if rounded < 10 else math.floor(rate + 0.5)
+        yield _say("rate", rounded, count=rounded)
+    if is_number(seconds) and 0 < seconds <= LONGEST_FORECAST_SECONDS:
+        yield _left(seconds)
+
+
+def _left(seconds: float) -> str:
+    """Return the time left: seconds or minutes up to 60 of them, then hours and minutes."""
+    if seconds <= 60:
+        return _counted("seconds", math.ceil(seconds))
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    if seconds <= 3600:
+        return _counted("minutes", 60 * hours + minutes)
+    if not minutes:
+        return _counted("hours", hours)
+    return _say("hours_and", hours, count=hours, minutes=_counted("and_minutes", minutes))
+
+
+def _waited(seconds: float) -> str:
+    for unit, least, length in WAITS:
+        if seconds >= least:
+            return _counted(f"waited_{unit}", int(seconds // length))
+    steps = int(seconds // WAIT_STEP_SECONDS) * WAIT_STEP_SECONDS
+    return _counted("waited_seconds", steps) if steps > 0 else ""
+
+
+def _counted(name: str, count: int) -> str:
+    return _say(name, count, count=count)
+
+
+def _say(name: str, agrees_with: float, **values: float | str) -> str:
+    pattern = PLURALS[name](abs(math.ceil(agrees_with)))
+    for key, value in values.items():
+        pattern = pattern.replace(f"{{{key}}}", value if isinstance(value, str) else _number(value))
+    return pattern
+
+
+def _number(value: float) -> str:
+    number = int(value) if value == int(value) else value
+    return number_format(number, force_grouping=True)
