@@ -94,3 +94,22 @@ CONTROLS = (
 @pytest.mark.parametrize("stage", [SILENCE], indirect=True)
 def test_it_is_not_without_a_defence(stage: Stage) -> None:
     perform(stage, QUICK)
+
+
+NOW = (0, "wait")
+BEGIN = ("work", ("begin", 0, False, 30)), NOW
+EXPIRE = ("expire", ("PEXPIRE",)), NOW
+OVERWRITE = ("hset", ("status", b'"importing"')), NOW
+DELETE = ("verb", ("sync", "delete", ("a",), None)), NOW
+
+
+@pytest.mark.parametrize(
+    "before",
+    [[], [BEGIN, (("work", ("end", 0, False, 30)), NOW)]],
+    ids=["nothing", "an ended run"],
+)
+def test_a_deletion_of_what_another_program_wrote_outlives_the_worker(
+    stage: Stage, before: Steps
+) -> None:
+    late = ("work", ("advance", -1, True, 30)), NOW  # By the last worker that has begun.
+    stage.perform([*before, BEGIN, EXPIRE, OVERWRITE, DELETE, late])

@@ -190,16 +190,17 @@ demand_to_write()
 local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o', '_q')
 local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil, _q = flat[4] or nil}
 local before = recall()
-if before and not values['_l'] then  -- There is no hash, or another program's.
-  local nonces = before.nonces and '"' .. before.nonces .. '"'
-  values = {_l = string.format('%d', before.life), _v = before.version, _q = nonces or nil}
+local life = values['_l'] or before and string.format('%d', before.life) or '0'
+if not values['_l'] then  -- There is no hash, or another program's: every life until now has ended.
+  local nonces = before and before.nonces and '"' .. before.nonces .. '"'
+  values = {_l = now(), _q = nonces or nil}
 end
 local job = {names = {}, values = values, changed = {}}
 if is_repeated(job, ARGV[7]) then return {0, 1} end
 if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
 note(job, ARGV[7])
 remember('x', values, ended_seconds)
-publish(channel, '{"_gone":' .. (values['_l'] or '0') .. ',"_db":' .. database .. '}')
+publish(channel, '{"_gone":' .. life .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
     ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD + NONCES,
