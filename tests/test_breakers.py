@@ -172,9 +172,9 @@ def test_a_caller_that_tries_and_fails_keeps_it_open(
 FORKED = """
 import os, sys, threading
 from django_import_progress import ProgressUnavailable
-from django_import_progress.breakers import SharedBreaker
-from django_import_progress.core import breaker as core
-core.SLOW_SECONDS = 0
+from django_import_progress.redis.breakers import SharedBreaker
+from django_import_progress.redis import circuit_breaker
+circuit_breaker.SLOW_SECONDS = 0
 may_end = threading.Event()
 breaker = SharedBreaker(may_end.wait)
 try:

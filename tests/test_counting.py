@@ -174,7 +174,8 @@ warnings.simplefilter("ignore")
 import django
 django.setup()
 from django.db import connection, transaction
-from django_import_progress import NotTracking, interrupts, track_import
+from django_import_progress import NotTracking, track_import
+from django_import_progress.tracker import interrupts
 from django_import_progress.signals import import_finished
 
 if sys.argv[1] == "careless":

@@ -43,7 +43,8 @@ def documented() -> Iterator[str]:
     """Yield the paths of what `docs/api.md` has mkdocstrings draw, as they stand there."""
     for match in DIRECTIVE.finditer((ROOT / "docs/api.md").read_text() + "\n"):
         path, options = match["path"], (yaml.safe_load(match["more"]) or {}).get("options", {})
-        if (ROOT / f"{path.replace('.', '/')}.py").exists():  # A module, of which some is drawn.
+        place = ROOT / path.replace(".", "/")
+        if place.is_dir() or place.with_suffix(".py").exists():  # A module, of which some is drawn.
             names = options.get("members") or ERRORS
             yield from (f"{path}.{name}" for name in names)
         else:
