@@ -34,7 +34,11 @@ def begin_with_any_server(cluster: async_redis.RedisCluster) -> None:
     begin, ask = cluster.initialize, cluster.commands_parser.initialize
 
     async def responding(node: ClusterNode) -> ClusterNode:
-        await node.execute_command("CLUSTER SLOTS")  # Which the client will send again.
+        try:
+            await node.execute_command("CLUSTER SLOTS")  # Which the client will send again.
+        except BaseException:
+            await node.disconnect()  # The client closes what it has begun with.
+            raise
         return node
 
     async def initialize(**options: Any) -> async_redis.RedisCluster:
