@@ -78,7 +78,9 @@ def _takes_three(rule: Callable[..., Any]) -> bool:
 
 
 def _shown_url(value: Any) -> str:
-    return shown(value) if isinstance(value, str) else reprlib.repr(value)
+    # A URL in a list, a dict or bytes has its password, too.
+    is_harmless = value is None or isinstance(value, int | float)
+    return shown(value) if isinstance(value, str) else repr(value) if is_harmless else "…"
 
 
 def _is_mount(value: Any) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import lazystr
 
 from django_import_progress.access import owner_or_staff
 from django_import_progress.conf import KEYS
@@ -152,6 +153,16 @@ def test_of_a_wrong_url_is_shown_what_can_be_no_secret(settings: Any, url: str) 
     [(_, message, _)] = messages()
     assert f"has a wrong value: {SHOWN[url]} (str): " in message
     assert not re.search("secret|sec|ret", message.replace("secrets", ""))
+
+
+@pytest.mark.parametrize("kind", [str.encode, lazystr, *(list, tuple, dict.fromkeys, set)])
+def test_of_what_is_no_text_only_the_type_is_shown(settings: Any, kind: Any) -> None:
+    url = "redis://:secret@localhost/0"
+    value = kind(url) if kind in {str.encode, lazystr} else kind([url])
+    settings.IMPORT_PROGRESS = {"REDIS_URL": value}
+    [(_, message, _)] = messages()
+    assert f"has a wrong value: … ({type(value).__name__}): it is no text" in message
+    assert "secret" not in message
 
 
 def two(user: Any, job: Any) -> bool:

@@ -114,6 +114,8 @@ def test_fields_that_ten_threads_set_are_all_kept(jobs: SyncProgressManager) -> 
         ("total_rows", r"job\.total"),
         ("stage", r"job\.set\(stage=…\)"),
         ("status", r"job\.set"),
+        ("rejected_rows", r"job\.set"),
+        ("label", r"job\.set\(label=…\)"),
     ],
 )
 def test_a_field_is_no_attribute_and_the_error_says_what_to_use(name: str, use: str) -> None:

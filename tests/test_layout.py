@@ -55,13 +55,13 @@ def imports(name: str) -> tuple[set[str], set[str]]:
 
 def layer_of(name: str) -> int:
     """Return the number of a module's layer."""
-    [number] = [n for n, layer in enumerate(LAYERS) if name.split(".")[0] in layer]
+    [number] = [n for n, layer in enumerate(LAYERS) if name.split(".", maxsplit=1)[0] in layer]
     return number
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_a_module_imports_only_from_its_own_folder_and_from_layers_below(name: str) -> None:
-    folder, layer = name.split(".")[0], layer_of(name)
+    folder, layer = name.split(".", maxsplit=1)[0], layer_of(name)
     inner, outer = imports(name)
     # What a package exports comes from its own layer: `from . import …`.
     wrong = {other for other in inner if other and other.split(".")[0] != folder}

@@ -175,14 +175,15 @@ def test_what_is_no_whole_number_is_an_error_of_the_code(n: Any) -> None:
                 count(n)
 
 
-def test_a_negative_total_is_unknown(jobs: SyncProgressManager) -> None:
-    with track_import(JOB, total=-1) as job:  # As of `cursor.rowcount`.
+@pytest.mark.parametrize("total", [-1, 10**5000], ids=["cursor.rowcount", "more than JSON takes"])
+def test_a_total_that_cannot_be_is_unknown(jobs: SyncProgressManager, total: int) -> None:
+    with track_import(JOB, total=total) as job:
         assert list(job.rows([1, 2])) == [1, 2]
         shows(jobs, total_rows=2)
-        job.total = -1
+        job.total = total
         shows(jobs, total_rows=None)
         job.total = 5
-        job.set(total_rows=-1)
+        job.set(total_rows=total)
     assert state(jobs)["total_rows"] is None
 
 

@@ -49,7 +49,7 @@ def as_count(n: object) -> int:
 
 
 def as_total(rows: object) -> int | None:
-    """Return a total; None, for unknown, if it is negative (`cursor.rowcount`) or NaN.
+    """Return a total; None, for unknown, if it is negative (`cursor.rowcount`), NaN or absurd.
 
     Raises:
         InvalidProgress: `rows` is neither a whole number nor None.
@@ -58,7 +58,7 @@ def as_total(rows: object) -> int | None:
         total = None if rows is None else _whole(_no_bool(rows))
     except TypeError:
         raise _no_rows("total_rows", rows) from None
-    return total if total is None or total >= 0 else None
+    return total if total is None or 0 <= total <= EXACT else None
 
 
 def as_processed(rows: object) -> int:

@@ -43,9 +43,13 @@ class _NoAttribute:
         return f"A tracker has no attribute {self._name!r}; use {use}"
 
 
+OPTIONAL = {"label", "kind", "rejected_rows", "queued_at", "ended_at"}
+"""Further fields with a meaning of their own."""
+
+
 def _refusing_fields(counts: type[T]) -> type[T]:
     """Have a class refuse attributes with the names of known fields."""
-    for name in KNOWN | TRACKED:
+    for name in KNOWN | TRACKED | OPTIONAL:
         setattr(counts, name, _NoAttribute(name))
     return counts
 

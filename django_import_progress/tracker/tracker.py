@@ -127,6 +127,7 @@ class ImportTracker(Stoppable):
                 self._finish(left_by)
             if self._end:
                 self._announce()
+            left_by = None  # Its traceback refers to this frame.
         return self._judge(error)
 
     async def __aenter__(self) -> ImportTracker:
@@ -164,6 +165,7 @@ class ImportTracker(Stoppable):
                 self._finish(left_by)
             if self._end:
                 await self._announce_in_loop()
+            left_by = None
         return self._judge(error)
 
     def _make_writer(self) -> Writer:

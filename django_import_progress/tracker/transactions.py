@@ -74,17 +74,20 @@ class _Wait:
     simpler.
     """
 
+    _then: Then | None = None
+
     def __init__(self, watch: _Watch, then: Then) -> None:
         self._watch = watch
-        self._then: Then | None = then
         self.is_manual = not (watch.connection.in_atomic_block and watch.connection.commit_on_exit)
         """Whether the transaction ends by `connection.commit()`, as autocommit is off."""
         self.is_committed = False
         blocks = watch.connection.atomic_blocks
         self._is_in_a_test = bool(blocks) and getattr(blocks[0], "_from_testcase", False)
+        self._then = then  # Last: a signal handler may raise at any moment.
 
     def finish(self) -> None:
         """Say that the transaction is committed."""
+        self.is_committed = True
         then, self._then = self._then, None
         if then is not None:
             then(Over.COMMITTED)
@@ -92,9 +95,14 @@ class _Wait:
     def __del__(self) -> None:
         then, self._then = self._then, None
         if then is not None and not sys.is_finalizing():
-            is_test_over = self._is_in_a_test and not self._watch.connection.in_atomic_block
-            over = Over.TEST_OVER if is_test_over else Over.ROLLED_BACK
-            self._watch.call_when_usable(partial(then, over), is_manual=self.is_manual)
+            self._watch.call_when_usable(partial(then, self._over), is_manual=self.is_manual)
+
+    @property
+    def _over(self) -> Over:
+        if self.is_committed:  # What Django does after that was interrupted.
+            return Over.COMMITTED
+        is_test_over = self._is_in_a_test and not self._watch.connection.in_atomic_block
+        return Over.TEST_OVER if is_test_over else Over.ROLLED_BACK
 
 
 class _Watch:

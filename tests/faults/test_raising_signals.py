@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import _thread
 import gc
+import logging
 import random
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import close_old_connections, connections, transaction
 
 import django_import_progress
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.core.snapshot import TERMINAL
-from django_import_progress.tracker import ImportTracker, tracker
+from django_import_progress.tracker import ImportTracker, tracker, transactions
+from django_import_progress.tracker.transactions import Over
 from django_import_progress.tracker.writer import Writer, writers
 from tests.kit.controls import without
 from tests.kit.tracked import JOB, shows, state
@@ -152,6 +157,26 @@ def test_at_each_step_into_and_out_of_the_block(jobs: SyncProgressManager) -> No
     wait_for(lambda: _all_ended(jobs, job_ids), "all writers and jobs to have ended")
 
 
+def takes_what_was_interrupted_for_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions._Wait, "_over", Over.ROLLED_BACK)
+
+
+@pytest.mark.django_db(transaction=True)
+@without(takes_what_was_interrupted_for_rolled_back)
+def test_interrupted_right_after_its_transaction_was_committed_it_is_done(
+    jobs: SyncProgressManager,
+) -> None:
+    with pytest.MonkeyPatch.context() as handler, suppress(StoppedError), transaction.atomic():
+        User.objects.create(username="one")
+        with track_import(JOB):
+            pass
+        handler.setitem(vars(connections["default"]), "set_autocommit", _raise)
+    assert state(jobs)["status"] == "importing"
+    close_old_connections()  # As Celery does after a task, and Django after a request.
+    assert User.objects.count() == 1
+    assert state(jobs)["status"] == "done"
+
+
 def _forgotten() -> None:
     job = track_import(JOB).__enter__()
     job.advance(3)
@@ -222,3 +247,26 @@ def test_interrupted_while_it_looks_for_transactions_it_is_not_done(
     with pytest.raises(StoppedError), track_import(JOB):
         pass
     shows(jobs, status="failed")
+
+
+class Row:
+    pass
+
+
+def _interrupted_with_a_row() -> weakref.ref[Row]:
+    row = Row()
+    with suppress(StoppedError), track_import(JOB):
+        pass
+    return weakref.ref(row)
+
+
+def test_what_interrupted_it_keeps_nothing_of_the_import_alive(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)  # What is logged refers to frames.
+    monkeypatch.setattr(tracker, "after_transactions", _raise)
+    gc.disable()
+    try:
+        assert _interrupted_with_a_row()() is None
+    finally:
+        gc.enable()
