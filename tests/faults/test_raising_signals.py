@@ -29,8 +29,8 @@ from tests.kit.controls import without
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for
 
-PACKAGE = str(Path(django_import_progress.__file__).parent)
-PARTS = [f"{PACKAGE}/{name}.py" for name in ("tracker", "interrupts", "awaited", "transactions")]
+PACKAGE = str(Path(django_import_progress.__file__).parent / "tracker")
+PARTS = [f"{PACKAGE}/{name}.py" for name in ("tracker", "interrupts", "waiting", "transactions")]
 
 
 @pytest.fixture(autouse=True)
