@@ -23,9 +23,11 @@ test: .venv/tests-compiled.stamp ## Run the tests; ARGS go to pytest, as in make
 NEWEST_PYTHON ?= python3.13
 NEWEST_DJANGO ?= 6.1
 NEWEST_TESTS = tests/core tests/access/test_checks.py tests/access/test_doors.py \
-    tests/faults/test_middleware.py tests/faults/test_wsgi.py $(addprefix tests/test_, $(addsuffix .py, \
-    conf connections contract django_tasks import_export layout lists signals streams \
-    tracker transactions views websocket widgets))
+    tests/faults/test_middleware.py tests/faults/test_wsgi.py tests/test_conf.py tests/test_layout.py \
+    $(addprefix tests/, $(addsuffix .py, contrib/test_django_tasks contrib/test_import_export \
+    service/test_contract service/test_registry tracker/test_signals tracker/test_tracker \
+    tracker/test_transactions web/test_streams web/test_views web/test_websocket widget/test_context \
+    widget/test_job_list))
 
 newest: .venv-newest/stamp ## Run the tests that a new release may break, on NEWEST_PYTHON and NEWEST_DJANGO
 	.venv-newest/bin/python -m pytest -n 8 --dist worksteal \

@@ -1,0 +1,1 @@
+"""The widget and the example in a real Chromium."""

@@ -1,0 +1,139 @@
+"""The cancel button: it asks once more, and then the server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.template import TemplateSyntaxError
+from playwright.async_api import Page, Route, expect
+
+from django_import_progress import SyncProgressManager
+
+from ..kit.asgi import AsgiServer
+from ..kit.bars import opened, part
+from ..kit.browser import IN_A_BROWSER
+from ..kit.waiting import until
+from ..widget.test_context import render
+
+pytestmark = IN_A_BROWSER
+
+
+@pytest.mark.parametrize("setting", ["CSRF_COOKIE_HTTPONLY", "CSRF_USE_SESSIONS"])
+async def test_it_asks_once_more_and_then_cancels(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any, setting: str
+) -> None:
+    setattr(settings, setting, True)
+    job_id = jobs.create(data={"status": "importing"})
+    bar = await opened(page, live.url, job_id, cancel="1")
+    button, question = (
+        bar.get_by_role("button", name="Cancel", exact=True),
+        bar.locator("[data-csrf]"),
+    )
+    await expect(question).to_be_hidden()
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await expect(button).to_be_hidden()
+    await expect(bar.get_by_role("button", name="No, go on")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(button).to_be_focused()
+    await button.click()
+    await bar.get_by_role("button", name="No, go on").click()
+    await expect(question).to_be_hidden()
+    await button.click()
+    await bar.get_by_role("button", name="Yes, cancel it").click()
+    await expect(part(bar, "notice")).to_have_text("Cancelling…")
+    await expect(question).to_be_hidden()
+    await expect(button).to_be_hidden()
+    await expect(bar).to_be_focused()
+    key = f"import_progress:hash:{job_id}"
+    await until(lambda: jobs.redis.hget(key, "_c"), "the wish to stop")
+    jobs.update(job_id, {"status": "cancelled"})
+    await expect(part(bar, "status")).to_have_text("Cancelled")
+    await expect(part(bar, "notice")).to_have_text("")
+
+
+@pytest.mark.parametrize(("status", "text"), [(403, "It could not be cancelled."), (409, "")])
+async def test_a_refusal_is_told(
+    live: AsgiServer,
+    page: Page,
+    complaints: list[str],
+    jobs: SyncProgressManager,
+    status: int,
+    text: str,
+) -> None:
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=status)
+
+    await page.route("**/cancel/", refuse)
+    job_id = jobs.create()
+    bar = await opened(page, live.url, job_id, cancel="1")
+    jobs.update(job_id, {"stage": "live"})
+    await expect(part(bar, "stage")).to_contain_text("live")
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    async with page.expect_response("**/cancel/"):
+        await bar.get_by_role("button", name="Yes, cancel it").click()
+    await expect(part(bar, "notice")).to_contain_text(text or "Cancelling…")
+    complaints.clear()
+
+
+@pytest.mark.parametrize("status", [202, 403])
+async def test_an_answer_that_the_end_has_overtaken_changes_nothing(
+    live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, status: int
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        await may_answer.wait()
+        await route.fulfill(response=answer, status=status)
+
+    await page.route("**/cancel/", hold)
+    job_id = jobs.create(data={"status": "importing"})
+    bar = await opened(page, live.url, job_id, cancel="1")
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    await bar.get_by_role("button", name="Yes, cancel it").click()
+    key = f"import_progress:hash:{job_id}"
+    await until(lambda: jobs.redis.hget(key, "_c"), "the wish to stop")
+    jobs.update(job_id, {"status": "cancelled"})
+    await expect(part(bar, "status")).to_have_text("Cancelled")
+    async with page.expect_response("**/cancel/"):
+        may_answer.set()
+    await page.evaluate("fetch(location).then((page) => page.text())")  # Later than the answer.
+    await expect(part(bar, "status")).to_have_text("Cancelled")
+    await expect(part(bar, "notice")).to_have_text("")
+    complaints.clear()
+
+
+async def test_an_end_takes_the_question_away(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    bar = await opened(page, live.url, job_id, cancel="1")
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    jobs.update(job_id, {"status": "done"})
+    await expect(bar.locator("[data-csrf]")).to_be_hidden()
+    await expect(bar).to_be_focused()
+
+
+async def test_the_button_needs_a_token_and_a_job_that_goes_on(jobs: SyncProgressManager) -> None:
+    tag = "{% import_progress job_id cancel=True %}"
+    with pytest.raises(ImproperlyConfigured, match="render the page with its request"):
+        render(tag, job_id="a")
+    assert "data-csrf" in render(tag, job_id="a", csrf_token="t")
+    ended = jobs.create(data={"status": "done"})
+    assert "data-csrf" not in render(tag, job_id=ended, csrf_token="t")
+
+
+async def test_a_wrong_transport_is_an_error_that_says_what_to_do(
+    jobs: SyncProgressManager, settings: Any
+) -> None:
+    with pytest.raises(TemplateSyntaxError, match="sse, websocket, polling"):
+        render("{% import_progress 'a' transport='pigeon' %}")
+    with pytest.raises(ImproperlyConfigured, match="WEBSOCKET_URL"):
+        render("{% import_progress 'a' transport='websocket' %}")
+    settings.IMPORT_PROGRESS |= {"WEBSOCKET_URL": "/ws/"}
+    assert 'data-websocket="/ws/"' in render("{% import_progress 'a' %}")
+    assert "data-websocket" not in render("{% import_progress 'a' namespace='order_imports' %}")

@@ -1,0 +1,122 @@
+"""Bars in pages that others make: the Django admin's, and what htmx and Turbo swap in and out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.core.asgi import get_asgi_application
+from django.test import Client
+from playwright.async_api import Page, expect
+
+from django_import_progress import SyncProgressManager
+
+from ..kit.admin import ADMIN, add_admin
+from ..kit.asgi import AsgiServer
+from ..kit.bars import streams
+from ..kit.browser import IN_A_BROWSER
+
+TURBO = Path(find_spec("turbo").submodule_search_locations[0]) / "static"  # type: ignore[union-attr, index]
+"""Of turbo-django, whose wheel brings the script; the app itself is not needed."""
+
+pytestmark = [*IN_A_BROWSER, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def site_with_friends(jobs: SyncProgressManager, settings: Any) -> Any:
+    """The site with an admin, with htmx and with Turbo."""
+    add_admin(settings)
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_htmx"]
+    settings.STATICFILES_DIRS = [TURBO]
+    settings.ROOT_URLCONF = "tests.site.uploads"
+    with AsgiServer(ASGIStaticFilesHandler(get_asgi_application())) as server:
+        yield server
+
+
+@pytest.fixture
+def session(transactional_db: None) -> str:
+    client = Client()
+    client.force_login(User.objects.create_user(**ADMIN))
+    return client.cookies["sessionid"].value
+
+
+async def test_the_admin_shows_bars_in_its_lists_and_forms(
+    site_with_friends: AsgiServer, jobs: SyncProgressManager, session: str, page: Page
+) -> None:
+    url = site_with_friends.url
+    for name in ("a", "b"):
+        await Group.objects.acreate(name=jobs.create(name, data={"total_rows": 4}))
+    await Group.objects.acreate(name="")
+    await page.context.add_cookies([{"name": "sessionid", "value": session, "url": url}])
+    await page.goto(f"{url}/admin/auth/group/")
+    bars = page.locator("import-progress")
+    await expect(bars).to_have_count(2)
+    jobs.update("a", {"processed_rows": 1})
+    await expect(page.locator("[data-job=a] [data-show=percent]")).to_have_text("25%")
+    await page.get_by_role("link", name="b", exact=True).click()
+    await expect(bars).to_have_count(1)
+    jobs.update("b", {"status": "done"})
+    await expect(bars).to_have_attribute("data-status", "done")
+
+
+@pytest.mark.parametrize("version", ["htmx-2", "htmx-4"])
+async def test_htmx_swaps_a_bar_in_and_out_and_goes_on_at_its_end(
+    site_with_friends: AsgiServer, jobs: SyncProgressManager, page: Page, version: str
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    await page.goto(f"{site_with_friends.url}/htmx/?job={job_id}&version={version}")
+    show, hide = (page.get_by_role("button", name=name) for name in ("Show", "Hide"))
+    await show.click()
+    await streams(1)
+    jobs.update(job_id, {"processed_rows": 1})
+    await expect(page.locator("[data-show=percent]")).to_have_text("25%")
+    await hide.click()
+    await streams(0)
+    await show.click()
+    await streams(1)
+    jobs.update(job_id, {"status": "done"})
+    await expect(page.get_by_text("It is over.")).to_be_visible()
+    await expect(page.locator("import-progress")).to_have_count(0)
+
+
+async def test_turbo_leaves_and_restores_a_page_with_a_bar(
+    site_with_friends: AsgiServer, jobs: SyncProgressManager, page: Page
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    await page.goto(f"{site_with_friends.url}/turbo/nowhere/{job_id}/")
+    await page.evaluate("window.isStillHere = true")
+    await page.get_by_role("link", name="Import").click()
+    await streams(1)
+    jobs.update(job_id, {"processed_rows": 1})
+    await expect(page.locator("[data-show=percent]")).to_have_text("25%")
+    await page.get_by_role("link", name="Home").click()
+    await streams(0)
+    jobs.update(job_id, {"processed_rows": 2})
+    await page.go_back()
+    # What Turbo shows is a copy that it kept of the page.
+    await expect(page.locator("[data-show=percent]")).to_have_text("50%")
+    await streams(1)
+    jobs.update(job_id, {"status": "done"})
+    await expect(page.locator("import-progress")).to_have_attribute("data-status", "done")
+    assert await page.evaluate("window.isStillHere"), "Turbo did not handle the links"
+
+
+async def test_a_bar_comes_and_goes_in_a_turbo_frame(
+    site_with_friends: AsgiServer, jobs: SyncProgressManager, page: Page
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    await page.goto(f"{site_with_friends.url}/turbo/page/{job_id}/")
+    await streams(1)
+    frame = page.locator("turbo-frame")
+    await frame.get_by_role("link", name="Show").click()
+    jobs.update(job_id, {"processed_rows": 1})
+    await expect(frame.locator("[data-show=percent]")).to_have_text("25%")
+    await streams(1)
+    await frame.get_by_role("link", name="Hide").click()
+    await expect(page.locator("import-progress")).to_have_count(1)
+    jobs.update(job_id, {"status": "done"})
+    await expect(page.locator("import-progress")).to_have_attribute("data-status", "done")

@@ -1,0 +1,136 @@
+"""The widget in each language that it comes in: plurals, numbers, and which way it reads."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils.translation import override
+from playwright.async_api import Page, expect
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.widget.text import parts
+
+from ..kit.asgi import AsgiServer
+from ..kit.bars import opened, part
+from ..kit.browser import IN_A_BROWSER
+
+pytestmark = IN_A_BROWSER
+RUNNING = {"status": "importing", "total_rows": 1234567, "processed_rows": 1000}
+
+ROWS: dict[str, dict[float, str]] = {
+    "ar": {
+        0: "0 صف",
+        1: "1 صف",
+        2: "2 صفان",
+        10: "10 صفوف",
+        11: "11 صفًا",
+        102: "102 صف",
+        103: "103 صفوف",
+        1234567: "1234567 صفًا",
+    },
+    "de": {0: "0 Zeilen", 1: "1 Zeile", 2: "2 Zeilen", 1234567: "1.234.567 Zeilen"},
+    "en": {0: "0 rows", 1: "1 row", 2: "2 rows", 1234567: "1,234,567 rows"},
+    "es": {
+        0: "0 filas",
+        1: "1 fila",
+        1234567: "1\xa0234\xa0567 filas",
+        3000000: "3\xa0000\xa0000 de filas",
+    },
+    "fr": {
+        0: "0 ligne",
+        1: "1 ligne",
+        1234567: "1\xa0234\xa0567 lignes",
+        3000000: "3\xa0000\xa0000 de lignes",
+    },
+    "ja": {0: "0 行", 1: "1 行", 1234567: "1,234,567 行"},
+    "pl": {
+        0: "0 wierszy",
+        1: "1 wiersz",
+        2: "2 wiersze",
+        5: "5 wierszy",
+        12: "12 wierszy",
+        22: "22 wiersze",
+        101: "101 wierszy",
+        1234567: "1\xa0234\xa0567 wierszy",
+    },
+    "he": {0: "0 rows", 1: "1 row", 2: "2 rows"},  # Which has no catalogue, and is English.
+}
+"""One number at least of each plural form of a language, and what is said of as many rows."""
+
+BY_THE_SCRIPT = """async (numbers) => {
+    const { reduce } = await import("/static/django_import_progress/import-progress.js");
+    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    return numbers.map((rows) => reduce({}, "job", { processed_rows: rows }, texts, "").parts.rows);
+}"""
+TIMES = """async ([left, waited]) => {
+    const path = "/static/django_import_progress/import-progress.js";
+    const { initialState, reduce } = await import(path);
+    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    const paceOf = (seconds) => reduce({}, "job", { eta_seconds: seconds }, texts, "").parts.pace;
+    const waitOf = (seconds) => {
+        const before = initialState({ status: "queued", waited: String(seconds) }, null, 0);
+        const { parts } = reduce(before, "tick", undefined, texts, "", 0);
+        return [parts.waited, parts.notice];
+    };
+    return [left.map(paceOf), waited.map(waitOf)];
+}"""
+DAY = 86_400
+LEFT = [0, 1, 59.5, 60, 61, 3600, 3601, 4000, 7200, 39_725, 3 * DAY, 3 * DAY + 1]
+WAITED = [0, 14, 15, 59, 60, 120, 660, 3599, 3600, 2 * DAY - 1, 2 * DAY, 3 * DAY, 7 * DAY]
+READS_TO_THE = """(part) => {
+    const range = document.createRange();
+    const at = (place) => {
+        range.setStart(part.firstChild, place);
+        range.setEnd(part.firstChild, place + 1);
+        return range.getBoundingClientRect().left;
+    };
+    return at(0) < at(part.textContent.length - 1) ? "right" : "left";
+}"""
+
+
+def by_the_page(language: str, rows: float) -> str:
+    with override(language):
+        unknown = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
+        return parts({**unknown, "processed_rows": rows})["rows"]
+
+
+async def test_page_and_script_have_the_right_plural_and_number_in_each_language(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data=RUNNING)
+    for language, rows in ROWS.items():
+        await opened(page, live.url, job_id, language=language)
+        assert await page.evaluate(BY_THE_SCRIPT, list(rows)) == list(rows.values())
+        assert [by_the_page(language, number) for number in rows] == list(rows.values())
+
+
+async def test_page_and_script_say_the_same_of_time_in_each_language(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data=RUNNING)
+    unknown = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
+    for language in ROWS:
+        await opened(page, live.url, job_id, language=language)
+        by_the_script = await page.evaluate(TIMES, [LEFT, WAITED])
+        with override(language):
+            left = [parts({**unknown, "eta_seconds": seconds})["pace"] for seconds in LEFT]
+            waits = [parts(unknown, seconds) for seconds in WAITED]
+        assert by_the_script == [left, [[wait["waited"], wait["notice"]] for wait in waits]]
+
+
+@pytest.mark.parametrize(
+    ("language", "direction", "reads_to_the"),
+    [("ar", "rtl", "left"), ("he", "rtl", "right"), ("de", "ltr", "right")],
+)
+async def test_a_bar_fills_as_the_page_reads_and_a_text_reads_as_its_language(
+    live: AsgiServer,
+    page: Page,
+    jobs: SyncProgressManager,
+    language: str,
+    direction: str,
+    reads_to_the: str,
+) -> None:
+    job_id = jobs.create(data={**RUNNING, "created": 3, "rows_per_second": 2.5})
+    bar = await opened(page, live.url, job_id, language=language)
+    await expect(bar.locator("progress")).to_have_css("direction", direction)
+    for name in ("rows", "counts", "pace"):
+        assert await part(bar, name).evaluate(READS_TO_THE) == reads_to_the, name

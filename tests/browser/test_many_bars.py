@@ -1,0 +1,89 @@
+"""Pages of many bars: two connections at most, each with a state of its own; the rest is polled."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.async_api import Page, expect
+
+from django_import_progress import SyncProgressManager
+
+from ..kit.asgi import AsgiServer
+from ..kit.bars import NOTED, opened, part, requests, streams
+from ..kit.browser import IN_A_BROWSER
+from ..kit.waiting import until
+
+pytestmark = IN_A_BROWSER
+ADDRESS = r"/progress/stream/\?"
+
+
+def made(jobs: SyncProgressManager, count: int) -> list[str]:
+    return [jobs.create(data={"status": "importing"}) for _ in range(count)]
+
+
+async def test_bars_that_fit_into_one_address_share_a_stream(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_ids = made(jobs, 60)
+    bars = await opened(page, live.url, *job_ids)
+    await streams(1)
+    for job_id in (job_ids[0], job_ids[-1]):
+        jobs.update(job_id, {"status": "done"})
+    for bar in (bars.first, bars.last):
+        await expect(bar).to_have_attribute("data-status", "done")
+
+
+async def test_no_address_is_longer_than_nginx_takes(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_ids = [jobs.create(f"{n:x>128}", data={"status": "importing"}) for n in range(60)]
+    with requests(page, ADDRESS) as found:
+        bars = await opened(page, live.url, *job_ids)
+        await streams(2)
+    lines = [f"GET {url.removeprefix(live.url)} HTTP/1.1\r\n" for url in found]
+    assert len(lines) == 2
+    assert max(map(len, lines)) < 8192
+    assert sum(len(parse_qs(urlsplit(url).query)["job"]) for url in found) == 60
+    jobs.update(job_ids[-1], {"status": "done"})
+    await expect(bars.last).to_have_attribute("data-status", "done")
+
+
+async def test_a_stream_that_has_ended_does_not_make_the_others_bars_offline(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS |= {"STREAM_SECONDS": 1}
+    job_ids = made(jobs, 120)
+    bars = await opened(page, live.url, *job_ids)
+    await page.evaluate(NOTED)
+    for job_id in job_ids[60:]:
+        jobs.update(job_id, {"status": "done"})
+    await expect(page.locator("[data-status=done]")).to_have_count(60)
+    with requests(page, ADDRESS) as found:  # No more often than each one and a half seconds.
+        await until(lambda: len(found) > 4, "the other stream to be opened anew, again and again")
+    assert await page.evaluate("window.noted") == []
+    jobs.update(job_ids[0], {"processed_rows": 7})
+    await expect(part(bars.first, "rows")).to_have_text("7 rows")
+
+
+async def test_bars_beyond_two_streams_are_polled_until_there_is_room(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_ids = made(jobs, 180)
+    with requests(page, "/progress/jobs/") as polled:
+        bars = await opened(page, live.url, *job_ids)
+        await streams(2)
+        jobs.update(job_ids[-1], {"processed_rows": 7})
+        await expect(part(bars.last, "rows")).to_have_text("7 rows")
+        assert 0 < len({urlsplit(url).path for url in polled}) < 60
+    with requests(page, ADDRESS) as found:
+        for job_id in job_ids[:90]:
+            jobs.update(job_id, {"status": "done"})
+        # One stream has ended; those two that are left have all the others.
+        await until(lambda: len(found) >= 2, "room for those that were polled")
+    await streams(2)
+    with requests(page, "/progress/jobs/") as polled:
+        jobs.update(job_ids[-1], {"status": "done"})
+        await expect(bars.last).to_have_attribute("data-status", "done")
+        await expect(bars.nth(90)).to_have_attribute("data-status", "importing")
+        assert polled == []

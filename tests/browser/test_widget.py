@@ -1,0 +1,202 @@
+"""The widget in a real Chromium."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from django_import_progress import SyncProgressManager
+from django_import_progress.access import make_ticket
+from django_import_progress.web.limits import open_streams
+
+from ..kit.asgi import AsgiServer
+from ..kit.bars import LISTEN, opened
+from ..kit.browser import IN_A_BROWSER
+from ..kit.sse import open_stream
+from ..kit.waiting import until
+
+pytestmark = IN_A_BROWSER
+
+
+async def test_a_bar_moves_and_ends(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"total_rows": 28298})
+    await opened(page, live.url, job_id)
+    await page.evaluate(LISTEN)
+    bar = page.locator("import-progress")
+    await expect(bar).to_have_attribute("data-status", "queued")
+    fields: dict[str, Any] = {"status": "importing", "processed_rows": 14100, "stage": "a & <b>"}
+    jobs.update(job_id, fields)
+    await expect(bar).to_have_attribute("data-status", "importing")
+    await expect(bar.locator("progress")).to_have_js_property("value", 49.8)
+    await expect(bar.locator("[data-show=percent]")).to_have_text("49%")
+    await expect(bar.locator("[data-show=rows]")).to_have_text("14,100 of 28,298 rows")
+    await expect(bar.locator("[data-show=stage]")).to_have_text("a & <b>")
+    jobs.update(job_id, {"processed_rows": 30000})
+    await expect(bar.locator("[data-show=rows]")).to_have_text(
+        "30,000 rows, more than the expected 28,298"
+    )
+    await expect(bar.locator("[data-show=percent]")).to_have_text("100%")
+    jobs.update(job_id, {"status": "done"})
+    await expect(bar).to_have_attribute("data-status", "done")
+    await expect(bar.locator("[data-show=status]")).to_have_text("Done")
+    await expect(bar.locator("progress")).to_have_js_property("value", 100)
+    heard = await page.evaluate("window.heard")
+    assert heard[-2:] == [
+        ["change", "done", "import-progress"],
+        ["end", "done", "import-progress"],
+    ]
+
+
+async def test_after_the_end_nothing_is_requested(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS = {**settings.IMPORT_PROGRESS, "STREAM_SECONDS": 0.2}
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    ended, running, other = jobs.create(data={"status": "done"}), jobs.create(), jobs.create()
+    await opened(page, live.url, ended, running)
+    error = "<img src=x onerror=alert(1)>"
+    jobs.update(running, {"status": "failed", "error_message": error})
+    await expect(page.locator("[data-show=error]").last).to_have_text(error)
+    assert not [url for url in requested if ended in url and "/stream/" in url]
+    before = len(requested)
+    control = f"/progress/jobs/{make_ticket(other)}/stream/"
+    await page.evaluate("url => { window.control = new EventSource(url); }", control)
+    # The control's streams are short: it reconnects, each time after half a second at least. So by
+    # then a bar would have reconnected as well, whose longest pause is one and a half.
+    await until(lambda: requested[before:].count(live.url + control) >= 5, "reconnections")
+    assert set(requested[before:]) == {live.url + control}
+
+
+async def test_a_deleted_job_is_shown_as_gone(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live.url, job_id)
+    await page.evaluate(LISTEN)
+    jobs.update(job_id, {"processed_rows": 5})
+    await expect(page.locator("[data-show=rows]")).to_have_text("5 rows")
+    jobs.delete(job_id)
+    await expect(page.locator("import-progress")).to_have_attribute("data-status", "gone")
+    await expect(page.locator("[data-show=status]")).to_have_text("No longer available")
+    assert (await page.evaluate("window.heard"))[-1] == ["end", "gone", "import-progress"]
+
+
+async def test_numbers_are_in_the_readers_format(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live.url, job_id, language="de")
+    jobs.update(job_id, {"status": "importing", "total_rows": 20000, "processed_rows": 15000})
+    await expect(page.locator("[data-show=rows]")).to_have_text("15.000 von 20.000 Zeilen")
+    await expect(page.locator("[data-show=percent]")).to_have_text("75 %")
+    jobs.update(job_id, {"status": "my own", "total_rows": None, "processed_rows": 16})
+    await expect(page.locator("[data-show=rows]")).to_have_text("16 Zeilen")
+    await expect(page.locator("[data-show=status]")).to_have_text("my own")
+    await expect(page.locator("progress")).not_to_have_attribute("value", "75")
+
+
+async def test_a_bar_swapped_out_lets_go(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live.url, job_id)
+
+    def watched() -> bool:
+        reply: Any = jobs.redis.pubsub_numsub(f"import_progress:channel:{job_id}")
+        return bool(reply[0][1])
+
+    await until(watched, "the stream to open")
+    await page.evaluate("document.querySelector('import-progress').remove()")
+    await until(lambda: not watched(), "the stream to close")
+
+
+async def test_a_refused_stream_is_tried_again(
+    live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    refusals: list[Route] = []
+
+    async def refuse(route: Route) -> None:
+        refusals.append(route)
+        # No event stream: an EventSource gives up on it for good, as on an error status.
+        await route.fulfill(status=200, content_type="text/html")
+
+    await page.route("**/stream/", refuse)
+    await opened(page, live.url, job_id)
+    await until(lambda: len(refusals) >= 2, "another try")
+    await page.unroute("**/stream/")
+    jobs.update(job_id, {"status": "done"})
+    await expect(page.locator("import-progress")).to_have_attribute(
+        "data-status", "done", timeout=20_000
+    )
+    assert len(complaints) == len(refusals)
+    complaints.clear()
+
+
+async def test_where_there_is_no_room_for_a_stream_the_bar_polls(
+    live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, settings: Any
+) -> None:
+    # Streams of other tests may not have been collected yet.
+    others = open_streams.of("address 127.0.0.1")
+    settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": others + 1}
+    job_id = jobs.create()
+    with open_stream(f"{live.url}/progress/jobs/{make_ticket(job_id)}/stream/"):
+        await opened(page, live.url, job_id)
+        for number in (1, 2):
+            jobs.update(job_id, {"processed_rows": 100 * number})
+            await expect(page.locator("[data-show=rows]")).to_have_text(
+                f"{number}00 rows", timeout=20_000
+            )
+        jobs.update(job_id, {"status": "done"})
+        bar = page.locator("import-progress")
+        await expect(bar).to_have_attribute("data-status", "done", timeout=20_000)
+    assert all("429" in complaint for complaint in complaints)
+    complaints.clear()
+
+
+async def test_a_page_whose_ticket_has_grown_old_says_what_to_do(
+    live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 1, "STREAM_SECONDS": 1}
+    await opened(page, live.url, jobs.create(data={"status": "importing"}))
+    shown = page.locator("[data-show=notice]")
+    await expect(page.locator("[data-show=status]")).to_have_text("Importing")
+    await expect(shown).to_have_text("Reload this page to see how it goes on", timeout=20_000)
+    settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 3600}
+    await expect(shown).to_have_text("", timeout=20_000)
+    assert all("404" in complaint for complaint in complaints)
+    complaints.clear()
+
+
+@pytest.mark.parametrize("status", ["constructor", "__proto__", "gone"])
+async def test_any_word_may_be_a_status(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, status: str
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live.url, job_id)
+    shown = page.locator("[data-show=status]")
+    jobs.update(job_id, {"status": status, "processed_rows": 1})
+    await expect(page.locator("[data-show=rows]")).to_have_text("1 row")
+    await expect(shown).to_have_text("No longer available" if status == "gone" else status)
+    jobs.update(job_id, {"status": "done"})
+    await expect(shown).to_have_text("Done")
+
+
+async def test_a_template_may_leave_parts_out(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create(data={"total_rows": 4})
+    await opened(page, live.url, job_id)
+    await page.evaluate(LISTEN)
+    await page.evaluate(
+        "document.querySelectorAll('progress, script[type=\"application/json\"]')"
+        ".forEach((part) => part.remove())"
+    )
+    jobs.update(job_id, {"status": "done", "processed_rows": 4})
+    await expect(page.locator("[data-show=rows]")).to_have_text("4 / 4")
+    assert (await page.evaluate("window.heard"))[-1] == ["end", "done", "import-progress"]

@@ -1,0 +1,261 @@
+"""What a message does that a worker may have been given before, without a worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from celery import signals
+from celery.app.task import Context
+from celery.exceptions import Ignore, Reject
+from kombu import Connection
+
+from django_import_progress import SyncProgressManager, track_import
+from django_import_progress.contrib import celery
+from django_import_progress.contrib.redelivery import (
+    ALIVE,
+    MESSAGE_HEADER,
+    SEEN_HEADER,
+    UNKNOWN,
+    Delivery,
+    Verdict,
+    following,
+    judge,
+    take_over,
+)
+
+from ..faults.conftest import defence
+from ..kit.controls import without
+from ..kit.tracked import JOB, state
+from ..site import tasks
+
+__all__ = ["defence"]
+
+COPY = Delivery(is_redelivered=True, token=None, seen=None)
+COPY_THAT_CAME_BACK = Delivery(is_redelivered=False, token=None, seen=UNKNOWN)
+
+
+@pytest.fixture(autouse=True)
+def of_the_site(jobs: SyncProgressManager) -> None:
+    """Have tasks write to the test's server."""
+
+
+def verdict(delivery: Delivery) -> Verdict:
+    """Return what a message of the job is to do."""
+    return judge(None, JOB, delivery).verdict
+
+
+def _sent(headers: dict[str, str] | None = None) -> str:
+    """Send a message that follows another one; return its token."""
+    following_it = following(None, JOB, headers or {})
+    take_over(None, JOB, following_it)
+    return str(following_it[MESSAGE_HEADER])
+
+
+def test_of_a_message_that_comes_for_the_first_time_redis_is_not_asked(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    assert verdict(Delivery(is_redelivered=False, token=None, seen=None)) is Verdict.RUN
+
+
+def test_a_copy_waits_for_the_lease_of_a_living_attempt() -> None:
+    with track_import(JOB):
+        judgement = judge(None, JOB, COPY)
+    assert (judgement.verdict, judgement.seen) == (Verdict.WAIT, ALIVE)
+    assert 20 < judgement.seconds <= 30
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_a_copy_of_an_import_that_has_ended_does_nothing(
+    jobs: SyncProgressManager, status: str
+) -> None:
+    jobs.create(JOB, data={"status": status})
+    assert verdict(COPY) is Verdict.DROP
+
+
+def test_nor_does_one_of_an_import_that_was_deleted(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    jobs.delete(JOB)
+    assert verdict(COPY) is Verdict.DROP
+
+
+def test_a_copy_runs_what_waits_or_is_not_tracked(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    assert verdict(COPY) is Verdict.RUN
+    jobs.update(JOB, {"status": "importing"})
+    assert verdict(COPY) is Verdict.RUN
+
+
+def test_a_copy_continues_what_was_cancelled_with_its_process(jobs: SyncProgressManager) -> None:
+    with pytest.raises(SystemExit), track_import(JOB):
+        raise SystemExit
+    assert verdict(COPY) is Verdict.RUN
+    jobs.set_progress(JOB, {"status": "importing"})
+    jobs.request_cancel(JOB)
+    jobs.update(JOB, {"status": "cancelled"})
+    assert verdict(COPY) is Verdict.DROP
+
+
+def test_a_copy_of_a_job_that_nobody_knows_comes_back_once() -> None:
+    judgement = judge(None, JOB, COPY)
+    assert (judgement.verdict, judgement.seen) == (Verdict.WAIT, UNKNOWN)
+    assert verdict(COPY_THAT_CAME_BACK) is Verdict.RUN
+
+
+def test_so_it_is_while_redis_is_away(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    assert judge(None, JOB, COPY).verdict is Verdict.WAIT
+    assert verdict(COPY_THAT_CAME_BACK) is Verdict.RUN
+    assert verdict(Delivery(is_redelivered=False, token="retry", seen=None)) is Verdict.RUN
+    assert following(None, JOB, {"own": 1, SEEN_HEADER: ALIVE}) == {"own": 1}
+    take_over(None, JOB, {"own": 1})
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_only_the_newest_message_is_responsible(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    tokens = [_sent() for _ in range(2)]
+    older, newest = (Delivery(is_redelivered=False, token=token, seen=ALIVE) for token in tokens)
+    assert [verdict(each) for each in (COPY, older, newest)] == [
+        *(Verdict.DROP, Verdict.DROP, Verdict.RUN)
+    ]
+    retry = Delivery(is_redelivered=False, token=tokens[1], seen=None)
+    with track_import(JOB):  # It asks for the retry, and is about to leave.
+        assert (verdict(retry), verdict(newest)) == (Verdict.RUN, Verdict.WAIT)
+
+
+def test_a_message_of_an_earlier_life_is_not(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    old = Delivery(is_redelivered=False, token=_sent(), seen=ALIVE)
+    jobs.delete(JOB)
+    jobs.create(JOB)
+    assert verdict(COPY) is Verdict.RUN
+    _sent()
+    assert verdict(old) is Verdict.DROP
+
+
+def notes_what_will_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a message responsible before it is sent."""
+
+    def note(namespace: str | None, job_id: str, headers: Any) -> dict[str, Any]:
+        made = following(namespace, job_id, headers)
+        take_over(namespace, job_id, made)
+        return made
+
+    monkeypatch.setattr(celery, "following", note)
+
+
+def test_what_was_not_noted_yet_makes_no_message_responsible_alone(
+    jobs: SyncProgressManager,
+) -> None:
+    jobs.create(JOB)
+    last = Delivery(is_redelivered=False, token=_sent(), seen=ALIVE)
+    both = [following(None, JOB, {MESSAGE_HEADER: last.token}) for _ in range(2)]
+    twins = [Delivery(is_redelivered=False, token=h[MESSAGE_HEADER], seen=ALIVE) for h in both]
+    # Their process was killed before, or after, they were sent.
+    assert {verdict(each) for each in (last, *twins)} == {Verdict.RUN}
+    for headers in both:
+        take_over(None, JOB, headers)
+    assert verdict(last) is Verdict.DROP
+    assert {verdict(each) for each in twins} == {Verdict.RUN, Verdict.DROP}
+
+
+def test_while_redis_is_away_a_message_follows_the_one_before(
+    jobs: SyncProgressManager, settings: Any
+) -> None:
+    jobs.create(JOB)
+    last = _sent()
+    configured = settings.IMPORT_PROGRESS
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    headers = following(None, JOB, {MESSAGE_HEADER: last})
+    take_over(None, JOB, headers)
+    settings.IMPORT_PROGRESS = configured
+    again = Delivery(is_redelivered=False, token=headers[MESSAGE_HEADER], seen=ALIVE)
+    assert verdict(again) is Verdict.RUN
+
+
+@contextmanager
+def _delivered_again(task: Any) -> Iterator[None]:
+    """Have the task's request be what a worker makes of a message that is delivered again."""
+    information = {"redelivered": True, "exchange": "", "routing_key": "copies"}
+    task.push_request(
+        id=JOB,
+        args=[],
+        kwargs={},
+        called_directly=False,
+        retries=2,
+        expires="2020-01-01T00:00:00",
+        headers={"own": "header"},
+        delivery_info=information,
+    )
+    try:
+        yield
+    finally:
+        task.pop_request()
+
+
+def test_a_copy_is_sent_again_as_the_same_try_without_an_expiry(jobs: SyncProgressManager) -> None:
+    with track_import(JOB), _delivered_again(tasks.import_rows):
+        before = state(jobs)
+        with pytest.raises(Ignore, match="comes back later"):
+            tasks.import_rows()
+        assert state(jobs)["attempt"] == before["attempt"] == 1
+    with Connection("memory://") as connection, connection.SimpleQueue("copies") as queue:
+        message = queue.get_nowait()
+    assert message.headers["id"] == JOB
+    assert message.headers["retries"] == 2
+    assert message.headers["expires"] is None
+    assert message.headers["eta"] is not None
+    assert message.headers[SEEN_HEADER] == ALIVE
+    assert message.headers["own"] == "header"
+
+
+@without(notes_what_will_be_sent)
+def test_one_that_cannot_be_sent_again_goes_back_to_the_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks.app.amqp, "send_task_message", _refuse)
+    with track_import(JOB), _delivered_again(tasks.import_rows):
+        with pytest.raises(Reject) as raised:
+            tasks.import_rows()
+        assert raised.value.requeue
+        assert verdict(COPY) is Verdict.WAIT
+
+
+@without(notes_what_will_be_sent)
+def test_a_retry_that_cannot_be_sent_leaves_the_import_to_the_message_before(
+    jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.create(JOB)
+    monkeypatch.setattr(tasks.app.amqp, "send_task_message", _refuse)
+    with pytest.raises(ConnectionError):
+        tasks.import_rows.apply_async(task_id=JOB, retries=1)
+    assert verdict(COPY) is Verdict.RUN
+
+
+def _refuse(*_: Any, **__: Any) -> None:
+    raise ConnectionError
+
+
+def test_one_that_has_nothing_to_do_does_nothing(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB, data={"status": "done"})
+    with _delivered_again(tasks.import_rows), pytest.raises(Ignore, match="has ended"):
+        tasks.import_rows()
+    assert "attempt" not in state(jobs)
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_copy_that_is_revoked_or_has_expired_ends_no_import_that_runs(
+    jobs: SyncProgressManager, expired: bool
+) -> None:
+    with track_import(JOB):
+        signals.task_revoked.send(
+            sender=tasks.import_rows, request=Context(id=JOB), terminated=False, expired=expired
+        )
+        assert state(jobs)["status"] == "importing"
+        signals.task_revoked.send(
+            sender=tasks.import_plainly, request=Context(id=JOB), terminated=True, expired=False
+        )
+        assert state(jobs)["status"] == "importing"

@@ -1,0 +1,1 @@
+"""The documentation: each page is followed, each code block holds."""

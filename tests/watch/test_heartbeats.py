@@ -1,0 +1,125 @@
+"""At a heartbeat Redis compares, and answers only those jobs that are not as they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from django_import_progress import ProgressManager
+from django_import_progress.core.digests import check
+from django_import_progress.core.keys import Keys
+from django_import_progress.core.lua.scripts import CHECK_AT_REPLICA
+from django_import_progress.redis.executor import perform
+from django_import_progress.watch.watched_job import Slot
+
+from ..faults.conftest import defence
+from ..kit.controls import without
+from ..kit.hubs import sees
+from ..kit.managers import manager_on
+from ..kit.processes import RedisProcess
+from ..kit.waiting import until
+
+__all__ = ["defence"]
+
+HEARTBEAT_SECONDS = 1.0
+
+
+@pytest.fixture
+async def manager(server: RedisProcess) -> Any:
+    async with manager_on("async", server.url, heartbeat_seconds=HEARTBEAT_SECONDS) as manager:
+        yield manager
+
+
+KEYS = Keys("import_progress")
+
+
+def key_of(job_id: str) -> str:
+    return f"import_progress:hash:{job_id}"
+
+
+async def test_what_is_as_it_was_is_not_answered(
+    manager: ProgressManager, foreign: redis.Redis
+) -> None:
+    jobs = [(KEYS, job_id) for job_id in ("same", "other", "absent", "no-job")]
+    foreign.set(key_of("no-job"), "a text")
+    for job_id in ("same", "other"):
+        await manager.create(job_id, data={"n": 1})
+    first = await perform(manager.redis, check(jobs, [""] * 4))
+    assert list(first.found) == [0, 1, 2, 3]
+    assert first.found[2] == first.found[3] == (None, None)
+    stored, known = first.found[0]
+    assert stored is not None
+    assert known is not None
+    assert (stored.fields["n"], stored.read_at) == (1, first.read_at)
+    digests = [known.digest if known else "" for _, known in first.found.values()]
+    foreign.hset(key_of("other"), "n", 2)  # By hand: no version is counted.
+    second = await perform(manager.redis, check(jobs, digests))
+    assert list(second.found) == [1, 2, 3]
+    changed, _ = second.found[1]
+    assert changed is not None
+    assert changed.fields["n"] == 2
+
+
+def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) -> None:
+    who = {"username": "reader", "password": "of this test"}
+    foreign.acl_setuser(
+        who["username"],
+        enabled=True,
+        passwords=[f"+{who['password']}"],
+        keys=["*"],
+        commands=["+eval"],
+    )
+    with redis.Redis(port=server.port, **who) as reader:
+        command: Any = check([(KEYS, "a")], [""]).with_text
+        with pytest.raises(redis.exceptions.RedisError):
+            reader.execute_command(*command)
+    foreign.acl_deluser(who["username"])
+
+
+def test_what_is_no_replica_refuses_to_answer_as_one(each_server: RedisProcess) -> None:
+    with redis.Redis(port=each_server.port) as client:
+        command: Any = check([(KEYS, "a")], [""], CHECK_AT_REPLICA).with_text
+        with pytest.raises(redis.exceptions.ResponseError, match="STALE"):
+            client.execute_command(*command)
+
+
+def believes_a_digest_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Slot, "digest", property(lambda slot: slot.known and slot.known.digest))
+
+
+@without(believes_a_digest_of_any_age)
+async def test_what_redis_has_gone_back_to_is_shown_though_it_was_known_before(
+    manager: ProgressManager, foreign: redis.Redis
+) -> None:
+    await manager.create("a", data={"n": 1})
+    watcher = manager.watcher("a")
+    await sees(watcher, n=1)
+    assert manager._hub is not None
+    [slot] = manager._hub._slots.values()
+    await until(lambda: slot.known, "a heartbeat")
+    before: Any = foreign.dump(key_of("a"))
+    await manager.update("a", {"n": 2})
+    foreign.restore(key_of("a"), 60_000, before, replace=True)
+    await sees(watcher, n=2)
+    await sees(watcher, n=1)
+    watcher.close()
+
+
+async def test_who_joins_is_shown_what_a_heartbeat_found_unchanged(
+    manager: ProgressManager,
+) -> None:
+    await manager.create("a", data={"n": 1})
+    first = manager.watcher("a")
+    await sees(first, n=1)
+    assert manager._hub is not None
+    [slot] = manager._hub._slots.values()
+    await until(lambda: slot.known, "a heartbeat")
+    link = manager._hub._link
+    assert link is not None
+    second = manager.watcher("a")
+    link.ask_to_read(slot, heartbeat=True)  # For both it is one read.
+    await sees(second, n=1)
+    for watcher in (first, second):
+        watcher.close()

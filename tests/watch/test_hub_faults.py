@@ -1,0 +1,172 @@
+"""The hub when its link breaks, and when redis-py misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from typing import Any
+
+import pytest
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from django_import_progress import ProgressManager, create_redis_client
+from django_import_progress.cancellation import end_tasks
+from django_import_progress.watch.hub import Hub
+from django_import_progress.watch.subscriber import Link
+from django_import_progress.watch.watched_job import Slot
+
+from ..faults.conftest import defence
+from ..kit.controls import without
+from ..kit.hubs import is_subscribed, sees
+from ..kit.processes import RedisProcess, valkey_binary
+from ..kit.waiting import until
+
+__all__ = ["defence"]
+
+CHANNEL = "import_progress:channel:j1"
+
+
+class _Unruly(PubSub):
+    """As redis-py at its worst: what is raised in the middle of a cancellation takes its place."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        raise AttributeError
+
+
+class _UnrulyClient(Redis):
+    def pubsub(self, **kwargs: Any) -> PubSub:
+        return _Unruly(self.connection_pool, **kwargs)
+
+
+async def test_an_outage_is_one_warning_and_one_line_when_the_watchers_are_served_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "django_import_progress")
+    process = RedisProcess(valkey_binary()).start()
+    client = create_redis_client(process.url)
+    progress = ProgressManager(client)
+    watcher = progress.watcher("j1")
+    await progress.create("j1", data={"n": 1})
+    await sees(watcher, n=1)
+    process.kill()
+    await until(lambda: len(caplog.records) > 0, "the warning")
+    with pytest.raises(TimeoutError):
+        await watcher.next(0.7)  # Some tries, all in vain.
+    process.start()
+    await progress.create("j1", data={"n": 2})
+    await sees(watcher, n=2)
+    await until(lambda: len(caplog.records) > 1, "the end of the outage to be logged")
+    watcher.close()
+    await progress.aclose()
+    await client.aclose()
+    process.close()
+    gc.collect()  # An exception that nobody has fetched would be logged by now.
+    lost, back = caplog.records
+    assert lost.getMessage().startswith("Lost the subscription to Redis (")
+    assert not lost.exc_info
+    assert (back.levelname, back.getMessage()) == (
+        "INFO", "The subscription to Redis is served again",
+    )  # fmt: skip
+
+
+async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_survived(
+    server: RedisProcess, foreign: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Redis.from_url(server.url, decode_responses=True)  # And strict about it.
+    progress = ProgressManager(client)
+    await progress.create("j1")
+    watcher = progress.watcher("j1")
+    await sees(watcher, status="queued")
+    foreign.publish(CHANNEL, b"\xff")
+    await until(lambda: len(caplog.records) > 0, "the log line")
+    await progress.update("j1", {"n": 1})
+    await sees(watcher, n=1)
+    watcher.close()
+    await progress.aclose()
+    await client.aclose()
+    (record,) = caplog.records
+    assert record.exc_info is not None
+
+
+async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
+    server: RedisProcess, foreign: redis.Redis
+) -> None:
+    client = _UnrulyClient(port=server.port)
+    hub = Hub(client)
+    hub.watch(ProgressManager(client).calls, "j1")
+    await until(lambda: is_subscribed(foreign, "j1"), "the subscription")
+    async with asyncio.timeout(10):
+        await hub.aclose()
+    await client.aclose()
+
+
+async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watches_it(
+    server: RedisProcess,
+) -> None:
+    client = create_redis_client(server.url)
+    slot = Slot(ProgressManager(client).calls, "j1")
+    watched, left = Link(client, {slot.channel: slot}, 15), Link(client, {}, 15)
+    for link in (watched, left):
+        link._ask_again(slot)
+    assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
+    await client.aclose()
+
+
+def nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def aclose(_: Hub) -> None:
+        """Leave all as it is."""
+
+    monkeypatch.setattr(Hub, "aclose", aclose)
+
+
+@without(nothing_is_ended)
+async def test_a_manager_that_is_closed_has_let_go_of_its_connection(
+    server: RedisProcess, foreign: redis.Redis
+) -> None:
+    client = create_redis_client(server.url)
+    progress = ProgressManager(client)
+    await progress.aclose()  # Nobody has watched yet.
+    watcher = progress.watcher("j1")
+    await until(lambda: is_subscribed(foreign, "j1"), "the subscription")
+    try:
+        await progress.aclose()
+        assert not client.connection_pool._in_use_connections
+        await until(lambda: not is_subscribed(foreign, "j1"), "the subscription to end")
+        assert await watcher.next() is None
+    finally:
+        watcher.close()
+        await asyncio.wait([watcher._hub._task])
+        await client.aclose()
+
+
+async def test_a_manager_that_is_closed_leaves_a_hub_that_it_shares(server: RedisProcess) -> None:
+    client = create_redis_client(server.url)
+    hub = Hub(client)
+    watcher = ProgressManager(client, hub=hub).watcher("j1")
+    one, other = (ProgressManager(client, hub=hub) for _ in range(2))
+    await one.aclose()
+    await other.create("j1", data={"n": 1})
+    await sees(watcher, n=1)
+    watcher.close()
+    await hub.aclose()
+    await client.aclose()
+
+
+async def test_what_changes_before_a_link_has_its_connection_is_in_what_it_begins_with(
+    server: RedisProcess, foreign: redis.Redis
+) -> None:
+    client = create_redis_client(server.url)
+    slot = Slot(ProgressManager(client).calls, "j1")
+    slots: dict[str, Slot] = {}
+    link = Link(client, slots, 15)
+    slots[slot.channel] = slot
+    link.changed(slot.channel)
+    running = asyncio.create_task(link.run())
+    await until(lambda: link.served, "the first read, after the subscription")
+    assert is_subscribed(foreign, "j1")
+    await end_tasks([running])
+    await client.aclose()

@@ -1,0 +1,115 @@
+"""A link that hears a lot is read a few messages at a time, a quiet one at once."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import selector_events
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis
+
+from django_import_progress import ProgressManager
+from django_import_progress.redis.factory import create_redis_client
+from django_import_progress.watch import read_batching
+from django_import_progress.watch.hub import Watcher
+
+from ..faults.conftest import defence
+from ..kit.controls import without
+from ..kit.hubs import sees
+from ..kit.managers import manager_on
+from ..kit.processes import RedisProcess
+from ..kit.waiting import until
+
+__all__ = ["defence"]
+
+BURSTS, BURST = 25, 60
+"""They take longer than a window, and are as many as make a link busy."""
+TRANSPORT: Any = selector_events._SelectorTransport  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
+    async with manager_on("async", server.url) as progress:
+        yield progress
+
+
+@pytest.fixture
+def rests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the transports that were had to rest, a place for each time."""
+    found: list[Any] = []
+    pause = TRANSPORT.pause_reading
+
+    def pause_reading(transport: Any) -> None:
+        found.append(transport)
+        pause(transport)
+
+    monkeypatch.setattr(TRANSPORT, "pause_reading", pause_reading)
+    return found
+
+
+async def _watching(progress: ProgressManager) -> Watcher:
+    await progress.create("j1")
+    watcher = progress.watcher("j1")
+    await sees(watcher, status="queued")
+    return watcher
+
+
+def _tell_a_lot(foreign: redis.Redis, first: int) -> None:
+    with foreign.pipeline(transaction=False) as pipeline:
+        for number in range(first, first + BURST):
+            pipeline.publish("import_progress:channel:j1", f'{{"n":{number}}}')
+        pipeline.execute()
+
+
+def nothing_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_batching, "BUSY", 1_000_000)
+
+
+@without(nothing_is_gathered)
+async def test_a_link_that_hears_a_lot_rests_after_each_reading_and_loses_nothing(
+    progress: ProgressManager, foreign: redis.Redis, rests: list[Any]
+) -> None:
+    watcher = await _watching(progress)
+    for number in range(0, BURSTS * BURST, BURST):
+        _tell_a_lot(foreign, number)
+        await sees(watcher, n=number + BURST - 1)
+    assert len(rests) > BURSTS / 4
+    await until(rests[-1].is_reading, "it to read on")
+    await progress.update("j1", {"n": "the last", "status": "done"})
+    await sees(watcher, n="the last")
+    watcher.close()
+
+
+async def test_a_quiet_link_is_read_at_once(progress: ProgressManager, rests: list[Any]) -> None:
+    watcher = await _watching(progress)
+    for number in range(read_batching.BUSY // 2):  # And what was said of the subscription.
+        await progress.update("j1", {"n": number})
+        await sees(watcher, n=number)
+    watcher.close()
+    assert not rests
+
+
+async def test_a_link_that_is_closed_while_it_rests_is_left_alone(
+    server: RedisProcess, monkeypatch: pytest.MonkeyPatch, rests: list[Any]
+) -> None:
+    monkeypatch.setattr(read_batching, "GATHER_SECONDS", 0.05)
+    client = create_redis_client(server.url)
+    pubsub = client.pubsub()
+    await pubsub.subscribe("a")
+    gatherer = read_batching.Gathering(pubsub)
+    now = asyncio.get_running_loop().time()
+    for number in range(read_batching.BUSY):
+        gatherer.heard(now + read_batching.WINDOW_SECONDS * number)
+    assert not rests  # One a window is not much.
+    for _ in range(read_batching.BUSY):
+        gatherer.heard(now)
+    gatherer.heard(now + read_batching.WINDOW_SECONDS * (read_batching.BUSY + 1))
+    assert len(rests) == 1
+    await pubsub.aclose()
+    gatherer.heard(now)
+    await client.aclose()
+    await until(rests[0].is_closing, "the connection to be closed")
+    await asyncio.sleep(0.06)  # By now it would have been had to go on.
+    assert not rests[0].is_reading()

@@ -1,0 +1,1 @@
+"""Tests of `django_import_progress/widget`."""
