@@ -59,6 +59,8 @@ class JobView:
         self._overlay: Fields = {}
         self._builds_on: Written = (0, 0)
         """The snapshot over which the overlay is laid."""
+        self._mark: Written = (0, 0)
+        """What its last message builds on; more than that where Redis has gone back since."""
         self._overlays = 0
         self._misses = 0
         self._doubts = 0
@@ -188,10 +190,11 @@ class JobView:
             return False
         self._is_ahead = self._is_ahead and is_unmarked
         self._doubts += is_unmarked
-        overlay = fields if mark > self._builds_on else {**self._overlay, **fields}
+        is_newer = mark > max(self._builds_on, self._mark)
+        overlay = fields if is_newer else {**self._overlay, **fields}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
-        self._overlay, self._builds_on = overlay, mark
+        self._overlay, self._builds_on, self._mark = overlay, mark, mark
         self._overlays += 1
         if is_terminal(fields) or mark > known:
             self._doubts += 1
