@@ -52,6 +52,8 @@ class JobView:
         self._overlay: Fields = {}
         self._builds_on: Written = (0, 0)
         """The snapshot over which the overlay is laid."""
+        self._mark: Written = (0, 0)
+        """What its last message said that it builds on: more than that if Redis has gone back since."""
         self._overlays = 0
         self._misses = 0
         self._doubts = 0
@@ -171,10 +173,11 @@ class JobView:
             self._doubts += has_ended or not self._is_ahead
             return False
         self._is_ahead &= is_unmarked
-        overlay = fields if mark > self._builds_on else {**self._overlay, **fields}
+        is_newer = mark > self._builds_on and mark != self._mark
+        overlay = fields if is_newer else {**self._overlay, **fields}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
-        self._overlay, self._builds_on = overlay, mark
+        self._overlay, self._builds_on, self._mark = overlay, mark, mark
         self._overlays += 1
         is_unconfirmed = is_terminal(fields) or mark > self._stored.written
         self._doubts += is_unconfirmed or is_unmarked

@@ -127,6 +127,8 @@ def test_where_redis_has_gone_back_they_stay_until_something_newer_is_stored() -
     assert view.apply_message(partial(on=9, b=9))
     assert not read(view, stored(3, a=3))
     assert shown(view) == {"a": 3, "b": 9}
+    assert view.apply_message(partial(on=9, c=9))  # Its publisher has written nothing since.
+    assert shown(view) == {"a": 3, "b": 9, "c": 9}
     assert view.apply_message(whole(4, a=4))
     assert shown(view) == {"a": 4}
 

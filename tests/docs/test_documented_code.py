@@ -224,7 +224,7 @@ def test_no_block_is_where_nobody_looks() -> None:
 
 def test_each_page_that_is_followed_is_so_by_the_test_that_is_named() -> None:
     for page, test in FOLLOWED.items():
-        assert page.removeprefix("docs/") in (ROOT / "tests" / test).read_text(), page
+        assert page.removeprefix("docs/") in (ROOT / "tests" / "docs" / test).read_text(), page
 
 
 @pytest.mark.browser

@@ -66,10 +66,10 @@ class _Dropped(Exception):
 class _Droppable(Redis):
     dropped = False
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:
+    def pipeline(self, *args: Any, **options: Any) -> Any:
         if self.dropped:
             raise _Dropped  # pragma: no cover - here or there, whichever comes first
-        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        return super().pipeline(*args, **options)
 
     def pubsub(self, **options: Any) -> Any:
         if self.dropped:
