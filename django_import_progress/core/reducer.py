@@ -53,7 +53,7 @@ class JobView:
         self._builds_on: Written = (0, 0)
         """The snapshot over which the overlay is laid."""
         self._mark: Written = (0, 0)
-        """What its last message said that it builds on: more than that if Redis has gone back since."""
+        """The mark of its last message: more than that if Redis has gone back since."""
         self._overlays = 0
         self._misses = 0
         self._doubts = 0
@@ -164,20 +164,20 @@ class JobView:
         """Lay a message over what is known, unless that is newer, or an end."""
         fields = {name: value for name, value in values.items() if name[:1] != "_"}
         newest = max(self._stored.written, self._builds_on)
-        mark = _mark_in(values)
+        mark = given = _mark_in(values)
         is_unmarked = mark == (0, 0)
-        mark = newest if is_unmarked else mark
+        if is_unmarked or newest < mark == self._mark:  # By now Redis has lost what that was.
+            mark = newest
         self._misses = 0  # Its publisher is still there.
         has_ended = self._stored.ended or is_terminal(self._overlay)
         if mark < newest or (mark == newest and has_ended):
             self._doubts += has_ended or not self._is_ahead
             return False
         self._is_ahead &= is_unmarked
-        is_newer = mark > self._builds_on and mark != self._mark
-        overlay = fields if is_newer else {**self._overlay, **fields}
+        overlay = fields if mark > self._builds_on else {**self._overlay, **fields}
         if len(to_json(overlay)) > MAX_MESSAGE_BYTES:
             raise JunkMessage("there are too many of its kind since something was stored")
-        self._overlay, self._builds_on, self._mark = overlay, mark, mark
+        self._overlay, self._builds_on, self._mark = overlay, mark, given
         self._overlays += 1
         is_unconfirmed = is_terminal(fields) or mark > self._stored.written
         self._doubts += is_unconfirmed or is_unmarked
