@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 
-class Tally:
+class ProcessMetrics:
     """Counts; each only grows."""
 
-    __slots__ = ("events", "links_lost", "resyncs")
+    __slots__ = ("connections_lost", "events", "resyncs")
 
     def __init__(self) -> None:
         self.events = 0
         """States that watchers have taken, to send them or to yield them."""
-        self.links_lost = 0
+        self.connections_lost = 0
         """How often a subscription to Redis was lost."""
         self.resyncs = 0
         """Reads that found what no message had told."""
 
 
-tally = Tally()
+process_metrics = ProcessMetrics()

@@ -23,7 +23,7 @@ from .redis.executor import CALL_SECONDS, read_all
 from .redis.pipelines import read_each
 from .service.manager import ProgressManager
 from .watch.hub import Watcher
-from .watch.pattern_subscriber import Feed
+from .watch.pattern_hub import PatternHub
 from .watch.pubsub_connection import chunks
 from .watch.subscriber import AGAIN_SECONDS
 
@@ -113,7 +113,7 @@ class Relay:
         self._layer = layer
         self._heartbeat_seconds = heartbeat_seconds
         self._max_per_second = max_per_second
-        self._feed = Feed(
+        self._feed = PatternHub(
             manager.redis,
             manager.calls,
             heartbeat_seconds=heartbeat_seconds,
@@ -147,7 +147,7 @@ class Relay:
         self._leave(job_id)  # It is gone, then, and comes anew.
         watcher = self._feed.watch(self._calls, job_id, max_per_second=self._max_per_second)
         job = self._jobs[job_id] = _Job(watcher)
-        watcher.on_news = partial(self._take, job)
+        watcher.on_update = partial(self._take, job)
 
     def _take(self, job: _Job) -> None:
         state = job.watcher.poll()
@@ -158,7 +158,7 @@ class Relay:
     def _leave(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
         if job is not None:
-            job.watcher.on_news = _nothing
+            job.watcher.on_update = _nothing
             job.watcher.close()
 
     # What nobody told us of.

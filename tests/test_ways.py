@@ -11,8 +11,8 @@ import redis
 
 from django_import_progress import InvalidProgress, SyncProgressManager
 from django_import_progress.core import reducer
-from django_import_progress.core.reducer import JobView
-from django_import_progress.service.known_versions import LastWritten
+from django_import_progress.core.reducer import JobStateReducer
+from django_import_progress.service.known_versions import KnownVersions
 
 from .faults.naive import edit
 from .kit import ways
@@ -323,12 +323,12 @@ def takes_all_databases_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shows_an_end_without_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JobView, "_is_confirmed", True)
+    monkeypatch.setattr(JobStateReducer, "_is_confirmed", True)
 
 
 def remembers_nothing_of_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways, "PATIENCE_SECONDS", 5)
-    monkeypatch.setattr(LastWritten, "of", lambda *_: None)
+    monkeypatch.setattr(KnownVersions, "of", lambda *_: None)
 
 
 def remembers_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,13 +338,13 @@ def remembers_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_what_another_program_wrote_for_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways, "PATIENCE_SECONDS", 5)
-    monkeypatch.setattr(JobView, "needs_read", False)  # Else a read makes up for the junk.
+    monkeypatch.setattr(JobStateReducer, "needs_read", False)  # Else a read makes up for the junk.
     edit(monkeypatch, "UPDATE", ("if not is_json(value, is_foreign)", "if false"))
 
 
 def reads_nothing_because_of_junk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways, "PATIENCE_SECONDS", 5)
-    monkeypatch.setattr(JobView, "needs_read", False)
+    monkeypatch.setattr(JobStateReducer, "needs_read", False)
 
 
 def counts_a_request_to_cancel_as_a_write(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..metrics import tally
+from ..metrics import process_metrics
 from ..service.registry import open_hubs
 from ..tracker.writer import writers
 from ..web.limits import open_streams
@@ -43,8 +43,12 @@ class ProgressCollector(Collector):
         ):
             yield GaugeMetricFamily(f"{PREFIX}_{name}", what, value=value)
         for name, what, value in (
-            ("events", "States that watchers have taken", tally.events),
-            ("resyncs", "Reads that found what no message had told", tally.resyncs),
-            ("links_lost", "Subscriptions to Redis that were lost", tally.links_lost),
+            ("events", "States that watchers have taken", process_metrics.events),
+            ("resyncs", "Reads that found what no message had told", process_metrics.resyncs),
+            (
+                "connections_lost",
+                "Subscriptions to Redis that were lost",
+                process_metrics.connections_lost,
+            ),
         ):
             yield CounterMetricFamily(f"{PREFIX}_{name}", what, value=value)

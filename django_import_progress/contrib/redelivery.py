@@ -20,7 +20,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.command import Call, evalsha
+from ..core.command import RedisCommand, evalsha
 from ..core.errors import ProgressError
 from ..core.lua.scripts import TAKE_OVER
 from ..core.snapshot import Stored, as_text
@@ -156,7 +156,7 @@ def take_over(namespace: str | None, job_id: str, headers: Mapping[str, Any]) ->
 
 def _noted(jobs: SyncProgressManager, job_id: str, stored: Stored | None) -> str:
     """Return the token of the responsible message; empty if there is none in this life."""
-    value = perform_sync(jobs.redis, Call(("GET", _key(jobs, job_id)), lambda reply: reply))
+    value = perform_sync(jobs.redis, RedisCommand(("GET", _key(jobs, job_id)), lambda reply: reply))
     token = as_text(value or b"")
     return token if token.startswith(_prefix(stored)) else ""
 

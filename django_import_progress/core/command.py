@@ -13,7 +13,7 @@ Reply = Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class RedisCommand(Generic[T]):
     """One command for Redis, one round trip."""
 
     command: tuple[str | int, ...]
@@ -22,7 +22,7 @@ class Call(Generic[T]):
     """Makes the result of the reply, or raises a `ProgressError`."""
     script: Script | None = None
     """The text to send (EVAL) where Redis does not know the digest."""
-    follow: Callable[[Reply], Sequence[Call[Any]]] | None = None
+    follow: Callable[[Reply], Sequence[RedisCommand[Any]]] | None = None
     """What is to be sent after this reply. Only a Cluster needs it, where one script cannot write
     keys that may live on different servers."""
 
@@ -38,7 +38,7 @@ class Call(Generic[T]):
         return ("EVAL", self.script.text, *self.command[2:])
 
 
-Plan = Generator[Sequence[Call[Any]], list[Any], T]
+Plan = Generator[Sequence[RedisCommand[Any]], list[Any], T]
 """A verb of several steps: yields reads to be sent together, is sent their results, and returns
 the verb's own result."""
 
@@ -48,7 +48,7 @@ def evalsha(
     keys: list[str],
     args: Iterable[str | int],
     parse: Callable[[Reply], T],
-    follow: Callable[[Reply], Sequence[Call[Any]]] | None = None,
-) -> Call[T]:
+    follow: Callable[[Reply], Sequence[RedisCommand[Any]]] | None = None,
+) -> RedisCommand[T]:
     """Return the call of a script."""
-    return Call(("EVALSHA", script.sha, len(keys), *keys, *args), parse, script, follow)
+    return RedisCommand(("EVALSHA", script.sha, len(keys), *keys, *args), parse, script, follow)

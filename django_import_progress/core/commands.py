@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
-from .command import Call, Plan, Reply, evalsha
+from .command import Plan, RedisCommand, Reply, evalsha
 from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
 from .job_index import Listing, owner_json
 from .keys import Keys
-from .lease import Attempt, Lease, Look, Told
+from .lease import Attempt, Lease, Look, WriteResult
 from .lua import scripts
 from .outcome import recall
 from .snapshot import (
@@ -94,7 +94,7 @@ def _may_be_a_key(key: Any) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Calls:
+class JobCommands:
     """The verbs of one namespace.
 
     Each checks what it is given first: `InvalidProgress` is raised before anything is sent.
@@ -112,11 +112,11 @@ class Calls:
     """Returns 8 characters that name one call, so that a command which is sent twice is executed
     once. Empty: the call has no name."""
 
-    def get(self, job_id: str) -> Call[Stored | None]:
+    def get(self, job_id: str) -> RedisCommand[Stored | None]:
         """Read a job, or what is remembered of it."""
         return evalsha(scripts.READ, self._keys(job_id), [], partial(_parse_read, job_id))
 
-    def cancel(self, job_id: str, owner: str | None = None) -> Call[bool]:
+    def cancel(self, job_id: str, owner: str | None = None) -> RedisCommand[bool]:
         """Request cancellation; where `owner` is given, only if the job is still the owner's."""
         return evalsha(
             scripts.CANCEL,
@@ -127,14 +127,14 @@ class Calls:
 
     def set(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
-    ) -> Call[Stored]:
+    ) -> RedisCommand[Stored]:
         """Replace a job's snapshot."""
         args = [*self._args(job_id, ttl_seconds), self.nonce(), *self._fields(data, now)]
         return evalsha(scripts.SET, self._keys(job_id), args, partial(_parse_stored, job_id))
 
     def update(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
-    ) -> Call[Stored]:
+    ) -> RedisCommand[Stored]:
         """Merge into a job's snapshot, and publish the whole."""
         args = [*self._args(job_id, ttl_seconds), MAX_BYTES, self.nonce()]
         args += self._fields(data, now)
@@ -142,7 +142,7 @@ class Calls:
 
     def publish(
         self, job_id: str, data: Mapping[str, Any], now: str | None, written: Written | None
-    ) -> Call[int]:
+    ) -> RedisCommand[int]:
         """Publish something on a job's channel, and store nothing.
 
         Args:
@@ -161,7 +161,7 @@ class Calls:
                 scripts.PUBLISH_CURRENT, [self.keys.hash(job_id)], [channel, start, end], int
             )
         publish = "SPUBLISH" if self.keys.sharded else "PUBLISH"
-        return Call((publish, channel, f"{start}[{written[0]},{written[1]}]{end}"), int)
+        return RedisCommand((publish, channel, f"{start}[{written[0]},{written[1]}]{end}"), int)
 
     def create(
         self,
@@ -170,7 +170,7 @@ class Calls:
         data: Mapping[str, Any],
         now: str,
         ttl_seconds: int | None,
-    ) -> Call[str]:
+    ) -> RedisCommand[str]:
         """Make a job that is not there yet."""
         fields = self._fields({"status": "queued", **checked_mapping(data)}, now)
         listing = self._listing
@@ -187,7 +187,7 @@ class Calls:
             lambda reply: listing.enter(job_id, reply[1]),
         )
 
-    def delete(self, job_id: str) -> Call[bool]:
+    def delete(self, job_id: str) -> RedisCommand[bool]:
         """Delete a job, and publish that."""
         args = [*self._args(job_id, None), self.nonce()]
         return evalsha(scripts.DELETE, self._keys(job_id), args, lambda reply: bool(reply[1]))
@@ -196,13 +196,13 @@ class Calls:
         """List jobs by their ids, newest first."""
         return self._listing.jobs(owner, limit, self.get)
 
-    def jobs_since(self, life: int) -> Call[list[tuple[str, int]]]:
+    def jobs_since(self, life: int) -> RedisCommand[list[tuple[str, int]]]:
         """List ids and lives of all jobs that began at `life` or later, newest first."""
         return self._listing.since(life)
 
     def begin(
         self, job_id: str, owner: str | None, lease: Lease, data: Mapping[str, Any], now: str
-    ) -> Call[Attempt | None]:
+    ) -> RedisCommand[Attempt | None]:
         """Take a job as its worker: a new attempt, the fields of the last one gone.
 
         None: this call was executed before, and a newer attempt has taken the job since.
@@ -217,9 +217,9 @@ class Calls:
             lambda reply: listing.enter(job_id, reply[1][1]) if reply[1:] else [],
         )
 
-    def look(self, job_id: str) -> Call[Look]:
+    def look(self, job_id: str) -> RedisCommand[Look]:
         """Read what a worker has to know of its job between two writes."""
-        return Call(("HMGET", self.keys.hash(job_id), "_k", "_c", "status"), _parse_look)
+        return RedisCommand(("HMGET", self.keys.hash(job_id), "_k", "_c", "status"), _parse_look)
 
     def write(
         self,
@@ -232,7 +232,7 @@ class Calls:
         anew: bool,
         enlist: bool = False,
         most_bytes: int = MAX_BYTES,
-    ) -> Call[Told]:
+    ) -> RedisCommand[WriteResult]:
         """Write how far the worker is.
 
         Args:
@@ -338,16 +338,16 @@ def _parse_look(reply: Reply) -> Look:
 
 
 _REFUSALS = {
-    scripts.MISSING: Told.GONE,
-    scripts.FINISHED: Told.ENDED,
-    scripts.SUPERSEDED: Told.SUPERSEDED,
-    scripts.DELETED: Told.DELETED,
+    scripts.MISSING: WriteResult.GONE,
+    scripts.FINISHED: WriteResult.ENDED,
+    scripts.SUPERSEDED: WriteResult.SUPERSEDED,
+    scripts.DELETED: WriteResult.DELETED,
 }
 
 
-def _parse_written(job_id: str, reply: Reply) -> Told:
+def _parse_written(job_id: str, reply: Reply) -> WriteResult:
     if reply[0] == scripts.OK:
-        return Told.STOP if _is_set(reply[1]) else Told.GO_ON
+        return WriteResult.STOP if _is_set(reply[1]) else WriteResult.GO_ON
     return _REFUSALS[reply[0]] if reply[0] in _REFUSALS else _fail(job_id, reply)
 
 

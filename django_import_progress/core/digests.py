@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from .command import Call, Reply, evalsha
+from .command import RedisCommand, Reply, evalsha
 from .keys import Keys
 from .lua.scripts import CHECK, Script
 from .outcome import recall
@@ -38,7 +38,7 @@ class Checked:
 
 def check(
     jobs: Sequence[tuple[Keys, str]], digests: Sequence[str], script: Script = CHECK
-) -> Call[Checked]:
+) -> RedisCommand[Checked]:
     """Read those jobs whose hashes have another digest by now. In a Cluster only one is passed.
 
     Args:

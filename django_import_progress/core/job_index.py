@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .command import Call, Plan, Reply, evalsha
+from .command import Plan, RedisCommand, Reply, evalsha
 from .errors import InvalidProgress
 from .keys import Keys
 from .lua import scripts
@@ -40,7 +40,7 @@ class Listing:
         """Return the arguments that it needs."""
         return [job_id, owner_json(owner), LENGTH, SECONDS]
 
-    def enter(self, job_id: str, entry: list[str | bytes]) -> list[Call[Any]]:
+    def enter(self, job_id: str, entry: list[str | bytes]) -> list[RedisCommand[Any]]:
         """Return what enters a job into its lists, where its own script could not."""
         if not self.keys.clustered:
             return []
@@ -50,7 +50,7 @@ class Listing:
         return [evalsha(scripts.ENLIST, [key], args, lambda reply: None) for key in lists]
 
     def jobs(
-        self, owner: str | None, limit: int, get: Callable[[str], Call[Stored | None]]
+        self, owner: str | None, limit: int, get: Callable[[str], RedisCommand[Stored | None]]
     ) -> Plan[dict[str, Stored]]:
         """List jobs by their ids, newest first.
 
@@ -61,14 +61,14 @@ class Listing:
             raise InvalidProgress(f"{limit!r} is no limit: pass a positive int")
         return self._jobs(self.keys.index(owner), limit, get)
 
-    def since(self, life: int) -> Call[list[tuple[str, int]]]:
+    def since(self, life: int) -> RedisCommand[list[tuple[str, int]]]:
         """List ids and lives of all jobs that began at `life` or later, newest first."""
         command = ("ZREVRANGEBYSCORE", self.keys.index(), "+inf", life, "WITHSCORES")
-        return Call(command, _parse_page)
+        return RedisCommand(command, _parse_page)
 
     @staticmethod
     def _jobs(
-        index: str, limit: int, get: Callable[[str], Call[Stored | None]]
+        index: str, limit: int, get: Callable[[str], RedisCommand[Stored | None]]
     ) -> Plan[dict[str, Stored]]:
         found: dict[str, Stored] = {}
         dead: list[int] = []
@@ -99,13 +99,13 @@ def owner_json(owner: str | None) -> str:
     return json.dumps(owner, ensure_ascii=False) if owner else ""
 
 
-def _without(index: str, dead: list[int]) -> list[Call[Any]]:
+def _without(index: str, dead: list[int]) -> list[RedisCommand[Any]]:
     """Return what takes jobs out by their lives: an id may be of a job made anew by now."""
-    return [Call(("ZREMRANGEBYSCORE", index, life, life), int) for life in dead]
+    return [RedisCommand(("ZREMRANGEBYSCORE", index, life, life), int) for life in dead]
 
 
-def _page(index: str, first: int, size: int) -> Call[list[tuple[str, int]]]:
-    return Call(("ZREVRANGE", index, first, first + size - 1, "WITHSCORES"), _parse_page)
+def _page(index: str, first: int, size: int) -> RedisCommand[list[tuple[str, int]]]:
+    return RedisCommand(("ZREVRANGE", index, first, first + size - 1, "WITHSCORES"), _parse_page)
 
 
 def _parse_page(reply: Reply) -> list[tuple[str, int]]:

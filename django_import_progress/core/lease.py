@@ -44,7 +44,7 @@ class Look(NamedTuple):
 _TERMINAL = {json.dumps(status) for status in TERMINAL}
 
 
-class Told(enum.Enum):
+class WriteResult(enum.Enum):
     """What a worker is told that has written."""
 
     GO_ON = enum.auto()
@@ -60,7 +60,7 @@ class Told(enum.Enum):
     """The job was deleted: nothing was written, and it is not created again."""
 
 
-LOST = frozenset({Told.ENDED, Told.SUPERSEDED, Told.DELETED})
+LOST = frozenset({WriteResult.ENDED, WriteResult.SUPERSEDED, WriteResult.DELETED})
 """The results after which the job is not this attempt's any more: nothing can be written."""
 
 

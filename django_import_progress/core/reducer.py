@@ -32,7 +32,7 @@ class ReadStart(NamedTuple):
     doubts: int
 
 
-class JobView:
+class JobStateReducer:
     """The newest known state of one job, computed from reads of its hash and from messages.
 
     Life and version of the hash order everything; no clock does. A partial message (one of

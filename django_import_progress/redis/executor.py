@@ -16,7 +16,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ..core.command import Call, Plan
+from ..core.command import Plan, RedisCommand
 from ..core.errors import ProgressUnavailable
 from .causes import cause_of
 from .hash_slots import with_owners, with_owners_sync
@@ -99,7 +99,7 @@ def drop_idle_connections_sync(redis: SyncClient) -> None:
             redis.connection_pool.disconnect()
 
 
-async def perform(redis: AsyncClient, call: Call[T], *, seconds: float = CALL_SECONDS) -> T:
+async def perform(redis: AsyncClient, call: RedisCommand[T], *, seconds: float = CALL_SECONDS) -> T:
     """Send one call and return its result.
 
     Raises:
@@ -114,13 +114,13 @@ async def perform(redis: AsyncClient, call: Call[T], *, seconds: float = CALL_SE
     return result
 
 
-async def _answer(redis: AsyncClient, call: Call[Any], seconds: float) -> Any:
+async def _answer(redis: AsyncClient, call: RedisCommand[Any], seconds: float) -> Any:
     with _as_unavailable(redis):
         async with RunningTimeout(seconds):
             return await _send(redis, call)
 
 
-async def _send(redis: AsyncClient, call: Call[Any]) -> Any:
+async def _send(redis: AsyncClient, call: RedisCommand[Any]) -> Any:
     try:
         return await _execute(redis, call.command)
     except NoScriptError:
@@ -163,7 +163,7 @@ async def carry_out(redis: AsyncClient, plan: Plan[T]) -> T:
 
 
 async def read_all(
-    redis: AsyncClient, calls: Sequence[Call[T]], *, seconds: float = CALL_SECONDS
+    redis: AsyncClient, calls: Sequence[RedisCommand[T]], *, seconds: float = CALL_SECONDS
 ) -> list[T | None]:
     """Send commands in one pipeline, which may be sent twice, and return their results.
 
@@ -196,7 +196,7 @@ async def _pipe_once(redis: AsyncClient, commands: Sequence[Command]) -> list[An
         return replies
 
 
-def _with_texts(calls: Sequence[Call[Any]]) -> list[Command]:
+def _with_texts(calls: Sequence[RedisCommand[Any]]) -> list[Command]:
     return [call.command if call.script is None else call.with_text for call in calls]
 
 
@@ -210,7 +210,7 @@ def _raise_refusals(replies: Sequence[Any]) -> None:
             raise reply
 
 
-def _results(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | None]:
+def _results(calls: Sequence[RedisCommand[T]], replies: Sequence[Any]) -> list[T | None]:
     return [
         None if isinstance(reply, Exception) else call.parse(reply)
         for call, reply in zip(calls, replies, strict=True)
@@ -221,7 +221,7 @@ def _is_wrong_type(error: Exception) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
-def perform_sync(redis: SyncClient, call: Call[T]) -> T:
+def perform_sync(redis: SyncClient, call: RedisCommand[T]) -> T:
     """Send one call and return its result.
 
     Raises:
@@ -237,7 +237,7 @@ def perform_sync(redis: SyncClient, call: Call[T]) -> T:
     return result
 
 
-def _send_sync(redis: SyncClient, call: Call[Any]) -> Any:
+def _send_sync(redis: SyncClient, call: RedisCommand[Any]) -> Any:
     try:
         return _execute_sync(redis, call.command)
     except NoScriptError:
@@ -265,7 +265,7 @@ def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
         answers = read_all_sync(redis, calls)
 
 
-def read_all_sync(redis: SyncClient, calls: Sequence[Call[T]]) -> list[T | None]:
+def read_all_sync(redis: SyncClient, calls: Sequence[RedisCommand[T]]) -> list[T | None]:
     """Send commands in one pipeline and return their results: see `read_all`."""
     with _as_unavailable(redis):
         replies = _pipe_sync(redis, [call.command for call in calls])

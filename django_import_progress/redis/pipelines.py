@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.command import Call
+from ..core.command import RedisCommand
 from .executor import CALL_SECONDS, AsyncClient, is_clustered, read_all
 from .hash_slots import server_of
 
 
 async def read_each(
-    redis: AsyncClient, calls: Sequence[Call[Any]], *, seconds: float = CALL_SECONDS
+    redis: AsyncClient, calls: Sequence[RedisCommand[Any]], *, seconds: float = CALL_SECONDS
 ) -> list[Any]:
     """Send reads to all servers at the same time, and return a result or an exception for each.
 

@@ -15,7 +15,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import SentinelConnectionPool
 
-from ..core.command import Call
+from ..core.command import RedisCommand
 from .executor import CALL_SECONDS, REDIS_ERRORS, AsyncClient, SyncClient, perform_sync
 from .timeouts import RunningTimeout
 
@@ -103,12 +103,12 @@ def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
     return pubsub
 
 
-def ask_for(key: str) -> Call[int]:
+def ask_for(key: str) -> RedisCommand[int]:
     """Return what has a Cluster's client learn, on its way, which server has a key.
 
     A sharded channel has the name of its job's key.
     """
-    return Call(("EXISTS", key), int)
+    return RedisCommand(("EXISTS", key), int)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, Calls, check_ttl
+from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, JobCommands, check_ttl
 from ..core.keys import Keys
 from ..core.snapshot import Fields, encode, encode_value, field_bytes, loads
 from ..redis.executor import AsyncClient, SyncClient, database_of, is_clustered, is_sharded
@@ -25,7 +25,7 @@ def calls_for(
     *,
     queued_seconds: int = QUEUED_SECONDS,
     ended_seconds: int = ENDED_SECONDS,
-) -> Calls:
+) -> JobCommands:
     """Return the verbs of a namespace.
 
     Args:
@@ -40,7 +40,7 @@ def calls_for(
     """
     for seconds in (ttl_seconds, queued_seconds, ended_seconds):
         check_ttl(seconds)
-    return Calls(
+    return JobCommands(
         Keys(namespace, is_clustered(redis), is_sharded(redis)),
         ttl_seconds,
         DEFAULT,

@@ -12,7 +12,7 @@ MOST_JOBS = 1000
 """Of so many jobs it is remembered; of another one the current version is looked up."""
 
 
-class LastWritten:
+class KnownVersions:
     """Remembers versions of the jobs used last. Safe in threads."""
 
     def __init__(self) -> None:

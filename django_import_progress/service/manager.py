@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
-from ..core.command import Call
+from ..core.command import RedisCommand
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from ..core.job_index import snapshots
 from ..core.job_state import description_of
@@ -18,7 +18,7 @@ from ..redis.breakers import SharedBreaker
 from ..redis.executor import AsyncClient, carry_out, perform, read_all
 from ..watch.hub import Hub, Watcher
 from .base import calls_for, now_text
-from .known_versions import LastWritten
+from .known_versions import KnownVersions
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class ProgressManager:
             queued_seconds=queued_seconds,
             ended_seconds=ended_seconds,
         )
-        self._written = LastWritten()
+        self._written = KnownVersions()
         self._heartbeat_seconds = heartbeat_seconds
         self._hub = hub
         self._shares_hub = hub is not None
@@ -196,7 +196,7 @@ class ProgressManager:
         with self._guard():
             return await read_all(self.redis, calls)
 
-    async def _perform(self, call: Call[T]) -> T:
+    async def _perform(self, call: RedisCommand[T]) -> T:
         with self._guard():
             return await perform(self.redis, call)
 

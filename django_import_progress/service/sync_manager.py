@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ..core.command import Call
+from ..core.command import RedisCommand
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from ..core.errors import ProgressUnavailable
 from ..core.job_index import snapshots
@@ -30,9 +30,9 @@ from ..redis.executor import (
     read_all_sync,
 )
 from ..redis.pubsub import check_primary_sync, subscription_sync
-from ..watch.watched_job import Slot
+from ..watch.watched_job import WatchedJob
 from .base import calls_for, now_text
-from .known_versions import LastWritten
+from .known_versions import KnownVersions
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class SyncProgressManager:
             queued_seconds=queued_seconds,
             ended_seconds=ended_seconds,
         )
-        self._written = LastWritten()
+        self._written = KnownVersions()
         self._heartbeat_seconds = heartbeat_seconds
         self._guard = nullcontext if breaker is None else breaker.guard
 
@@ -157,7 +157,7 @@ class SyncProgressManager:
         with self._guard():
             return read_all_sync(self.redis, calls)
 
-    def _perform(self, call: Call[T]) -> T:
+    def _perform(self, call: RedisCommand[T]) -> T:
         with self._guard():
             return perform_sync(self.redis, call)
 
@@ -166,9 +166,9 @@ class SyncProgressManager:
 
         Each iterator holds a connection of its own while it runs.
         """
-        return self._watch(Slot(self.calls, clean_job_id(job_id)))
+        return self._watch(WatchedJob(self.calls, clean_job_id(job_id)))
 
-    def _watch(self, slot: Slot) -> Iterator[dict[str, Any]]:
+    def _watch(self, slot: WatchedJob) -> Iterator[dict[str, Any]]:
         failures = 0
         told: State | None = None
         while (state := slot.view.state) is None or not state.ended:
@@ -188,7 +188,7 @@ class SyncProgressManager:
         if not state.gone:
             yield dict(state.fields)
 
-    def _follow(self, pubsub: PubSub, slot: Slot) -> Iterator[State]:
+    def _follow(self, pubsub: PubSub, slot: WatchedJob) -> Iterator[State]:
         """Yield each new state before the last, over one life of the connection."""
         (pubsub.ssubscribe if self.calls.keys.sharded else pubsub.subscribe)(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)

@@ -13,7 +13,7 @@ from ..core.errors import InvalidProgress, NotTracking
 from ..core.pacing import Eta, Rate
 from ..core.snapshot import KNOWN, MAX_BYTES, TRACKED, Fields, is_terminal
 from .cleaning import OWN_LENGTH, as_count, as_field, as_name, as_processed, as_total
-from .field_limit import DIGITS, OWN_BYTES, Room
+from .field_limit import DIGITS, OWN_BYTES, FieldLimit
 from .iterators import Batches, Counted, Rows
 
 logger = logging.getLogger("django_import_progress")
@@ -55,7 +55,7 @@ def _refusing_fields(counts: type[T]) -> type[T]:
 
 
 @_refusing_fields
-class Counts:
+class ProgressCounters:
     """Counts rows and more: what `ImportTracker` is in the loop. Any thread may count.
 
     What an import's data hold never raises here: a value that JSON cannot express is cleaned, and
@@ -78,7 +78,7 @@ class Counts:
         """How many rows are through, apart from those in cells."""
         self._cells: list[list[int]] = []
         """Rows that loops have counted which are not through: each increments one of its own."""
-        self._room = Room()
+        self._room = FieldLimit()
         self._warned: set[str] = set()
         self._counters: dict[str, int] = {}
         self._fields: Fields = {}

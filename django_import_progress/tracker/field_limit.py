@@ -11,7 +11,7 @@ DIGITS = 10
 """For how many a counter has room from the start: its size must not depend on its value."""
 
 
-class Room:
+class FieldLimit:
     """Which fields fit into the snapshot: those that came first stay.
 
     So the sum never exceeds the limit, and a write has nothing to measure. Threads that share one

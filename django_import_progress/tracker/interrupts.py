@@ -7,19 +7,19 @@ import threading
 import weakref
 
 from ..core.errors import ImportCancelled, ImportSuperseded, NotTracking
-from ..core.lease import LOST, Told
-from .counters import Counts
+from ..core.lease import LOST, WriteResult
+from .counters import ProgressCounters
 
 REASONS = {
-    Told.SUPERSEDED: (
+    WriteResult.SUPERSEDED: (
         "Another worker has started import {job_id} again, so this attempt was stopped. Give each"
         " import an id of its own."
     ),
-    Told.DELETED: (
+    WriteResult.DELETED: (
         "Job {job_id} was deleted, so its import was stopped. To stop one and keep its outcome, use"
         " request_cancel()."
     ),
-    Told.ENDED: (
+    WriteResult.ENDED: (
         "Job {job_id} was ended by other code, so its import was stopped. While an import runs, let"
         " its `with` block end the job."
     ),
@@ -27,7 +27,7 @@ REASONS = {
 """What the message of `ImportSuperseded` says."""
 
 
-class Stoppable(Counts):
+class Stoppable(ProgressCounters):
     """Counts, and raises after the running row what is to stop the loop."""
 
     def __init__(self, job_id: str, total: int | None, stage: str | None) -> None:
@@ -35,7 +35,7 @@ class Stoppable(Counts):
         self._is_asked_to_stop = False
         self._has_noticed = False
         """Whether the loop knows that cancellation was requested: then it ends ``cancelled``."""
-        self._lost: Told | None = None
+        self._lost: WriteResult | None = None
         """How the job ceased to be this attempt's."""
         self._is_elsewhere = False
         """Whether this is a copy in a forked process."""
@@ -58,11 +58,11 @@ class Stoppable(Counts):
         """End: a fork need not think of this any more."""
         _tracking.pop(id(self), None)
 
-    def _listen(self, told: Told) -> None:
+    def _listen(self, told: WriteResult) -> None:
         """Take note of the result of a write. Called in the writer's thread."""
         if told in LOST:
             self._lost = told
-        elif told is Told.STOP:
+        elif told is WriteResult.STOP:
             self._is_asked_to_stop = True
         else:
             return

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..core.errors import InvalidProgress, ProgressError, ProgressUnavailable
-from ..core.lease import LOST, Attempt, Lease, Told
+from ..core.lease import LOST, Attempt, Lease, WriteResult
 from ..core.pacing import backoff_seconds
 from ..core.snapshot import MAX_BYTES, Fields, is_terminal
 from ..redis.executor import perform_sync
@@ -65,7 +65,7 @@ class Writer(Awaited):
         sample: Callable[[], Fields],
         *,
         stalled_after_seconds: float,
-        on_told: Callable[[Told], object],
+        on_told: Callable[[WriteResult], object],
         on_begun: Callable[[Fields], object],
     ) -> None:
         super().__init__(job_id)
@@ -215,7 +215,7 @@ class Writer(Awaited):
         if self.attempt is None:
             self.attempt = self._begin()
         if self.attempt is None:
-            self._note_told(Told.SUPERSEDED)
+            self._note_told(WriteResult.SUPERSEDED)
             return
         fields = self._take_sample()
         if self._is_told(fields) and not self._has_news():
@@ -246,9 +246,9 @@ class Writer(Awaited):
         look = perform_sync(self._manager.redis, self._manager.calls.look(self.job_id))
         return look.shows_news_to(self._lease, asked_to_stop=self._asked_to_stop)
 
-    def _note_told(self, told: Told) -> None:
+    def _note_told(self, told: WriteResult) -> None:
         self._is_over = told in LOST
-        self._asked_to_stop = told is Told.STOP
+        self._asked_to_stop = told is WriteResult.STOP
         _call(self._on_told, told)
 
     def _is_told(self, fields: Fields) -> bool:
@@ -276,17 +276,19 @@ class Writer(Awaited):
         # Not where an earlier try, whose answer was lost, has begun with other fields.
         self._note_written(fields if fields.items() <= attempt.base.items() else {})
         if attempt.asked_to_stop:
-            self._note_told(Told.STOP)
+            self._note_told(WriteResult.STOP)
         return attempt
 
-    def _write(self, attempt: Attempt, fields: Fields, most_bytes: int) -> Told:
+    def _write(self, attempt: Attempt, fields: Fields, most_bytes: int) -> WriteResult:
         told = self._perform(attempt, fields, most_bytes, anew=False)
-        if told is Told.GONE:
+        if told is WriteResult.GONE:
             # Redis was emptied, or the job has expired: the whole of it again.
             told = self._perform(attempt, fields, most_bytes, anew=True)
         return told
 
-    def _perform(self, attempt: Attempt, fields: Fields, most_bytes: int, *, anew: bool) -> Told:
+    def _perform(
+        self, attempt: Attempt, fields: Fields, most_bytes: int, *, anew: bool
+    ) -> WriteResult:
         data = {**fields, "attempt": attempt.number}
         self._writes += 1
         now = time.monotonic()

@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..core.command import Call
+from ..core.command import RedisCommand
 from ..core.digests import PORTION, Checked, check
 from ..core.errors import ProgressUnavailable
 from ..core.lua.scripts import CHECK, CHECK_AT_REPLICA, CHECK_SHARED, Script
 from ..core.reducer import ReadStart
 from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, read_all
 from ..redis.sentinel import PrimaryAndReplicas
-from .watched_job import Slot
+from .watched_job import WatchedJob
 
 logger = logging.getLogger("django_import_progress")
 
@@ -27,12 +27,12 @@ LEFT_SECONDS = 30.0
 class Asked(NamedTuple):
     """What was known of a job when a read of it was sent."""
 
-    slot: Slot
+    slot: WatchedJob
     since: ReadStart
     joined: int
 
     @classmethod
-    def of(cls, slot: Slot) -> Asked:
+    def of(cls, slot: WatchedJob) -> Asked:
         """Note what is known now."""
         return cls(slot, slot.view.begin_read(), slot.asked)
 
@@ -43,7 +43,7 @@ def portions(redis: AsyncClient, asked: Sequence[Asked]) -> list[list[Asked]]:
     return [list(asked[start : start + size]) for start in range(0, len(asked), size)]
 
 
-def compare(redis: AsyncClient, asked: Sequence[Asked], now: int) -> Call[Checked]:
+def compare(redis: AsyncClient, asked: Sequence[Asked], now: int) -> RedisCommand[Checked]:
     """Have those read that are not as they are known.
 
     Args:
@@ -54,7 +54,7 @@ def compare(redis: AsyncClient, asked: Sequence[Asked], now: int) -> Call[Checke
     return _compare(asked, now, CHECK_SHARED if isinstance(redis, PrimaryAndReplicas) else CHECK)
 
 
-def _compare(asked: Sequence[Asked], now: int, script: Script) -> Call[Checked]:
+def _compare(asked: Sequence[Asked], now: int, script: Script) -> RedisCommand[Checked]:
     jobs = [(slot.calls.keys, slot.view.job_id) for slot, _, _ in asked]
     # Whether a worker is late depends on the time as well.
     own = time.monotonic()

@@ -14,14 +14,14 @@ from contextlib import suppress
 from functools import partial
 
 from ..callbacks import CALLBACK_ERRORS, contained
-from ..core.commands import Calls
+from ..core.commands import JobCommands
 from ..core.job_state import State, gone_state
-from ..metrics import tally
+from ..metrics import process_metrics
 from ..redis.executor import AsyncClient, is_sharded
-from .reconnect import Losses
-from .sharded_subscriber import ShardedLink
-from .subscriber import Link
-from .watched_job import Slot
+from .reconnect import ReconnectPolicy
+from .sharded_subscriber import ShardedSubscriber
+from .subscriber import Subscriber
+from .watched_job import WatchedJob
 
 logger = logging.getLogger("django_import_progress")
 
@@ -30,20 +30,20 @@ class Watcher:
     """One who watches one job. Made by `Hub.watch`; must be closed.
 
     Attributes:
-        on_news: called when `poll` has something, or the watcher was closed. The first exception
+        on_update: called when `poll` has something, or the watcher was closed. The first exception
             that it raises is logged; it is called again all the same.
         closed: whether it was, by its owner or with the hub.
     """
 
     __slots__ = (
         *("_has_failed", "_hold_until", "_hub", "_joined", "_may_see", "_owner", "_refusal"),
-        *("_seconds_between", "_seen", "_slot", "_timer", "closed", "on_news"),
+        *("_seconds_between", "_seen", "_slot", "_timer", "closed", "on_update"),
     )
 
     def __init__(
         self,
         hub: Hub,
-        slot: Slot,
+        slot: WatchedJob,
         seconds_between: float,
         may_see: Callable[[str | None], bool] | None,
     ) -> None:
@@ -59,8 +59,8 @@ class Watcher:
         self._hold_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._has_failed = False
-        """Whether `on_news` has raised an exception."""
-        self.on_news: Callable[[], None] = _nothing
+        """Whether `on_update` has raised an exception."""
+        self.on_update: Callable[[], None] = _nothing
         self.closed = False
 
     @property
@@ -90,7 +90,7 @@ class Watcher:
                 if state is not None:
                     return state
                 waiter: asyncio.Future[None] = loop.create_future()
-                self.on_news = partial(_set, waiter)
+                self.on_update = partial(_set, waiter)
                 await waiter
         return None
 
@@ -99,7 +99,7 @@ class Watcher:
         state = self._news()
         if state is not None:
             self._seen = state
-            tally.events += 1
+            process_metrics.events += 1
             if self._seconds_between:
                 self._hold_until = self._hub.loop.time() + self._seconds_between
         return state
@@ -138,7 +138,7 @@ class Watcher:
 
     def _notify(self) -> None:
         try:
-            self.on_news()
+            self.on_update()
         except CALLBACK_ERRORS:  # The other watchers, and the connection, must not suffer from it.
             if not self._has_failed:  # One line a watcher: it may fail at each update.
                 self._has_failed = True
@@ -194,9 +194,9 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self._redis = redis
         self._heartbeat_seconds = heartbeat_seconds
-        self._slots: dict[str, Slot] = {}
+        self._slots: dict[str, WatchedJob] = {}
         self._task: asyncio.Task[None] | None = None
-        self._link: Link | None = None
+        self._link: Subscriber | None = None
 
     def __repr__(self) -> str:
         watched = self.watched()
@@ -214,7 +214,7 @@ class Hub:
 
     def watch(
         self,
-        calls: Calls,
+        calls: JobCommands,
         job_id: str,
         *,
         max_per_second: float = 0,
@@ -233,7 +233,7 @@ class Hub:
         channel = calls.keys.channel(job_id)
         slot = self._slots.get(channel)
         if slot is None:
-            slot = self._slots[channel] = Slot(calls, job_id)
+            slot = self._slots[channel] = WatchedJob(calls, job_id)
             self._changed(channel)
         else:
             self.refresh(slot)
@@ -243,13 +243,13 @@ class Hub:
             self._task = self.loop.create_task(self._serve())
         return watcher
 
-    def refresh(self, slot: Slot) -> None:
+    def refresh(self, slot: WatchedJob) -> None:
         """Have a job read again: what is known may be older than what is stored."""
         slot.asked += 1
         if self._link is not None:
-            self._link.ask_to_read(slot)
+            self._link.request_read(slot)
 
-    def leave(self, slot: Slot, watcher: Watcher) -> None:
+    def leave(self, slot: WatchedJob, watcher: Watcher) -> None:
         """Forget a watcher, and the job with its last one."""
         slot.watchers.discard(watcher)
         if not slot.watchers and self._slots.get(slot.channel) is slot:
@@ -275,21 +275,21 @@ class Hub:
     def _is_needed(self) -> bool:
         return bool(self._slots)
 
-    def _new_link(self) -> Link:
-        kind = ShardedLink if is_sharded(self._redis) else Link
+    def _new_link(self) -> Subscriber:
+        kind = ShardedSubscriber if is_sharded(self._redis) else Subscriber
         return kind(self._redis, self._slots, self._heartbeat_seconds)
 
     async def _serve(self) -> None:
-        losses = Losses(self._redis)
+        losses = ReconnectPolicy(self._redis)
         while self._is_needed:
             link = self._new_link()
-            link.on_served = contained(losses.end)
+            link.on_restored = contained(losses.end)
             try:
                 await self._run(link)
             except Exception as error:
-                await losses.bear(error, served=link.served)
+                await losses.wait_before_retry(error, served=link.served)
 
-    async def _run(self, link: Link) -> None:
+    async def _run(self, link: Subscriber) -> None:
         self._link = link
         try:
             await link.run()

@@ -9,7 +9,7 @@ from itertools import islice
 
 from ..cancellation import end_tasks
 from ..core.errors import ProgressUnavailable
-from .watched_job import Slot
+from .watched_job import WatchedJob
 
 logger = logging.getLogger("django_import_progress")
 
@@ -20,7 +20,7 @@ LARGEST_CHUNK = 500
 EASY_SECONDS = 0.5
 """A chunk that was read within this time is followed by a larger one."""
 
-Read = Callable[[list[Slot], bool], Awaitable[None]]
+Read = Callable[[list[WatchedJob], bool], Awaitable[None]]
 
 
 class _Queue:
@@ -28,8 +28,8 @@ class _Queue:
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
-        self._slots: dict[Slot, None] = {}
-        self._beats: dict[Slot, None] = {}
+        self._slots: dict[WatchedJob, None] = {}
+        self._beats: dict[WatchedJob, None] = {}
         """The same at a heartbeat."""
         self._sizes = {False: FIRST_CHUNK, True: FIRST_CHUNK}
         """How many are read at once, and at a heartbeat, which is quick where nothing changed."""
@@ -38,10 +38,10 @@ class _Queue:
     def __bool__(self) -> bool:
         return bool(self._slots or self._beats)
 
-    def add(self, slot: Slot, *, heartbeat: bool) -> None:
+    def add(self, slot: WatchedJob, *, heartbeat: bool) -> None:
         (self._beats if heartbeat else self._slots)[slot] = None
 
-    def take(self) -> tuple[list[Slot], bool]:
+    def take(self) -> tuple[list[WatchedJob], bool]:
         """Return the next chunk, and whether it is read at a heartbeat; both have their turns."""
         heartbeat = bool(self._beats) and (self._is_beats_turn or not self._slots)
         self._is_beats_turn = not heartbeat
@@ -59,7 +59,7 @@ class _Queue:
         self._sizes[heartbeat] = max(count // 2, 1)
 
 
-class Reading:
+class JobReader:
     """Reads jobs, those of each server by a task of its own.
 
     A chunk that could not be read is tried again as two smaller ones; a single job that could not
@@ -75,7 +75,7 @@ class Reading:
         self,
         read: Read,
         is_fatal: Callable[[ProgressUnavailable], bool],
-        put_off: Callable[[Slot], None],
+        put_off: Callable[[WatchedJob], None],
     ) -> None:
         self._read = read
         self._is_fatal = is_fatal
@@ -86,7 +86,7 @@ class Reading:
         self._has_failed = asyncio.Event()
         self._has_logged = False
 
-    def add(self, server: str, slot: Slot, *, heartbeat: bool) -> None:
+    def add(self, server: str, slot: WatchedJob, *, heartbeat: bool) -> None:
         """Have a job read soon."""
         queue = self._queues.setdefault(server, _Queue())
         queue.add(slot, heartbeat=heartbeat)
@@ -127,7 +127,7 @@ class Reading:
         queue.task = None
 
     def _try_again(
-        self, queue: _Queue, chunk: list[Slot], error: ProgressUnavailable, *, heartbeat: bool
+        self, queue: _Queue, chunk: list[WatchedJob], error: ProgressUnavailable, *, heartbeat: bool
     ) -> None:
         if len(chunk) > 1:
             for slot in chunk:

@@ -11,7 +11,7 @@ from redis.asyncio.client import PubSub
 
 from ..core.pacing import PING_SECONDS, SILENCE_SECONDS
 from ..redis.timeouts import RunningTimeout
-from .read_batching import Gathering
+from .read_batching import ReadBatching
 
 T = TypeVar("T")
 Message = Mapping[str, Any]
@@ -22,7 +22,7 @@ CHUNK = 500
 """How many channels one command names."""
 
 
-class Line:
+class PubSubConnection:
     """A connection, subscribed to the `wanted` channels, which others go on to change.
 
     Two tasks share it: one talks (subscribes, pings), one listens. Each fails when the link broke.
@@ -99,7 +99,7 @@ class Line:
         """Take what comes in."""
         await self._open.wait()
         told: set[bytes | str] = set()
-        gathering = Gathering(self._pubsub)
+        gathering = ReadBatching(self._pubsub)
         while True:
             has_pinged = self._has_pinged
             message = await self._next()
@@ -110,7 +110,7 @@ class Line:
                 assert message is not None
                 told.add(message["channel"])
 
-    def _hear(self, message: Message | None, gathering: Gathering, *, has_pinged: bool) -> bool:
+    def _hear(self, message: Message | None, gathering: ReadBatching, *, has_pinged: bool) -> bool:
         if message is None:
             self._note_silence(has_pinged=has_pinged)
             return False

@@ -15,7 +15,7 @@ GATHER_SECONDS = 0.01
 """How long what comes in lies in the kernel then: too short for anybody to see."""
 
 
-class Gathering:
+class ReadBatching:
     """Has the transport of a busy connection rest for a moment after each reading.
 
     Args:

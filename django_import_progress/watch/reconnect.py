@@ -9,17 +9,17 @@ import random
 from ..cancellation import raise_if_cancelled
 from ..core.errors import ProgressUnavailable
 from ..core.pacing import backoff_seconds
-from ..metrics import tally
+from ..metrics import process_metrics
 from ..redis.executor import REDIS_ERRORS, AsyncClient, drop_idle_connections
 
 logger = logging.getLogger("django_import_progress")
 
-LINK_ERRORS = (ProgressUnavailable, *REDIS_ERRORS)
+CONNECTION_ERRORS = (ProgressUnavailable, *REDIS_ERRORS)
 """What a broken link raises. Anything else is a fault of ours, and logged with its traceback; the
 watchers are served on all the same."""
 
 
-class Losses:
+class ReconnectPolicy:
     """Those in a row of one connection.
 
     Args:
@@ -31,7 +31,7 @@ class Losses:
         self._in_a_row = 0
         self._is_away = False
 
-    async def bear(self, error: Exception, *, served: bool) -> None:
+    async def wait_before_retry(self, error: Exception, *, served: bool) -> None:
         """Wait before the next try.
 
         Args:
@@ -42,12 +42,12 @@ class Losses:
         await drop_idle_connections(self._redis)
         self._is_away = True
         self._in_a_row = 1 if served else self._in_a_row + 1
-        tally.links_lost += 1
+        process_metrics.connections_lost += 1
         if self._in_a_row == 1:
             logger.warning(
                 "Lost the subscription to Redis (%s); trying again",
                 type(error).__name__,
-                exc_info=None if isinstance(error, LINK_ERRORS) else error,
+                exc_info=None if isinstance(error, CONNECTION_ERRORS) else error,
             )
         await asyncio.sleep(backoff_seconds(self._in_a_row, random.random()))
 

@@ -11,7 +11,7 @@ from redis.exceptions import MovedError
 from ..cancellation import run_together
 from ..core.snapshot import as_text
 from ..redis.pubsub import subscription_at
-from .pubsub_connection import Line, Message
+from .pubsub_connection import Message, PubSubConnection
 
 
 class Shard:
@@ -36,12 +36,12 @@ class Shard:
         self.channels: set[str] = set()
         self.served = False
         """Whether the server has confirmed a subscription over the present connection."""
-        self.on_served: Callable[[], None] = _nothing
+        self.on_restored: Callable[[], None] = _nothing
         """Called when it has."""
         self._take = take
         self._on_kept = on_kept
         self._on_moved = on_moved
-        self._line: _ShardLine | None = None
+        self._line: _ShardPubSub | None = None
 
     def add(self, channel: str) -> None:
         """Want a channel."""
@@ -71,7 +71,7 @@ class Shard:
         """
         self.served = False
         async with subscription_at(self.node) as pubsub:
-            self._line = line = _ShardLine(pubsub, self.channels, self._hear, self._on_kept)
+            self._line = line = _ShardPubSub(pubsub, self.channels, self._hear, self._on_kept)
             try:
                 await run_together([line.talk(), line.listen()])
             finally:
@@ -85,7 +85,7 @@ class Shard:
             self._on_moved(self, as_text(message["channel"]))  # We have not asked for it.
         elif kind == "ssubscribe":
             self.served = True
-            self.on_served()
+            self.on_restored()
         return self._take(message)
 
 
@@ -97,7 +97,7 @@ _MOVED = "moved"
 """A message of ours: what was asked for is another server's."""
 
 
-class _ShardLine(Line):
+class _ShardPubSub(PubSubConnection):
     """Subscribes to sharded channels: a command each, for one names channels of one slot alone."""
 
     def forget(self, channel: str) -> None:

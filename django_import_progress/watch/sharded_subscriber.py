@@ -14,16 +14,16 @@ from ..core.errors import ProgressUnavailable
 from ..redis.executor import CALL_SECONDS, REDIS_ERRORS, AsyncClient, ShardedCluster, perform
 from ..redis.pubsub import ask_for
 from ..redis.timeouts import RunningTimeout
-from .reconnect import Losses
+from .reconnect import ReconnectPolicy
 from .shard_connection import Shard
-from .subscriber import AGAIN_SECONDS, Link
-from .watched_job import Slot
+from .subscriber import AGAIN_SECONDS, Subscriber
+from .watched_job import WatchedJob
 
 ASK_SECONDS = 1.0
 """How long the client may take to find who has a job."""
 
 
-class ShardedLink(Link):
+class ShardedSubscriber(Subscriber):
     """Connections to those servers that have a watched job, however many watch.
 
     Each breaks and is mended by itself, so that a server that is down keeps nobody from the jobs
@@ -33,7 +33,7 @@ class ShardedLink(Link):
     _redis: ShardedCluster
 
     def __init__(
-        self, redis: AsyncClient, slots: dict[str, Slot], heartbeat_seconds: float
+        self, redis: AsyncClient, slots: dict[str, WatchedJob], heartbeat_seconds: float
     ) -> None:
         super().__init__(redis, slots, heartbeat_seconds)
         self._shards: dict[str, Shard] = {}
@@ -50,7 +50,7 @@ class ShardedLink(Link):
         """Of ours, in one of the tasks: the link has to begin anew."""
 
     def changed(self, channel: str) -> None:
-        """See `Link`."""
+        """See `Subscriber`."""
         if channel in self._slots:
             self._place([channel])
         else:
@@ -58,7 +58,7 @@ class ShardedLink(Link):
         self._has_changed.set()
 
     async def run(self) -> None:
-        """See `Link`."""
+        """See `Subscriber`."""
         try:
             async with RunningTimeout(CALL_SECONDS):
                 await self._redis.initialize()
@@ -123,13 +123,13 @@ class ShardedLink(Link):
                 del self._homes[number], self._heard[number]
 
     async def _serve(self, shard: Shard) -> None:
-        losses = Losses(self._redis)
-        shard.on_served = contained(losses.end)
+        losses = ReconnectPolicy(self._redis)
+        shard.on_restored = contained(losses.end)
         while shard.channels:
             try:
                 await shard.run()
             except Exception as error:
-                await losses.bear(error, served=shard.served)
+                await losses.wait_before_retry(error, served=shard.served)
                 if await self._place_anew(shard):  # pragma: no cover - or a server says so first
                     losses.end()
         del self._shards[shard.node.name]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from ..core.commands import Calls
+from ..core.commands import JobCommands
 from ..core.digests import Known
-from ..core.reducer import JobView, JunkMessage
+from ..core.reducer import JobStateReducer, JunkMessage
 
 logger = logging.getLogger("django_import_progress")
 
@@ -22,20 +22,20 @@ class Wakeable(Protocol):
         """Wait no more."""
 
 
-class Slot:
+class WatchedJob:
     """What is held of one watched job, and who watches it."""
 
     __slots__ = (
-        *("answered", "asked", "calls", "channel", "has_due_read", "junk_logged", "known"),
+        *("answered", "asked", "calls", "channel", "has_due_read", "has_logged_junk", "known"),
         *("read_again_at", "view", "watchers"),
     )
 
-    def __init__(self, calls: Calls, job_id: str) -> None:
+    def __init__(self, calls: JobCommands, job_id: str) -> None:
         self.calls = calls
         self.channel = calls.keys.channel(job_id)
-        self.view = JobView(job_id, calls.database)
+        self.view = JobStateReducer(job_id, calls.database)
         self.watchers: set[Wakeable] = set()
-        self.junk_logged = False
+        self.has_logged_junk = False
         self.known: Known | None = None
         """By what the job is known that the last heartbeat has read."""
         self.asked = 1  # By the first of them, with whom the slot begins.
@@ -60,8 +60,10 @@ class Slot:
             return self.view.apply_message(payload)
         except Exception as error:
             # Any: what one publisher sends must not break the connection of all watchers.
-            if not self.junk_logged:  # One line a job: a flood of junk must not become one of logs.
-                self.junk_logged = True
+            if (
+                not self.has_logged_junk
+            ):  # One line a job: a flood of junk must not become one of logs.
+                self.has_logged_junk = True
                 fault = None if isinstance(error, JunkMessage) else error
                 logger.warning("Dropped a message on %s: %s", self.channel, error, exc_info=fault)
             return False

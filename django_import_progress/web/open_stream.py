@@ -44,7 +44,7 @@ class OpenStream:
 
     __slots__ = (
         *("__weakref__", "_deadline", "_greeting", "_has_beaten", "_heartbeat_seconds"),
-        *("_loop", "_on_news", "_open_source", "_sent_since", "_source", "_stream_seconds"),
+        *("_loop", "_on_update", "_open_source", "_sent_since", "_source", "_stream_seconds"),
         "_timer",
     )
 
@@ -71,16 +71,16 @@ class OpenStream:
         self._timer: asyncio.TimerHandle | None = None
         open_streams.add(self, client)
 
-    def open(self, on_news: Callable[[], None]) -> None:
+    def open(self, on_update: Callable[[], None]) -> None:
         """Begin to watch.
 
         Args:
-            on_news: called whenever `poll` may have something.
+            on_update: called whenever `poll` may have something.
         """
         self._loop = asyncio.get_running_loop()
         self._source = self._open_source()
-        self._source.listen(on_news)
-        self._on_news = on_news
+        self._source.listen(on_update)
+        self._on_update = on_update
         self._sent_since = self._loop.time()
         self._deadline = self._sent_since + self._stream_seconds
         self._look_again_at(min(self._sent_since + self._heartbeat_seconds, self._deadline))
@@ -128,7 +128,7 @@ class OpenStream:
             self._source.close()
             return
         self._has_beaten = True
-        self._on_news()
+        self._on_update()
         due = since + self._heartbeat_seconds
         self._look_again_at(min(due, self._deadline) if now < self._deadline else due)
 

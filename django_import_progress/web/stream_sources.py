@@ -31,10 +31,10 @@ class Source:
         """Whether one job is all: its last frame ends the stream, and is made once for all."""
         self.is_over = False
 
-    def listen(self, on_news: Callable[[], None]) -> None:
-        """Have `on_news` called whenever `poll` has something, or it is over."""
+    def listen(self, on_update: Callable[[], None]) -> None:
+        """Have `on_update` called whenever `poll` has something, or it is over."""
         for watcher in self._open:
-            watcher.on_news = on_news
+            watcher.on_update = on_update
 
     def poll(self) -> bytes:
         """Return the events that are due, the end included; none where there is nothing new."""

@@ -172,7 +172,7 @@ class Socket:
         watcher = self._manager.watcher(
             job_id, max_per_second=settings.max_updates_per_second, may_see=grant.may_see
         )
-        watcher.on_news = self._has_news.set
+        watcher.on_update = self._has_news.set
         self._watchers[job_id] = watcher
         self._has_news.set()  # It may be known already.
 
@@ -192,7 +192,7 @@ class Socket:
                     async with asyncio.timeout_at(ask_at):
                         await self._has_news.wait()
                 self._has_news.clear()
-                if (code := await self._tell_the_news()) is not None:
+                if (code := await self._notify_watchers()) is not None:
                     return code
             for job_id in await self._permission.lost():
                 if self._only is not None:
@@ -201,7 +201,7 @@ class Socket:
                 await self._say(error_message(NO_SUCH_JOB, job_id))
         return GOING_AWAY
 
-    async def _tell_the_news(self) -> int | None:
+    async def _notify_watchers(self) -> int | None:
         for job_id, watcher in tuple(self._watchers.items()):
             # It may have been left, or be watched anew, while another job was told of.
             is_watching = self._watchers.get(job_id) is watcher

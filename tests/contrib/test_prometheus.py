@@ -65,7 +65,7 @@ def test_what_is_watched_and_what_has_happened(
         foreign.client_kill_filter(_type="pubsub")
         assert next(events).json["n"] == 1
         now = scraped(registry)
-        assert now["links_lost_total"] > before["links_lost_total"]
+        assert now["connections_lost_total"] > before["connections_lost_total"]
         assert now["resyncs_total"] > before["resyncs_total"]
 
 

@@ -20,12 +20,12 @@ from django_import_progress.core.commands import (
     MAX_TTL_SECONDS,
     NOBODY,
     QUEUED_SECONDS,
-    Calls,
+    JobCommands,
     check_ttl,
     clean_owner,
 )
 from django_import_progress.core.keys import Keys
-from django_import_progress.core.lease import Attempt, Lease, Told
+from django_import_progress.core.lease import Attempt, Lease, WriteResult
 from django_import_progress.core.lua import scripts
 from django_import_progress.core.snapshot import MAX_BYTES
 
@@ -33,7 +33,7 @@ NOW = "2025-11-19T14:30:00.000000+00:00"
 NOW_JSON = f'"{NOW}"'
 
 
-CALLS = Calls(Keys("ns"), 3600, json.JSONEncoder().default)
+CALLS = JobCommands(Keys("ns"), 3600, json.JSONEncoder().default)
 KEYS = ("ns:hash:j1", "ns:end:j1")
 
 
@@ -250,7 +250,7 @@ def test_a_workers_write_is_told_what_has_become_of_the_job() -> None:
         [scripts.SUPERSEDED],
         [scripts.DELETED],
     ]
-    assert [call.parse(reply) for reply in replies] == [*Told]
+    assert [call.parse(reply) for reply in replies] == [*WriteResult]
     with pytest.raises(InvalidProgress):
         call.parse([scripts.TOO_LARGE, 70_000])
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_import_progress import InvalidProgress
-from django_import_progress.core.commands import NOBODY, Calls
+from django_import_progress.core.commands import NOBODY, JobCommands
 from django_import_progress.core.job_index import LENGTH, SECONDS, snapshots
 from django_import_progress.core.keys import Keys
 from django_import_progress.core.lease import Attempt, Lease
@@ -17,7 +17,7 @@ from django_import_progress.core.lua import scripts
 from django_import_progress.core.snapshot import Stored
 
 NOW = "2025-11-19T14:30:00.000000+00:00"
-CALLS = Calls(Keys("ns"), 3600, json.JSONEncoder().default)
+CALLS = JobCommands(Keys("ns"), 3600, json.JSONEncoder().default)
 CLUSTERED = dataclasses.replace(CALLS, keys=Keys("ns", clustered=True))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from django_import_progress.core.job_state import state_of
-from django_import_progress.core.reducer import JobView
+from django_import_progress.core.reducer import JobStateReducer
 from django_import_progress.core.resume import NO_JOB, end_id, end_id_now
 from tests.kit.jobviews import partial, stored, view_of
 
 
-def frame_of(view: JobView) -> str:
+def frame_of(view: JobStateReducer) -> str:
     """Return the event-stream frame of what is shown."""
     assert view.state is not None
     return view.state.frame.decode()

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from django_import_progress.core.reducer import MAX_MESSAGE_BYTES, JobView, JunkMessage
+from django_import_progress.core.reducer import MAX_MESSAGE_BYTES, JobStateReducer, JunkMessage
 from django_import_progress.core.snapshot import Stored
 from tests.kit.jobviews import deletion, outcome, partial, read, shown, stored, view_of, whole
 
@@ -109,7 +109,7 @@ def test_a_deletion_of_this_life_is_shown_and_of_another_has_the_job_read() -> N
 
 
 def test_a_deletion_of_what_was_never_seen_has_the_job_read() -> None:
-    view = JobView("j1")
+    view = JobStateReducer("j1")
     assert not view.apply_message(b'{"_gone":0}')
     assert (view.state, view.needs_read) == (None, True)
 
@@ -151,7 +151,7 @@ def test_an_absence_counts_only_at_heartbeats_and_only_once_the_job_was_there() 
     view = view_of(stored(3, a=1))
     for _ in range(5):
         assert not read(view, None)
-    waiting = JobView("j1")
+    waiting = JobStateReducer("j1")
     for _ in range(5):
         assert not read(waiting, None, heartbeat=True)
     assert (shown(view), waiting.state) == ({"a": 1}, None)

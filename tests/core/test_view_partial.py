@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from django_import_progress.core.reducer import JobView
+from django_import_progress.core.reducer import JobStateReducer
 from tests.kit.jobviews import deletion, partial, read, shown, stored, view_of, whole
 
 
@@ -27,7 +27,7 @@ def test_those_of_another_program_are_merged_too_and_have_the_job_read() -> None
 
 @pytest.mark.parametrize("on", [None, 0])
 def test_one_is_shown_before_anything_is_stored(on: int | None) -> None:
-    view = JobView("j1")
+    view = JobStateReducer("j1")
     assert view.apply_message(partial(on=on, life=0, status="parsing"))
     assert (shown(view), view.needs_read) == ({"status": "parsing"}, True)
     assert view.state is not None
@@ -216,7 +216,7 @@ def test_what_builds_on_a_new_run_is_shown_once_that_is_read() -> None:
 
 @pytest.mark.parametrize("heartbeat", [False, True])
 def test_an_end_of_a_job_that_is_nowhere_stored_is_shown(heartbeat: bool) -> None:
-    view = JobView("j1")
+    view = JobStateReducer("j1")
     assert view.apply_message(partial(status="importing"))
     assert not view.apply_message(partial(status="done"))
     assert read(view, None, heartbeat=heartbeat)
@@ -224,7 +224,7 @@ def test_an_end_of_a_job_that_is_nowhere_stored_is_shown(heartbeat: bool) -> Non
 
 
 def test_an_end_of_a_job_that_was_deleted_is_not() -> None:
-    view = JobView("j1")
+    view = JobStateReducer("j1")
     view.apply_message(partial(status="done"))
     assert read(view, deletion())
     assert shown(view) == "gone"
@@ -243,7 +243,7 @@ def test_an_end_of_a_job_that_was_deleted_is_not() -> None:
     ],
 )
 def test_a_message_of_another_database_is_none_of_ours(message: dict[str, object]) -> None:
-    view = JobView("j1", database=1)
+    view = JobStateReducer("j1", database=1)
     read(view, stored(3, a=1))
     assert not view.apply_message(json.dumps({**message, "_db": 0}))
     assert (shown(view), view.needs_read) == ({"a": 1}, False)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from django_import_progress.web.limits import open_streams
 from tests.kit import waiting
 from tests.kit.controls import Switch
 from tests.kit.topologies import ClusterGroup
@@ -16,14 +17,17 @@ CONTROL_PATIENCE_SECONDS = 6.0
 
 
 @pytest.fixture(autouse=True)
-def defence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def defence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
     """Turn the test's defence off where this run is its negative control; whether it is on."""
     switch: Switch | None = getattr(request, "param", None)
     if switch is None:
-        return True
+        yield True
+        return
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", CONTROL_PATIENCE_SECONDS)
     switch(monkeypatch)
-    return False
+    yield False
+    for stream in tuple(open_streams._all):  # A control may leave streams open: no other test's.
+        open_streams.discard(stream)
 
 
 @pytest.fixture(params=[SseWire, SocketWire], ids=["sse", "websocket"])

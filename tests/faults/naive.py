@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from django_import_progress.core import reducer
-from django_import_progress.core.commands import Calls
+from django_import_progress.core.commands import JobCommands
 from django_import_progress.core.job_state import State
 from django_import_progress.core.lease import Attempt
 from django_import_progress.core.lua import scripts
-from django_import_progress.core.reducer import JobView, ReadStart
+from django_import_progress.core.reducer import JobStateReducer, ReadStart
 from django_import_progress.core.snapshot import Stored, split_bookkeeping
 from django_import_progress.redis.executor import perform_sync, read_all
 from django_import_progress.service import sync_manager
@@ -24,8 +24,8 @@ from django_import_progress.service.sync_manager import SyncProgressManager
 from django_import_progress.tracker import interrupts, tracker
 from django_import_progress.tracker.writer import Writer
 from django_import_progress.watch import hub, pubsub_connection, reconnect, subscriber
-from django_import_progress.watch.subscriber import Link
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.subscriber import Subscriber
+from django_import_progress.watch.watched_job import WatchedJob
 
 
 def edit(monkeypatch: pytest.MonkeyPatch, name: str, *edits: tuple[str, str]) -> None:
@@ -40,54 +40,60 @@ def edit(monkeypatch: pytest.MonkeyPatch, name: str, *edits: tuple[str, str]) ->
 
 def reads_a_job_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rely on messages once something is known."""
-    read = JobView.apply_read
+    read = JobStateReducer.apply_read
 
-    def read_once(self: JobView, stored: Stored | None, since: ReadStart, **how: Any) -> bool:
+    def read_once(
+        self: JobStateReducer, stored: Stored | None, since: ReadStart, **how: Any
+    ) -> bool:
         return self.state is None and read(self, stored, since, **how)
 
-    monkeypatch.setattr(JobView, "apply_read", read_once)
+    monkeypatch.setattr(JobStateReducer, "apply_read", read_once)
 
 
 def reads_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do the two in the order that comes to mind first."""
-    run, follow = Link.run, SyncProgressManager._follow
+    run, follow = Subscriber.run, SyncProgressManager._follow
 
-    async def read_and_run(self: Link) -> None:
+    async def read_and_run(self: Subscriber) -> None:
         slots = list(self._slots.values())
         found = await read_all(self._redis, [slot.calls.get(slot.view.job_id) for slot in slots])
         for slot, stored in zip(slots, found, strict=True):
             slot.view.apply_read(stored, slot.view.begin_read())
         await run(self)
 
-    def read_and_follow(self: SyncProgressManager, pubsub: Any, slot: Slot) -> Iterator[State]:
+    def read_and_follow(
+        self: SyncProgressManager, pubsub: Any, slot: WatchedJob
+    ) -> Iterator[State]:
         stored = perform_sync(self.redis, self.calls.get(slot.view.job_id))
         slot.view.apply_read(stored, slot.view.begin_read())
         yield from follow(self, pubsub, slot)
 
-    monkeypatch.setattr(Link, "run", read_and_run)
+    monkeypatch.setattr(Subscriber, "run", read_and_run)
     monkeypatch.setattr(SyncProgressManager, "_follow", read_and_follow)
     reads_a_job_only_once(monkeypatch)
 
 
 def shows_messages_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take what comes last for the newest."""
-    message = JobView.apply_message
+    message = JobStateReducer.apply_message
 
-    def show(self: JobView, payload: bytes | str) -> bool:
+    def show(self: JobStateReducer, payload: bytes | str) -> bool:
         self._stored = reducer.UNKNOWN
         return message(self, payload)
 
-    monkeypatch.setattr(JobView, "apply_message", show)
+    monkeypatch.setattr(JobStateReducer, "apply_message", show)
 
 
 def believes_in_no_older_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop whatever has a lower version than what is known, for it must be old."""
-    read = JobView.apply_read
+    read = JobStateReducer.apply_read
 
-    def read_newer(self: JobView, stored: Stored | None, since: ReadStart, **how: Any) -> bool:
+    def read_newer(
+        self: JobStateReducer, stored: Stored | None, since: ReadStart, **how: Any
+    ) -> bool:
         return read(self, stored, since._replace(order=(0, 0, 0)), **how)
 
-    monkeypatch.setattr(JobView, "apply_read", read_newer)
+    monkeypatch.setattr(JobStateReducer, "apply_read", read_newer)
 
 
 def tells_no_lives_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +206,7 @@ def believes_in_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def looks_for_lost_workers_at_heartbeats_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read a watched job when it is time to, and not when its worker is overdue."""
-    monkeypatch.setattr(JobView, "lease_is_over", lambda *_: False)
+    monkeypatch.setattr(JobStateReducer, "lease_is_over", lambda *_: False)
 
 
 def tells_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,9 +230,9 @@ def tells_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def believes_the_servers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decide by Redis's clock alone whether a worker is overdue."""
-    is_over = JobView.lease_is_over
+    is_over = JobStateReducer.lease_is_over
     monkeypatch.setattr(
-        JobView, "lease_is_over", lambda self, now, own: is_over(self, now, float("-inf"))
+        JobStateReducer, "lease_is_over", lambda self, now, own: is_over(self, now, float("-inf"))
     )
 
 
@@ -238,10 +244,10 @@ def writes_for_any_attempt_and_after_the_end(monkeypatch: pytest.MonkeyPatch) ->
 
 def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the worker say until when it is to be believed alive."""
-    write = Calls.write
+    write = JobCommands.write
 
     def write_by_its_clock(
-        self: Calls, job_id: str, attempt: Attempt, *what: Any, **how: Any
+        self: JobCommands, job_id: str, attempt: Attempt, *what: Any, **how: Any
     ) -> Any:
         call = write(self, job_id, attempt, *what, **how)
         assert call.script is not None
@@ -249,7 +255,7 @@ def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         text = call.script.text.replace("lease(job, ARGV[12])", f"set(job, '_d', '{until}')")
         return dataclasses.replace(call, script=None, command=("EVAL", text, *call.command[2:]))
 
-    monkeypatch.setattr(Calls, "write", write_by_its_clock)
+    monkeypatch.setattr(JobCommands, "write", write_by_its_clock)
 
 
 def says_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,12 +270,12 @@ def raises_what_anybody_catches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_all_that_it_writes_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an attempt that writes the job anew own what was there before it."""
-    write = Calls.write
+    write = JobCommands.write
 
     def write_whole(
-        self: Calls, job_id: str, attempt: Attempt, data: Any, *now: Any, **how: Any
+        self: JobCommands, job_id: str, attempt: Attempt, data: Any, *now: Any, **how: Any
     ) -> Any:
         whole = {**attempt.base, **data} if how["anew"] else data
         return write(self, job_id, attempt, whole, *now, **how)
 
-    monkeypatch.setattr(Calls, "write", write_whole)
+    monkeypatch.setattr(JobCommands, "write", write_whole)

@@ -10,16 +10,16 @@ from django_import_progress import relay
 from django_import_progress.core.job_state import State
 from django_import_progress.relay import Relay
 from django_import_progress.watch import pubsub_connection, subscriber
-from django_import_progress.watch.pattern_subscriber import Feed
+from django_import_progress.watch.pattern_hub import PatternHub
 
 
 def tells_only_what_it_hears(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rely on messages: read nothing again, and look for nothing."""
     monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
-    monkeypatch.setattr(subscriber.Link, "ask_to_read", _serve_at_once)
+    monkeypatch.setattr(subscriber.Subscriber, "request_read", _serve_at_once)
 
 
-def _serve_at_once(self: subscriber.Link, slot: Any, **_: Any) -> None:
+def _serve_at_once(self: subscriber.Subscriber, slot: Any, **_: Any) -> None:
     slot.answered = slot.asked
     self.served = True
 
@@ -38,11 +38,11 @@ def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 def takes_any_answer_for_its_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that who is answered over one connection is served over the other."""
 
-    def was_answered(self: Feed) -> None:
+    def was_answered(self: PatternHub) -> None:
         if self._link is not None:  # pragma: no branch - whether it is depends on the moment
             self._link.serve()
 
-    monkeypatch.setattr(Feed, "was_answered", was_answered)
+    monkeypatch.setattr(PatternHub, "was_answered", was_answered)
 
 
 def drops_what_the_layer_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,4 +74,4 @@ def ends_with_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
     async def serve(self: Any) -> None:
         await self._new_link().run()
 
-    monkeypatch.setattr(relay.Feed, "_serve", serve)
+    monkeypatch.setattr(relay.PatternHub, "_serve", serve)

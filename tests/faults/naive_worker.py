@@ -17,7 +17,7 @@ from django_import_progress.tracker import ImportTracker, process_exit, waiting,
 from django_import_progress.tracker.flag import Flag
 from django_import_progress.tracker.samples import steady
 from django_import_progress.tracker.writer import Writer
-from django_import_progress.watch.subscriber import Link
+from django_import_progress.watch.subscriber import Subscriber
 
 from .naive import edit
 
@@ -188,13 +188,13 @@ def leaves_the_log_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a link to which Redis has subscribed us is a good one."""
-    take = Link._take
+    take = Subscriber._take
 
     def note(self: Any, message: Any) -> bool:
         self.served = True
         return take(self, message)
 
-    monkeypatch.setattr(Link, "_take", note)
+    monkeypatch.setattr(Subscriber, "_take", note)
 
 
 def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from django_import_progress import (
     create_sync_redis_client,
     track_import,
 )
-from django_import_progress.core.lease import Attempt, Lease, Told
+from django_import_progress.core.lease import Attempt, Lease, WriteResult
 from django_import_progress.core.lua import scripts
 from django_import_progress.redis.executor import perform_sync
 from django_import_progress.service.base import now_text
@@ -52,17 +52,17 @@ class Workers:
         call = self._jobs.calls.begin(job_id, None, Lease(token, 30), fields, now_text())
         return perform_sync(self._jobs.redis, call)
 
-    def tells(self, attempt: Attempt, status: str = "importing", job_id: str = JOB) -> Told:
+    def tells(self, attempt: Attempt, status: str = "importing", job_id: str = JOB) -> WriteResult:
         """Tell as the writer does: where the job is gone, the whole of it."""
         data = {"status": status, f"of_{attempt.lease.token}": 1, "attempt": attempt.number}
 
-        def tell(*, anew: bool) -> Told:
+        def tell(*, anew: bool) -> WriteResult:
             write, number = self._jobs.calls.write, next(self._numbers)
             call = write(job_id, attempt, data, now_text(), number=number, anew=anew)
             return perform_sync(self._jobs.redis, call)
 
         told = tell(anew=False)
-        return tell(anew=True) if told is Told.GONE else told
+        return tell(anew=True) if told is WriteResult.GONE else told
 
 
 @pytest.fixture
@@ -98,12 +98,12 @@ def test_after_redis_was_emptied_the_newer_has_the_job_in_whatever_order_they_co
     for token in order:
         told[token] = workers.tells(attempts[token], status if token == "older" else "importing")
     told["older"] = workers.tells(attempts["older"], status)
-    assert told == {"older": Told.SUPERSEDED, "newer": Told.GO_ON}
+    assert told == {"older": WriteResult.SUPERSEDED, "newer": WriteResult.GO_ON}
     assert _is_of(jobs, "newer")
     now = state(jobs)
     assert (now["status"], now["attempt"], now["label"]) == ("importing", 2, "Products")
-    assert workers.tells(attempts["newer"], "done") is Told.GO_ON
-    assert workers.tells(attempts["older"]) is Told.SUPERSEDED
+    assert workers.tells(attempts["newer"], "done") is WriteResult.GO_ON
+    assert workers.tells(attempts["older"]) is WriteResult.SUPERSEDED
     assert state(jobs)["status"] == "done"
 
 
@@ -120,11 +120,11 @@ def test_one_that_begins_in_an_emptied_redis_is_the_newest_though_it_is_counted_
     newest = workers.begins("newest")
     assert newest.number == 1
     for attempt in attempts.values():
-        assert workers.tells(attempt) is Told.SUPERSEDED
+        assert workers.tells(attempt) is WriteResult.SUPERSEDED
     foreign.flushall()
-    assert workers.tells(attempts["newer"]) is Told.GO_ON
-    assert workers.tells(newest) is Told.GO_ON
-    assert workers.tells(attempts["newer"]) is Told.SUPERSEDED
+    assert workers.tells(attempts["newer"]) is WriteResult.GO_ON
+    assert workers.tells(newest) is WriteResult.GO_ON
+    assert workers.tells(attempts["newer"]) is WriteResult.SUPERSEDED
     assert _is_of(jobs, "newest")
 
 
@@ -135,7 +135,7 @@ def test_a_new_attempt_has_what_the_job_was_made_with_though_redis_was_emptied_i
     jobs.create(JOB, data={"label": "Products"})
     older = workers.begins("older")
     foreign.flushall()
-    assert workers.tells(older, "failed") is Told.GO_ON
+    assert workers.tells(older, "failed") is WriteResult.GO_ON
     workers.begins("newer")
     now = state(jobs)
     assert (now.get("label"), now["attempt"]) == ("Products", 2)
@@ -150,7 +150,7 @@ def test_who_still_writes_for_an_attempt_that_is_over_does_not_get_the_job_that_
     jobs.update(JOB, {"status": "failed"})
     queued = jobs.set_progress(JOB, {"status": "queued"})
     for attempt in attempts:
-        assert workers.tells(attempt) is Told.SUPERSEDED
+        assert workers.tells(attempt) is WriteResult.SUPERSEDED
     assert jobs.get_progress(JOB) == queued
     assert workers.begins("newest").number == 3
 
@@ -182,10 +182,10 @@ def test_an_end_absorbs_whatever_its_worker_still_tells(
     jobs: SyncProgressManager, workers: Workers, foreign: redis.Redis, status: str
 ) -> None:
     attempt = workers.begins("worker")
-    assert workers.tells(attempt, "done") is Told.GO_ON
+    assert workers.tells(attempt, "done") is WriteResult.GO_ON
     before = foreign.hgetall(HASH)
     with Ear(foreign, JOB) as ear:
-        assert workers.tells(attempt, status) is Told.ENDED
+        assert workers.tells(attempt, status) is WriteResult.ENDED
         assert ear.texts() == []
     assert foreign.hgetall(HASH) == before
 
@@ -213,9 +213,9 @@ def test_exactly_one_end_is_told_where_a_cancel_an_end_by_hand_and_the_completio
 
     def complete(job_id: str, attempt: Attempt) -> tuple[bool, str]:
         barrier.wait()
-        is_asked = workers.tells(attempt, job_id=job_id) is Told.STOP
+        is_asked = workers.tells(attempt, job_id=job_id) is WriteResult.STOP
         end = "cancelled" if is_asked else "done"
-        return workers.tells(attempt, end, job_id) in {Told.GO_ON, Told.STOP}, end
+        return workers.tells(attempt, end, job_id) in {WriteResult.GO_ON, WriteResult.STOP}, end
 
     ends: dict[str, Any] = {}
     told = foreign.pubsub()
@@ -250,8 +250,8 @@ def test_a_deleted_job_is_not_continued_in_a_hash_that_another_program_has_made(
     attempt = workers.begins("worker")
     jobs.delete(JOB)
     foreign.hset(HASH, "file", "products.csv")
-    assert workers.tells(attempt) is Told.DELETED
+    assert workers.tells(attempt) is WriteResult.DELETED
     assert state(jobs) == {"file": "products.csv"}
     assert jobs.delete(JOB)
-    assert workers.tells(attempt) is Told.DELETED
+    assert workers.tells(attempt) is WriteResult.DELETED
     assert not jobs.delete(JOB)

@@ -13,11 +13,11 @@ import redis
 from redis.client import PubSub
 
 from django_import_progress import SyncProgressManager, create_sync_redis_client
-from django_import_progress.metrics import tally
+from django_import_progress.metrics import process_metrics
 from django_import_progress.redis import executor, pubsub
 from django_import_progress.service import sync_manager
 from django_import_progress.watch import pubsub_connection, subscriber
-from django_import_progress.watch.pubsub_connection import Line
+from django_import_progress.watch.pubsub_connection import PubSubConnection
 from tests.kit.blocked import block_the_loop
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
@@ -45,22 +45,22 @@ def commands(foreign: redis.Redis) -> Callable[[str], int]:
 
 def takes_time_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up a connection when the last message was received too long ago."""
-    received: dict[Line, float] = {}
+    received: dict[PubSubConnection, float] = {}
 
-    def hear(self: Line, message: Any, *_: Any, **__: Any) -> bool:
+    def hear(self: PubSubConnection, message: Any, *_: Any, **__: Any) -> bool:
         now = time.monotonic()
         received[self] = received[self] if message is None else now
         assert now - received[self] <= pubsub_connection.SILENCE_SECONDS
         return message is not None and self._take(message)
 
-    monkeypatch.setattr(Line, "_hear", hear)
+    monkeypatch.setattr(PubSubConnection, "_hear", hear)
 
 
 @without(takes_time_for_silence)
 async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription(
     server: RedisProcess, commands: Callable[[str], int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    lost = tally.links_lost
+    lost = process_metrics.connections_lost
     async with manager_on("async", server.url, heartbeat_seconds=NEVER) as progress:
         watchers = []
         for number in range(JOBS):
@@ -77,7 +77,7 @@ async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription
             assert state is not None
             assert state.fields["n"] == 2
             watcher.close()
-    assert (commands("subscribe"), tally.links_lost) == (before, lost)
+    assert (commands("subscribe"), process_metrics.connections_lost) == (before, lost)
     assert caplog.records == []
 
 

@@ -13,7 +13,7 @@ import redis
 from django_import_progress import ProgressManager
 from django_import_progress.core import reducer
 from django_import_progress.core.pacing import READ_INTERVAL_SECONDS
-from django_import_progress.core.reducer import JobView
+from django_import_progress.core.reducer import JobStateReducer
 from django_import_progress.watch import subscriber
 from tests.kit.controls import without
 from tests.kit.hubs import is_subscribed
@@ -32,7 +32,9 @@ OTHERS = 10
 def reads_at_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriber, "READ_INTERVAL_SECONDS", 0.0)
     # One that waits for nothing: a loop that is busy reading would take several for one.
-    monkeypatch.setattr(subscriber.Link, "_read_soon", lambda self, slot: self._read_now(slot))
+    monkeypatch.setattr(
+        subscriber.Subscriber, "_read_soon", lambda self, slot: self._read_now(slot)
+    )
 
 
 def _scripts_run(client: redis.Redis) -> int:
@@ -59,15 +61,15 @@ async def test_a_flood_of_messages_becomes_no_flood_of_reads(
 
 
 def forgets_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    partial = JobView._partial
+    partial = JobStateReducer._partial
 
-    def laid(self: JobView, *args: Any) -> bool:
+    def laid(self: JobStateReducer, *args: Any) -> bool:
         misses = self._misses
         changed = partial(self, *args)
         self._misses = misses
         return changed
 
-    monkeypatch.setattr(JobView, "_partial", laid)
+    monkeypatch.setattr(JobStateReducer, "_partial", laid)
 
 
 @without(forgets_signs_of_life)

@@ -11,8 +11,8 @@ from websockets.exceptions import InvalidStatus
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.conf import Settings
-from django_import_progress.watch.subscriber import Link
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.subscriber import Subscriber
+from django_import_progress.watch.watched_job import WatchedJob
 from django_import_progress.web import views
 from django_import_progress.web.open_stream import OpenStream
 from tests.conftest import missing
@@ -62,13 +62,13 @@ async def test_each_event_comes_through_at_once(
 
 
 def nothing_is_read_but_at_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask_to_read = Link.ask_to_read
+    request_read = Subscriber.request_read
 
-    def at_a_heartbeat(link: Link, slot: Slot, *, heartbeat: bool = False) -> None:
+    def at_a_heartbeat(link: Subscriber, slot: WatchedJob, *, heartbeat: bool = False) -> None:
         if heartbeat:  # pragma: no cover - the control ends before
-            ask_to_read(link, slot, heartbeat=heartbeat)
+            request_read(link, slot, heartbeat=heartbeat)
 
-    monkeypatch.setattr(Link, "ask_to_read", at_a_heartbeat)
+    monkeypatch.setattr(Subscriber, "request_read", at_a_heartbeat)
 
 
 @without(in_the_server(nothing_is_read_but_at_a_heartbeat))

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from django_import_progress import JobExists, JobFinished, SyncProgressManager, track_import
-from django_import_progress.core.command import Call
+from django_import_progress.core.command import RedisCommand
 from django_import_progress.core.lease import Lease
 from django_import_progress.redis.executor import perform_sync
 from django_import_progress.service.base import now_text
@@ -31,7 +31,7 @@ def _executes_again(*names: str) -> Any:
     return executes_again
 
 
-def _send(jobs: SyncProgressManager, call: Call[Any]) -> Any:
+def _send(jobs: SyncProgressManager, call: RedisCommand[Any]) -> Any:
     return perform_sync(jobs.redis, call)
 
 

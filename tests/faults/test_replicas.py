@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from django_import_progress.core.lua.scripts import CHECK, CHECK_SHARED
-from django_import_progress.metrics import tally
+from django_import_progress.metrics import process_metrics
 from django_import_progress.redis.executor import read_all
 from django_import_progress.watch import heartbeats
-from django_import_progress.watch.subscriber import Link
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.subscriber import Subscriber
+from django_import_progress.watch.watched_job import WatchedJob
 from tests.kit.controls import without
 from tests.kit.managers import manager_on
 from tests.kit.processes import RedisProcess
@@ -86,14 +86,14 @@ def a_replica_that_is_cut_off_is_asked_on(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def a_replica_is_believed_whatever_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Link._read_changed
+    read = Subscriber._read_changed
 
-    async def from_the_replica(link: Link, slots: list[Slot]) -> None:
+    async def from_the_replica(link: Subscriber, slots: list[WatchedJob]) -> None:
         primary, link._redis = link._redis, link._redis.replicas
         await read(link, slots)
         link._redis = primary
 
-    monkeypatch.setattr(Link, "_read_changed", from_the_replica)
+    monkeypatch.setattr(Subscriber, "_read_changed", from_the_replica)
 
 
 @without(a_replica_is_believed_whatever_it_says)
@@ -167,7 +167,7 @@ def a_replica_is_waited_for_as_the_primary_is(monkeypatch: pytest.MonkeyPatch) -
 
 @without(a_replica_is_waited_for_as_the_primary_is)
 async def test_a_replica_that_hangs_keeps_nobody_from_the_primary(sentinel: SentinelGroup) -> None:
-    lost = tally.links_lost
+    lost = process_metrics.connections_lost
     async with manager_on("async", url_of(sentinel), heartbeat_seconds=0.2) as progress:
         await progress.create("j1", data={"n": 1})
         async with Watching(progress) as watching:
@@ -177,7 +177,7 @@ async def test_a_replica_that_hangs_keeps_nobody_from_the_primary(sentinel: Sent
                 await watching.sees(n=2)
                 await progress.set_progress("j1", {"status": "done"})
                 await watching.ends()
-    assert tally.links_lost == lost
+    assert process_metrics.connections_lost == lost
 
 
 def a_replica_is_asked_at_each_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:

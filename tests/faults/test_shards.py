@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from django_import_progress.cancellation import end_tasks
-from django_import_progress.metrics import tally
+from django_import_progress.metrics import process_metrics
 from django_import_progress.watch import pubsub_connection
-from django_import_progress.watch.sharded_subscriber import ShardedLink
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.sharded_subscriber import ShardedSubscriber
+from django_import_progress.watch.watched_job import WatchedJob
 from tests.kit.controls import without
 from tests.kit.hubs import sees
 from tests.kit.managers import manager_on
@@ -138,10 +138,12 @@ async def test_a_server_that_is_silent_is_noticed(
         await progress.create("j3", data={"n": 1})
         watcher = progress.watcher("j3")
         await sees(watcher, n=1)
-        before = tally.links_lost
+        before = process_metrics.connections_lost
         try:
             with cluster.nodes[owner_of(cluster, "j3")].frozen():
-                await until(lambda: tally.links_lost > before, "the loss to be noticed")
+                await until(
+                    lambda: process_metrics.connections_lost > before, "the loss to be noticed"
+                )
             await progress.update("j3", {"n": 2})
             await sees(watcher, n=2)
         finally:
@@ -170,9 +172,9 @@ async def test_who_comes_before_the_client_has_begun_is_placed(
     cluster: ClusterGroup,
 ) -> None:
     async with manager_on("async", cluster.sharded_url) as progress:
-        slot = Slot(progress.calls, "j6")
-        slots: dict[str, Slot] = {}
-        link = ShardedLink(progress.redis, slots, NEVER)
+        slot = WatchedJob(progress.calls, "j6")
+        slots: dict[str, WatchedJob] = {}
+        link = ShardedSubscriber(progress.redis, slots, NEVER)
         slots[slot.channel] = slot
         link.changed(slot.channel)
         running = asyncio.create_task(link.run())
@@ -182,7 +184,7 @@ async def test_who_comes_before_the_client_has_begun_is_placed(
 
 
 def a_fault_ends_what_it_befalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShardedLink, "_note_the_end", lambda *_: None)
+    monkeypatch.setattr(ShardedSubscriber, "_note_the_end", lambda *_: None)
 
 
 @without(a_fault_ends_what_it_befalls)
@@ -195,7 +197,7 @@ async def test_a_fault_of_ours_is_said_and_the_watchers_are_served_on(
         faults.append(ZeroDivisionError())
         raise faults[-1]
 
-    monkeypatch.setattr(ShardedLink, "_is_found", find)
+    monkeypatch.setattr(ShardedSubscriber, "_is_found", find)
     async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         await progress.create("j7", data={"n": 1})
         slot = slot_of("j7")
@@ -212,10 +214,10 @@ async def test_a_fault_of_ours_is_said_and_the_watchers_are_served_on(
 
 async def test_a_link_that_is_over_begins_nothing(cluster: ClusterGroup) -> None:
     async with manager_on("async", cluster.sharded_url) as progress:
-        slots: dict[str, Slot] = {}
-        link = ShardedLink(progress.redis, slots, NEVER)
+        slots: dict[str, WatchedJob] = {}
+        link = ShardedSubscriber(progress.redis, slots, NEVER)
         await link.run()  # Nobody watches.
-        slot = Slot(progress.calls, "j1")
+        slot = WatchedJob(progress.calls, "j1")
         slots[slot.channel] = slot
         link.changed(slot.channel)
         assert asyncio.all_tasks() == {asyncio.current_task()}

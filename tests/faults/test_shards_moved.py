@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from django_import_progress import ProgressUnavailable
-from django_import_progress.metrics import tally
+from django_import_progress.metrics import process_metrics
 from django_import_progress.redis import hash_slots, pubsub
 from django_import_progress.service import sync_manager
 from django_import_progress.watch import sharded_subscriber
 from django_import_progress.watch.shard_connection import Shard
-from django_import_progress.watch.sharded_subscriber import ShardedLink
+from django_import_progress.watch.sharded_subscriber import ShardedSubscriber
 from tests.kit.controls import FAILURES, without
 from tests.kit.hubs import sees
 from tests.kit.managers import manager_on
@@ -37,7 +37,7 @@ ask_for_another = pubsub.ask_for("import_progress:hash:j2")
 
 def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not mind being unsubscribed."""
-    monkeypatch.setattr(ShardedLink, "_moved", lambda *_: None)
+    monkeypatch.setattr(ShardedSubscriber, "_moved", lambda *_: None)
     monkeypatch.setattr(sync_manager, "_raise_if_moved", lambda _: None)
 
 
@@ -96,21 +96,21 @@ class _Broken(Exception):
 def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the link fail with the first of its connections."""
 
-    async def serve(self: ShardedLink, shard: Shard) -> None:
+    async def serve(self: ShardedSubscriber, shard: Shard) -> None:
         try:
             await shard.run()
         except Exception:
             self._is_over = True
             self._has_changed.set()
 
-    async def watch_over(self: ShardedLink) -> None:
+    async def watch_over(self: ShardedSubscriber) -> None:
         while not self._is_over:
             self._has_changed.clear()
             await self._has_changed.wait()
         raise _Broken
 
-    monkeypatch.setattr(ShardedLink, "_serve", serve)
-    monkeypatch.setattr(ShardedLink, "_wait_until_nobody_watches", watch_over)
+    monkeypatch.setattr(ShardedSubscriber, "_serve", serve)
+    monkeypatch.setattr(ShardedSubscriber, "_wait_until_nobody_watches", watch_over)
 
 
 @without(one_lost_is_all_lost)
@@ -125,9 +125,11 @@ async def test_a_server_goes_and_the_connections_to_the_others_are_kept(
         async with Watching(progress, "j2") as watching:
             await watching.sees(n=1)
             (before,) = listeners(kept)
-            known, losses = before.split()[0], tally.links_lost
+            known, losses = before.split()[0], process_metrics.connections_lost
             lost.kill()
-            await until(lambda: tally.links_lost > losses + 2, "the loss to be noticed")
+            await until(
+                lambda: process_metrics.connections_lost > losses + 2, "the loss to be noticed"
+            )
             await updated(progress, "j2", n=2)
             await watching.sees(n=2)
             assert [line.split()[0] for line in listeners(kept)] == [known]
@@ -141,7 +143,7 @@ def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         """Expect it back."""
         return False
 
-    monkeypatch.setattr(ShardedLink, "_place_anew", stay)
+    monkeypatch.setattr(ShardedSubscriber, "_place_anew", stay)
     monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
 
 

@@ -13,7 +13,7 @@ import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from django_import_progress import ProgressManager, ProgressUnavailable
-from django_import_progress.metrics import tally
+from django_import_progress.metrics import process_metrics
 from django_import_progress.redis import pubsub
 from django_import_progress.redis.pipelines import read_each
 from django_import_progress.watch import job_reader, subscriber
@@ -74,12 +74,12 @@ def all_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_hundreds_of_large_jobs_are_read_over_a_slow_link(
     server: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lost = tally.links_lost
+    lost = process_metrics.connections_lost
     with Proxy(server.port) as proxy:
         proxy.throttle(3_000_000)  # Five seconds for all: longer than one pipeline may take.
         async with _watching_large_jobs(server, proxy, JOBS) as watchers:
             await _all_are_served(watchers)
-    assert tally.links_lost == lost
+    assert process_metrics.connections_lost == lost
     assert caplog.records == []
 
 
@@ -88,12 +88,12 @@ async def test_chunks_that_take_too_long_are_made_smaller(
     server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "READ_SECONDS", 0.5)
-    lost = tally.links_lost
+    lost = process_metrics.connections_lost
     with Proxy(server.port) as proxy:
         proxy.throttle(400_000)  # A second and a half for the first chunk.
         async with _watching_large_jobs(server, proxy, 2 * job_reader.FIRST_CHUNK) as watchers:
             await _all_are_served(watchers)
-    assert tally.links_lost == lost
+    assert process_metrics.connections_lost == lost
 
 
 async def test_a_job_that_cannot_be_read_in_time_is_tried_again_with_one_log_line(
@@ -118,7 +118,7 @@ async def test_reads_wait_for_a_connection_of_an_exhausted_pool(
     server: RedisProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "AGAIN_SECONDS", 0.1)
-    lost = tally.links_lost
+    lost = process_metrics.connections_lost
     pool = BlockingConnectionPool.from_url(server.url, max_connections=1, timeout=0.1)
     client = Redis.from_pool(pool)
     progress = ProgressManager(client)
@@ -131,7 +131,7 @@ async def test_reads_wait_for_a_connection_of_an_exhausted_pool(
     watcher.close()
     await progress.aclose()
     await client.aclose()
-    assert tally.links_lost == lost
+    assert process_metrics.connections_lost == lost
 
 
 async def test_a_job_whose_hash_slot_nobody_has_keeps_the_others_from_nothing(

@@ -18,7 +18,7 @@ from django_import_progress.access.tickets import Action, make_ticket, named_by,
 from django_import_progress.core import resume
 from django_import_progress.core.job_state import State
 from django_import_progress.core.keys import clean_job_id
-from django_import_progress.core.reducer import JobView, JunkMessage
+from django_import_progress.core.reducer import JobStateReducer, JunkMessage
 from django_import_progress.core.snapshot import decode
 from django_import_progress.web.client_commands import BadCommand, Command, parse_command
 from tests.kit.sse import parse
@@ -113,7 +113,7 @@ def _is_fit_to_be_shown(state: State) -> None:
 
 @given(st.lists(MESSAGES, max_size=6))
 def test_whatever_is_told_on_a_channel_is_shown_whole_or_dropped(messages: list[Any]) -> None:
-    view = JobView("job")
+    view = JobStateReducer("job")
     for message in messages:
         with suppress(JunkMessage):
             view.apply_message(message)
@@ -123,7 +123,7 @@ def test_whatever_is_told_on_a_channel_is_shown_whole_or_dropped(messages: list[
 
 @given(st.dictionaries(st.binary(), st.binary() | VALUES.map(json.dumps).map(str.encode)))
 def test_whatever_stands_in_a_hash_is_shown(values: dict[bytes, bytes]) -> None:
-    view = JobView("job")
+    view = JobStateReducer("job")
     view.apply_read(decode(values), view.begin_read(), heartbeat=True)
     if view.state is not None:
         _is_fit_to_be_shown(view.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django_import_progress.core.reducer import JobView
+from django_import_progress.core.reducer import JobStateReducer
 from django_import_progress.core.snapshot import Stored
 
 
@@ -35,19 +35,19 @@ def partial(*, on: int | None = None, life: int = 100, **fields: Any) -> bytes:
     return json.dumps({**fields, **mark}).encode()
 
 
-def read(view: JobView, found: Stored | None, *, heartbeat: bool = False) -> bool:
+def read(view: JobStateReducer, found: Stored | None, *, heartbeat: bool = False) -> bool:
     """Apply a read that nothing has overtaken; whether watchers see a change."""
     return view.apply_read(found, view.begin_read(), heartbeat=heartbeat)
 
 
-def view_of(first: Stored | None) -> JobView:
+def view_of(first: Stored | None) -> JobStateReducer:
     """Return a view that has read `first`."""
-    view = JobView("j1")
+    view = JobStateReducer("j1")
     read(view, first)
     return view
 
 
-def shown(view: JobView) -> Any:
+def shown(view: JobStateReducer) -> Any:
     """Return what a watcher sees; "gone" where the job is."""
     assert view.state is not None
     return "gone" if view.state.gone else dict(view.state.fields)

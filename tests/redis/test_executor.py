@@ -19,7 +19,7 @@ from django_import_progress import (
     create_redis_client,
     create_sync_redis_client,
 )
-from django_import_progress.core.command import Call
+from django_import_progress.core.command import RedisCommand
 from django_import_progress.core.keys import Keys
 from django_import_progress.redis import executor
 from django_import_progress.redis.executor import perform, perform_sync, read_all
@@ -203,7 +203,7 @@ async def test_a_demoted_primary_is_let_go_of_though_it_says_so_as_redis_6_does(
     client: Any, sync_client: Any, word: str, is_kept: bool
 ) -> None:
     said = f"ERR Error running script (call to f_a): @user_script:1: @user_script: 1: -{word} no"
-    call: Any = Call(("EVAL", f"return redis.error_reply('{said}')", 0), str)
+    call: Any = RedisCommand(("EVAL", f"return redis.error_reply('{said}')", 0), str)
     with pytest.raises(ProgressUnavailable, match="ResponseError"):
         await perform(client, call)
     with pytest.raises(ProgressUnavailable, match="ResponseError"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django_import_progress.service.known_versions import MOST_JOBS, LastWritten
+from django_import_progress.service.known_versions import MOST_JOBS, KnownVersions
 
 from ..kit.jobviews import stored
 
 
 def test_it_remembers_the_newest_version_of_each_of_the_jobs_used_last() -> None:
-    written = LastWritten()
+    written = KnownVersions()
     assert written.note("j0", stored(2, a=1)) == {"a": 1}
     written.note("j0", stored(1))  # By a thread that was slower.
     assert written.of("j0") == (100, 2)

@@ -47,14 +47,14 @@ class Bench(RuleBasedStateMachine):
         self.remembered: list[list[Stored]] | None = None
         self.journal: list[str] = []
         self.began = time.monotonic()
-        self.world.tally["schedules"] += 1
+        self.world.process_metrics["schedules"] += 1
         if self.world.failure is not None:  # pragma: no cover - then there is nothing to add
             raise self.world.failure
         self.world.reset()
 
     def note(self, step: str, *details: object) -> None:
         """Count a step, and keep it in the journal."""
-        self.world.tally[step] += 1
+        self.world.process_metrics[step] += 1
         shown = " ".join(map(str, details))
         self.journal.append(f"{time.monotonic() - self.began:7.3f} {step} {shown}")
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from django_import_progress import ProgressManager, SyncProgressManager
 from django_import_progress.core.job_state import State
-from django_import_progress.core.reducer import JobView, JunkMessage, ReadStart
+from django_import_progress.core.reducer import JobStateReducer, JunkMessage, ReadStart
 from django_import_progress.core.snapshot import Fields, Stored, Written
 from django_import_progress.watch.hub import Watcher
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.watched_job import WatchedJob
 from django_import_progress.web.stream_sources import Source
 from tests.kit.sse import parse
 
@@ -24,7 +24,7 @@ BARRIER = b'{"_db":99,"barrier":%d}'
 """A message of no database that is watched: it changes nothing, and comes after all before it."""
 
 
-class NotedView(JobView):
+class NotedView(JobStateReducer):
     """A view that notes what was known when a message came in."""
 
     def __init__(self, job_id: str, on_change: Callable[[], None]) -> None:
@@ -157,12 +157,12 @@ class SyncObserver(Observer):
 
     def __init__(self, manager: SyncProgressManager, job_id: str, *rest: Any) -> None:
         super().__init__(*rest)
-        slot = Slot(manager.calls, job_id)
+        slot = WatchedJob(manager.calls, job_id)
         slot.view = self.view = NotedView(job_id, self.notify)
         self._thread = threading.Thread(target=self._watch, args=(manager, slot))
         self._thread.start()
 
-    def _watch(self, manager: SyncProgressManager, slot: Slot) -> None:
+    def _watch(self, manager: SyncProgressManager, slot: WatchedJob) -> None:
         for fields in manager._watch(slot):
             self.show(fields, ended=False)
         state = self.view.state

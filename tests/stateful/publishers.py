@@ -21,8 +21,8 @@ from django_import_progress import (
     create_redis_client,
     create_sync_redis_client,
 )
-from django_import_progress.core.command import Call
-from django_import_progress.core.lease import Attempt, Lease, Told
+from django_import_progress.core.command import RedisCommand
+from django_import_progress.core.lease import Attempt, Lease, WriteResult
 from django_import_progress.core.snapshot import Fields, as_text, loads
 from django_import_progress.service import sync_manager
 from django_import_progress.service.base import now_text
@@ -41,7 +41,7 @@ PUBLISHERS = ("sync", "async", "fresh", *SKEWS, "earlier", "other")
 class EarlierRelease(SyncProgressManager):
     """Publishes as an earlier release: without database, owner and marks."""
 
-    def _perform(self, call: Call[T]) -> T:
+    def _perform(self, call: RedisCommand[T]) -> T:
         assert call.script is not None
         text = call.script.text.replace(""" .. ',"_db":' .. database""", "")
         text = text.replace("if values['_o'] then ours", "if false then ours")
@@ -178,10 +178,10 @@ class Publishers:
         number = next(self._writes)
         call = calls.write(self.job_id, attempt, fields, now, number=number, anew=anew)
         told = self._perform(call)
-        if self._is_deleted and told in {Told.GO_ON, Told.STOP}:
+        if self._is_deleted and told in {WriteResult.GO_ON, WriteResult.STOP}:
             raise AssertionError("the worker of a deleted job has created it again")
 
-    def _perform(self, call: Call[T]) -> T:
+    def _perform(self, call: RedisCommand[T]) -> T:
         return self.sync._perform(call)
 
     def publish(self, names: tuple[str, ...], status: str | None, stamp: Any) -> None:

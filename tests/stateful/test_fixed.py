@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from django_import_progress.core import reducer
-from django_import_progress.core.reducer import JobView
+from django_import_progress.core.reducer import JobStateReducer
 from django_import_progress.watch.hub import Hub, Watcher
-from django_import_progress.watch.subscriber import Link
+from django_import_progress.watch.subscriber import Subscriber
 from tests.faults.naive import tells_no_databases_apart
 from tests.kit.controls import without
 from tests.kit.waiting import wait_for
@@ -50,13 +50,13 @@ REST = to("rest")
 
 
 def every_message_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = JobView.apply_message
+    take = JobStateReducer.apply_message
 
-    def forget_and_take(self: JobView, payload: bytes | str) -> bool:
+    def forget_and_take(self: JobStateReducer, payload: bytes | str) -> bool:
         self._stored = reducer.UNKNOWN
         return take(self, payload)
 
-    monkeypatch.setattr(JobView, "apply_message", forget_and_take)
+    monkeypatch.setattr(JobStateReducer, "apply_message", forget_and_take)
 
 
 def gone_at_the_first_miss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,19 +64,19 @@ def gone_at_the_first_miss(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def wait(self: Link) -> None:
+    async def wait(self: Subscriber) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Link, "_beat", wait)
+    monkeypatch.setattr(Subscriber, "_beat", wait)
 
 
 def no_read_after_subscribing(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = Link._take
+    take = Subscriber._take
 
-    def take_messages(self: Link, message: Mapping[str, Any]) -> bool:
+    def take_messages(self: Subscriber, message: Mapping[str, Any]) -> bool:
         return message["type"] == "message" and take(self, message)
 
-    monkeypatch.setattr(Link, "_take", take_messages)
+    monkeypatch.setattr(Subscriber, "_take", take_messages)
 
 
 def joiners_are_shown_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

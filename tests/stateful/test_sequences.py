@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis.errors import FlakyFailure
 
-from django_import_progress.core.reducer import JobView
+from django_import_progress.core.reducer import JobStateReducer
 from django_import_progress.core.snapshot import Stored
 from django_import_progress.service import sync_manager
 from django_import_progress.watch import subscriber
@@ -46,20 +46,20 @@ def stage(
 
 def never_drops_an_overlay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what was published over whatever is stored later."""
-    take = JobView._take
+    take = JobStateReducer._take
 
-    def take_and_keep(self: JobView, stored: Stored) -> bool:
+    def take_and_keep(self: JobStateReducer, stored: Stored) -> bool:
         overlay = self._overlay
         take(self, stored)
         self._overlay = overlay
         return self._show()
 
-    monkeypatch.setattr(JobView, "_take", take_and_keep)
+    monkeypatch.setattr(JobStateReducer, "_take", take_and_keep)
 
 
 def shows_an_end_without_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe each message that ends the job."""
-    monkeypatch.setattr(JobView, "_is_confirmed", True)
+    monkeypatch.setattr(JobStateReducer, "_is_confirmed", True)
 
 
 def deletes_without_a_record(monkeypatch: pytest.MonkeyPatch) -> None:

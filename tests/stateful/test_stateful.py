@@ -35,7 +35,7 @@ def perform(schedule: type[Schedule], how: settings) -> None:
 
 def test_some_schedules(schedule: type[Schedule]) -> None:
     perform(schedule, SHORT)
-    assert schedule.world.tally["snapshots shown"] > 0
+    assert schedule.world.process_metrics["snapshots shown"] > 0
 
 
 @pytest.mark.soak
@@ -55,7 +55,7 @@ def test_many_schedules(
         with capsys.disabled():
             sys.stdout.write(f"all converged, within {world.slowest:.1f} s at most")
     with capsys.disabled():
-        steps = sum(world.tally.values()) - world.tally["snapshots shown"]
+        steps = sum(world.process_metrics.values()) - world.process_metrics["snapshots shown"]
         sys.stdout.write(f"\n{number - first} rounds from SOAK_SEED={first}, {steps} steps\n")
-        for name, count in sorted(world.tally.items()):
+        for name, count in sorted(world.process_metrics.items()):
             sys.stdout.write(f"  {count:7} {name}\n")

@@ -69,7 +69,7 @@ class Watcher:
         while self._inbox:
             shown = self._inbox.popleft()
             before, self.last = self.last, shown
-            self.world.tally["snapshots shown"] += 1
+            self.world.process_metrics["snapshots shown"] += 1
             assert before is None or not before.is_gone, f"{shown} came after the job was gone"
             assert before is None or not has_ended(before.fields), f"{shown} came after an end"
             if shown.is_gone:

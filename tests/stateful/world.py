@@ -56,7 +56,7 @@ class World:
         """Until then what was asked at two heartbeats may be answered at once."""
         self.baseline: dict[str, int] = {}
         """What was held before there were watchers."""
-        self.tally: Counter[str] = Counter()
+        self.process_metrics: Counter[str] = Counter()
         self._thaw: threading.Timer | None = None
         self._stack = ExitStack()
 

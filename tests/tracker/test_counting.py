@@ -48,7 +48,7 @@ def adds_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0)  # Other threads may run here.
         self._counted = counted + as_count(n)
 
-    monkeypatch.setattr(counters.Counts, "advance", advance)
+    monkeypatch.setattr(counters.ProgressCounters, "advance", advance)
 
 
 def sets_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def sets_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0)  # Other threads may run here.
         self._fields = {**kept, **fields}
 
-    monkeypatch.setattr(counters.Counts, "_put", put)
+    monkeypatch.setattr(counters.ProgressCounters, "_put", put)
 
 
 def _in_threads(body: Callable[[], object]) -> None:
@@ -144,14 +144,14 @@ def _loop(job: Any) -> None:
 
 
 def sets_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters.Counts, "_check_tracking", lambda _: None)
-    init = counters.Counts.__init__
+    monkeypatch.setattr(counters.ProgressCounters, "_check_tracking", lambda _: None)
+    init = counters.ProgressCounters.__init__
 
     def begin(self: Any, *args: Any) -> None:
         init(self, *args)
         self.interrupt = None
 
-    monkeypatch.setattr(counters.Counts, "__init__", begin)
+    monkeypatch.setattr(counters.ProgressCounters, "__init__", begin)
 
 
 @pytest.mark.parametrize("misuse", [_advance, _count, _set, _loop])

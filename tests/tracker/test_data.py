@@ -19,7 +19,7 @@ from django.utils.functional import SimpleLazyObject
 from django_import_progress import InvalidProgress, SyncProgressManager, track_import
 from django_import_progress.core.snapshot import MAX_BYTES
 from django_import_progress.tracker import cleaning, counters, field_limit, writer
-from django_import_progress.tracker.field_limit import Room
+from django_import_progress.tracker.field_limit import FieldLimit
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -207,7 +207,7 @@ def test_a_length_that_raises_is_no_total(jobs: SyncProgressManager, error: Exce
 
 
 def _keeps_whatever_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "takes", lambda self, sizes: list(sizes))
+    monkeypatch.setattr(FieldLimit, "takes", lambda self, sizes: list(sizes))
     monkeypatch.setattr(writer, "own_fields", lambda fields: fields)
     monkeypatch.setattr(writer, "END_BYTES", MAX_BYTES)
 
@@ -260,7 +260,7 @@ def test_what_the_job_had_before_stays_and_the_newest_fields_go(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Redis was away until now: what was counted meanwhile had the whole room.
-    counted = counters.Counts(JOB, None, None)
+    counted = counters.ProgressCounters(JOB, None, None)
     counted._is_tracking = True
     for number in range(1000):
         counted.count(f"category {number}")
@@ -294,16 +294,16 @@ def test_others_may_fill_the_snapshot(
 
 
 def test_room_is_made_by_a_field_that_shrinks() -> None:
-    space = Room()
+    space = FieldLimit()
     half = (MAX_BYTES - field_limit.OWN_BYTES) // 2
     assert space.takes({"a": half, "b": half, "c": 1}) == ["a", "b"]
     assert space.takes({"a": 1, "c": half - 10, "d": half}) == ["a", "c"]
 
 
 def _writes_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = counters.Counts._facts
+    facts = counters.ProgressCounters._facts
     unknown = {"stage": None, "total_rows": None}
-    monkeypatch.setattr(counters.Counts, "_facts", lambda self: unknown | facts(self))
+    monkeypatch.setattr(counters.ProgressCounters, "_facts", lambda self: unknown | facts(self))
 
 
 @without(_writes_what_it_does_not_know)

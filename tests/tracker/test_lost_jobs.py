@@ -13,7 +13,7 @@ from django_import_progress import (
     get_sync_progress_manager,
     track_import,
 )
-from django_import_progress.core.lease import Lease, Told
+from django_import_progress.core.lease import Lease, WriteResult
 from django_import_progress.signals import import_finished
 from django_import_progress.tracker import interrupts, writer
 from django_import_progress.tracker.writer import Writer
@@ -58,7 +58,7 @@ def reads_nothing_between_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 def stops_for_other_attempts_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go on with a job that was ended or deleted."""
     for module in (interrupts, writer):
-        monkeypatch.setattr(module, "LOST", frozenset({Told.SUPERSEDED}))
+        monkeypatch.setattr(module, "LOST", frozenset({WriteResult.SUPERSEDED}))
 
 
 def _delete(jobs: SyncProgressManager) -> None:

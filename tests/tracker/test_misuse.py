@@ -64,7 +64,7 @@ def test_what_rows_and_batches_are_not_is_said_by_what_was_called(misuse: Any, s
 
 
 def _counts_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counters.Counts, "_check_tracking", lambda _: None)
+    monkeypatch.setattr(counters.ProgressCounters, "_check_tracking", lambda _: None)
     monkeypatch.setattr(counters, "NotTracking", None)
     monkeypatch.setattr(interrupts, "NotTracking", None)
 

@@ -12,7 +12,7 @@ from django_import_progress.core.digests import check
 from django_import_progress.core.keys import Keys
 from django_import_progress.core.lua.scripts import CHECK_AT_REPLICA
 from django_import_progress.redis.executor import perform
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.watched_job import WatchedJob
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -86,7 +86,9 @@ def test_what_is_no_replica_refuses_to_answer_as_one(each_server: RedisProcess) 
 
 
 def believes_a_digest_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Slot, "digest", property(lambda slot: slot.known and slot.known.digest))
+    monkeypatch.setattr(
+        WatchedJob, "digest", property(lambda slot: slot.known and slot.known.digest)
+    )
 
 
 @without(believes_a_digest_of_any_age)
@@ -119,7 +121,7 @@ async def test_who_joins_is_shown_what_a_heartbeat_found_unchanged(
     link = manager._hub._link
     assert link is not None
     second = manager.watcher("a")
-    link.ask_to_read(slot, heartbeat=True)  # For both it is one read.
+    link.request_read(slot, heartbeat=True)  # For both it is one read.
     await sees(second, n=1)
     for watcher in (first, second):
         watcher.close()

@@ -12,7 +12,7 @@ import redis
 
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.watch.hub import Hub, Watcher
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.watched_job import WatchedJob
 
 from ..kit.hubs import is_subscribed, sees
 from ..kit.processes import RedisProcess
@@ -253,7 +253,7 @@ async def test_who_joins_a_watched_job_is_shown_what_is_stored(
 async def test_the_first_watcher_of_a_job_is_shown_no_partial_message_before_the_snapshot(
     progress: ProgressManager,
 ) -> None:
-    slot = Slot(progress.calls, "j1")
+    slot = WatchedJob(progress.calls, "j1")
     hub = progress._hub
     assert hub is not None
     watcher = Watcher(hub, slot, 0, None)
@@ -279,7 +279,7 @@ async def test_closing_a_hub_tells_those_who_wait(progress: ProgressManager) -> 
 async def test_who_joins_a_job_that_goes_before_it_is_read_is_told(
     progress: ProgressManager,
 ) -> None:
-    slot = Slot(progress.calls, "j1")  # The read it asks for never comes: the link breaks.
+    slot = WatchedJob(progress.calls, "j1")  # The read it asks for never comes: the link breaks.
     hub = progress._hub
     assert hub is not None
     watcher = Watcher(hub, slot, 0, None)

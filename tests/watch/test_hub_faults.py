@@ -15,8 +15,8 @@ from redis.asyncio.client import PubSub
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.cancellation import end_tasks
 from django_import_progress.watch.hub import Hub
-from django_import_progress.watch.subscriber import Link
-from django_import_progress.watch.watched_job import Slot
+from django_import_progress.watch.subscriber import Subscriber
+from django_import_progress.watch.watched_job import WatchedJob
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -108,8 +108,8 @@ async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watche
     server: RedisProcess,
 ) -> None:
     client = create_redis_client(server.url)
-    slot = Slot(ProgressManager(client).calls, "j1")
-    watched, left = Link(client, {slot.channel: slot}, 15), Link(client, {}, 15)
+    slot = WatchedJob(ProgressManager(client).calls, "j1")
+    watched, left = Subscriber(client, {slot.channel: slot}, 15), Subscriber(client, {}, 15)
     for link in (watched, left):
         link._ask_again(slot)
     assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
@@ -160,9 +160,9 @@ async def test_what_changes_before_a_link_has_its_connection_is_in_what_it_begin
     server: RedisProcess, foreign: redis.Redis
 ) -> None:
     client = create_redis_client(server.url)
-    slot = Slot(ProgressManager(client).calls, "j1")
-    slots: dict[str, Slot] = {}
-    link = Link(client, slots, 15)
+    slot = WatchedJob(ProgressManager(client).calls, "j1")
+    slots: dict[str, WatchedJob] = {}
+    link = Subscriber(client, slots, 15)
     slots[slot.channel] = slot
     link.changed(slot.channel)
     running = asyncio.create_task(link.run())

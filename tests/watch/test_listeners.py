@@ -11,10 +11,10 @@ import redis
 
 from django_import_progress import ProgressManager, callbacks
 from django_import_progress.cancellation import end_tasks
-from django_import_progress.core.reducer import JobView
-from django_import_progress.metrics import tally
-from django_import_progress.watch import hub, pattern_subscriber, watched_job
-from django_import_progress.watch.pattern_subscriber import Feed
+from django_import_progress.core.reducer import JobStateReducer
+from django_import_progress.metrics import process_metrics
+from django_import_progress.watch import hub, pattern_hub, watched_job
+from django_import_progress.watch.pattern_hub import PatternHub
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -74,8 +74,8 @@ async def test_a_listener_that_raises_at_each_update_is_logged_once_and_disturbs
         calls.append(faulty.poll())
         listener()
 
-    faulty.on_news = listen
-    lost = tally.links_lost
+    faulty.on_update = listen
+    lost = process_metrics.connections_lost
     for number in range(UPDATES):
         await progress.update("j1", {"n": number})
         await sees(other, n=number)
@@ -83,7 +83,7 @@ async def test_a_listener_that_raises_at_each_update_is_logged_once_and_disturbs
     await until(lambda: faulty.closed, "the watcher to be closed")
     other.close()
     assert len(calls) == UPDATES + 1  # And once more as it is closed.
-    assert tally.links_lost == lost
+    assert process_metrics.connections_lost == lost
     assert _logged(caplog) == ["A listener of import j1 raised an exception"]
     assert caplog.records[-1].exc_info is not None
 
@@ -95,7 +95,7 @@ async def test_a_listener_that_raises_when_it_is_called_late_is_logged_as_well(
     watcher = progress.watcher("j1", max_per_second=20)
     await sees(watcher, status="queued")
     await progress.update("j1", {"n": 1})
-    watcher.on_news = _raise_a_fault
+    watcher.on_update = _raise_a_fault
     await until(lambda: caplog.records, "the timer of the held-back update")
     watcher.close()
     assert _logged(caplog) == ["A listener of import j1 raised an exception"]
@@ -103,7 +103,7 @@ async def test_a_listener_that_raises_when_it_is_called_late_is_logged_as_well(
 
 def callbacks_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Call a feed's callbacks as they are."""
-    monkeypatch.setattr(pattern_subscriber, "contained", lambda callback: callback)
+    monkeypatch.setattr(pattern_hub, "contained", lambda callback: callback)
 
 
 @without(callbacks_are_trusted)
@@ -119,7 +119,7 @@ async def test_a_feeds_callbacks_that_raise_are_logged_once_each_and_it_goes_on(
         unknown.append(job_id)
         raise ZeroDivisionError
 
-    all_jobs = Feed(
+    all_jobs = PatternHub(
         progress.redis,
         progress.calls,
         heartbeat_seconds=NEVER,
@@ -128,19 +128,21 @@ async def test_a_feeds_callbacks_that_raise_are_logged_once_each_and_it_goes_on(
     )
     running = asyncio.create_task(all_jobs.run())
     await until(foreign.pubsub_numpat, "the subscription")
-    lost = tally.links_lost
+    lost = process_metrics.connections_lost
     for number in range(UPDATES):
         await progress.create(f"j{number}")
         await until(lambda: f"j{number}" in unknown, "the job to be reported")  # noqa: B023
     await end_tasks([running])
     assert unknown == [f"j{number}" for number in range(UPDATES)]
-    assert tally.links_lost == lost
+    assert process_metrics.connections_lost == lost
     assert len(_logged(caplog)) == 2
 
 
 def only_junk_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let whatever else a message leads to end the connection."""
-    monkeypatch.setattr(watched_job.Slot, "hear", lambda self, payload: self.view.message(payload))
+    monkeypatch.setattr(
+        watched_job.WatchedJob, "hear", lambda self, payload: self.view.message(payload)
+    )
 
 
 @without(only_junk_is_expected)
@@ -150,22 +152,22 @@ async def test_a_message_that_we_cannot_digest_is_logged_once_and_breaks_no_conn
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    digest = JobView.apply_message
+    digest = JobStateReducer.apply_message
 
-    def choke(self: JobView, payload: bytes) -> bool:
+    def choke(self: JobStateReducer, payload: bytes) -> bool:
         if b"odd" in payload:
             raise ZeroDivisionError
         return digest(self, payload)
 
-    monkeypatch.setattr(JobView, "apply_message", choke)
+    monkeypatch.setattr(JobStateReducer, "apply_message", choke)
     await progress.create("j1")
     watcher = progress.watcher("j1")
     await sees(watcher, status="queued")
-    lost = tally.links_lost
+    lost = process_metrics.connections_lost
     for number in range(UPDATES):
         foreign.publish("import_progress:channel:j1", b'{"odd":1}')
         await progress.update("j1", {"n": number})
         await sees(watcher, n=number)
     watcher.close()
-    assert tally.links_lost == lost
+    assert process_metrics.connections_lost == lost
     assert len(_logged(caplog)) == 1

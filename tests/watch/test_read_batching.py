@@ -98,7 +98,7 @@ async def test_a_link_that_is_closed_while_it_rests_is_left_alone(
     client = create_redis_client(server.url)
     pubsub = client.pubsub()
     await pubsub.subscribe("a")
-    gatherer = read_batching.Gathering(pubsub)
+    gatherer = read_batching.ReadBatching(pubsub)
     now = asyncio.get_running_loop().time()
     for number in range(read_batching.BUSY):
         gatherer.heard(now + read_batching.WINDOW_SECONDS * number)

@@ -184,7 +184,7 @@ class _Talker:
 
     is_over = False
 
-    def listen(self, on_news: Callable[[], None]) -> None:
+    def listen(self, on_update: Callable[[], None]) -> None:
         """Wake nobody: whoever polls has something."""
 
     def poll(self) -> bytes:

@@ -9,18 +9,18 @@ from typing import Any
 from redis.asyncio.client import PubSub
 
 from ..callbacks import contained
-from ..core.commands import Calls
+from ..core.commands import JobCommands
 from ..core.pacing import SILENCE_SECONDS
 from ..core.snapshot import as_text
 from ..redis.executor import AsyncClient
 from ..redis.timeouts import RunningTimeout
 from .hub import Hub
-from .pubsub_connection import Line, Message
-from .subscriber import Link
-from .watched_job import Slot
+from .pubsub_connection import Message, PubSubConnection
+from .subscriber import Subscriber
+from .watched_job import WatchedJob
 
 
-class Feed(Hub):
+class PatternHub(Hub):
     """A hub that is subscribed to each channel of a namespace, and not only to what is watched.
 
     Args:
@@ -36,7 +36,7 @@ class Feed(Hub):
     def __init__(
         self,
         redis: AsyncClient,
-        calls: Calls,
+        calls: JobCommands,
         *,
         heartbeat_seconds: float,
         on_subscribed: Callable[[], None],
@@ -67,9 +67,9 @@ class Feed(Hub):
     def _is_needed(self) -> bool:
         return True
 
-    def _new_link(self) -> Link:
+    def _new_link(self) -> Subscriber:
         self._is_subscribed = False
-        return _FeedLink(
+        return _PatternSubscriber(
             self._redis,
             self._slots,
             self._heartbeat_seconds,
@@ -83,13 +83,13 @@ class Feed(Hub):
         self._on_subscribed()
 
 
-class _FeedLink(Link):
+class _PatternSubscriber(Subscriber):
     """A connection that is subscribed to a pattern: all channels that begin with `prefix`."""
 
     def __init__(
         self,
         redis: AsyncClient,
-        slots: dict[str, Slot],
+        slots: dict[str, WatchedJob],
         heartbeat_seconds: float,
         *,
         prefix: str,
@@ -104,15 +104,17 @@ class _FeedLink(Link):
     def changed(self, channel: str) -> None:
         """Read a job that is watched from now on: its channel is subscribed to already."""
         if channel in self._slots:
-            self.ask_to_read(self._slots[channel])
+            self.request_read(self._slots[channel])
 
-    def _new_line(self, pubsub: PubSub) -> Line:
-        return _FeedLine(pubsub, self._slots, self._take, self._read_kept, prefix=self._prefix)
+    def _new_line(self, pubsub: PubSub) -> PubSubConnection:
+        return _PatternConnection(
+            pubsub, self._slots, self._take, self._read_kept, prefix=self._prefix
+        )
 
     def _take(self, message: Message) -> bool:
         if message["type"] == "psubscribe":
             for slot in self._slots.values():
-                self.ask_to_read(slot)
+                self.request_read(slot)
             self._on_subscribed()
         if message["type"] != "pmessage":
             return False
@@ -122,7 +124,7 @@ class _FeedLink(Link):
         return channel in self._slots and self._pass_on(self._slots[channel], payload)
 
 
-class _FeedLine(Line):
+class _PatternConnection(PubSubConnection):
     """Is subscribed to the pattern."""
 
     def __init__(self, *args: Any, prefix: str) -> None:
