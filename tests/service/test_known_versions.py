@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_import_progress.service.known_versions import MOST_JOBS, KnownVersions
+from django_import_progress.service.base import MOST_JOBS, KnownVersions
 
 from ..kit.jobviews import stored
 
