@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..access.permissions import Permission, admit
-from ..access.tickets import Grant, named_by
+from ..access.tickets import Grant, job_id_in
 from ..access.visitors import Visitor
 from ..cancellation import end_tasks
 from ..conf import settings
@@ -144,10 +144,10 @@ class Socket:
         return None
 
     async def _stop_watching(self, reference: str) -> None:
-        self._leave(named_by(reference))
+        self._leave(job_id_in(reference))
 
     async def _ask_to_stop(self, reference: str) -> str | None:
-        user, watcher = await self._user_now(), self._watchers.get(named_by(reference))
+        user, watcher = await self._user_now(), self._watchers.get(job_id_in(reference))
         state, is_asked = await cancel(reference, user=user, manager=self._manager)
         if state is None:
             return error_message(NO_SUCH_JOB, reference)

@@ -29,7 +29,7 @@ def lets_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lets_a_failing_rule_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer with whatever Django makes of the rule's error."""
-    monkeypatch.setattr(permissions, "_says_yes", permissions.rule_allows)
+    monkeypatch.setattr(permissions, "_is_allowed", permissions.rule_allows)
 
 
 def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage
 
 from django_import_progress.access import Job, owner_or_staff
 from django_import_progress.checks import check_url_namespaces
+from django_import_progress.core.keys import NAMESPACE_RULE
 
 
 def found() -> dict[str, CheckMessage]:
@@ -33,7 +34,7 @@ def test_a_namespace_in_the_urls_that_would_share_keys_is_an_error(settings: Any
         "'orders~us'",
     ]
     assert {message.hint for message in messages} == {
-        "Use 1 to 128 characters out of A-Z a-z 0-9 . _ -, in include()'s namespace= as well."
+        f"Use {NAMESPACE_RULE}, also for namespace= of include()."
     }
 
 

@@ -162,7 +162,7 @@ def test_a_rule_that_fails_is_a_no(
     jobs.create(JOB)
     with http.Client() as client, watching(live, client, JOB) as events:
         assert list(events) == []
-    assert "AUTHORIZE has failed, which is a no (watch, job the-job)" in caplog.text
+    assert "AUTHORIZE raised an exception; access denied (watch, job the-job)" in caplog.text
 
 
 async def test_a_user_who_cannot_be_looked_up_is_let_go(
@@ -173,7 +173,7 @@ async def test_a_user_who_cannot_be_looked_up_is_let_go(
     grant = Grant(job_id=JOB, by_ticket=False, stored=None)
     permission = Permission(Visitor(user=user), get_progress_manager(), [grant])
     assert await permission.lost() == [JOB]
-    assert "cannot be told who may watch" in caplog.text
+    assert "Permission could not be checked again; the stream is closed" in caplog.text
 
 
 async def test_what_was_left_or_came_by_a_ticket_meanwhile_is_not_lost(
