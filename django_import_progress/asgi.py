@@ -22,9 +22,9 @@ from .access.visitors import visitor_of
 from .core.resume import names_an_end
 from .service.registry import get_guarded_manager
 from .web import views
-from .web.limits import MAX_JOBS
+from .web.event_stream import open_stream
+from .web.limits import MAX_JOBS, too_many
 from .web.push import PushedStream, Receive, Send
-from .web.stream_opening import open_stream, too_many
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]

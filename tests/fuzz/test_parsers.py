@@ -20,7 +20,7 @@ from django_import_progress.core.job_state import State
 from django_import_progress.core.keys import clean_job_id
 from django_import_progress.core.reducer import JobStateReducer, JunkMessage
 from django_import_progress.core.snapshot import decode
-from django_import_progress.web.client_commands import BadCommand, Command, parse_command
+from django_import_progress.web.websocket import BadCommand, Command, parse_command
 from tests.kit.sse import parse
 
 from .strategies import EDITS, JSON, MESSAGES, SNAPSHOTS, VALUES, edited

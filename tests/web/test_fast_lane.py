@@ -191,7 +191,7 @@ async def test_several_jobs_are_told_of_until_the_last_has_ended(manager: Progre
 
 
 def nobody_relieves_the_pump(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push.Pump, "_relieve", lambda _: None)
+    monkeypatch.setattr(push.Pump, "_hand_over", lambda _: None)
 
 
 @without(nobody_relieves_the_pump)

@@ -13,8 +13,8 @@ from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.release import release_request
 from django_import_progress.watch.hub import Watcher
+from django_import_progress.web.event_stream import EventStream
 from django_import_progress.web.limits import open_streams
-from django_import_progress.web.open_stream import EventStream
 
 from ..kit import http
 from ..kit.asgi import AsgiServer

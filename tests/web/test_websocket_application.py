@@ -143,7 +143,7 @@ def waits_for_who_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def say(self: Socket, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
 
-    monkeypatch.setattr(Socket, "_say", say)
+    monkeypatch.setattr(Socket, "_send_text", say)
 
 
 @without(waits_for_who_takes_nothing)

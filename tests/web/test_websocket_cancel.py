@@ -39,7 +39,7 @@ def answers_with_what_it_read(monkeypatch: pytest.MonkeyPatch) -> None:
         assert state is not None
         return state.message
 
-    monkeypatch.setattr(Socket, "_ask_to_stop", ask_to_stop)
+    monkeypatch.setattr(Socket, "_cancel_command", ask_to_stop)
 
 
 @without(answers_with_what_it_read)
@@ -51,7 +51,7 @@ def test_an_end_that_was_sent_is_the_last_that_is_sent(
 ) -> None:
     real = websocket.cancel
     sent: list[str] = []
-    say_it = Socket._say
+    say_it = Socket._send_text
 
     async def note(self: Socket, text: str) -> None:
         await say_it(self, text)
@@ -64,7 +64,7 @@ def test_an_end_that_was_sent_is_the_last_that_is_sent(
         await until(lambda: any('"cancelled"' in text for text in sent), "the end to be sent")
         return result
 
-    monkeypatch.setattr(Socket, "_say", note)
+    monkeypatch.setattr(Socket, "_send_text", note)
     monkeypatch.setattr(websocket, "cancel", cancel)
     assert ask(prefix_socket, "watch", ticket)["status"] == "queued"
     say(prefix_socket, "cancel", ticket)
