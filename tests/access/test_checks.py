@@ -1,4 +1,4 @@
-"""What opens a door is said before the first request."""
+"""System checks for insecure settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django_import_progress.core.keys import NAMESPACE_RULE
 
 
 def found() -> dict[str, CheckMessage]:
-    """Return the app's messages by the end of their id."""
+    """Return the app's messages by the last part of their id."""
     ours = apps.get_app_config("django_import_progress")
     messages = checks.run_checks(app_configs=[ours])
     return {

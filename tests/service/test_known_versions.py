@@ -1,4 +1,4 @@
-"""Which versions of jobs a manager remembers."""
+"""The versions of jobs that a manager remembers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer to a cancel over a WebSocket that watches the job: nothing older follows."""
+"""The reply to a cancel command on a socket that watches the job: states stay in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ticket(jobs: SyncProgressManager) -> str:
 
 
 def answers_with_what_it_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send the state that was read after the request, whatever has been sent by then."""
+    """Send the state that was read after the request, although a newer one may have been sent."""
 
     async def ask_to_stop(self: Socket, reference: str) -> str:
         user = await self._user_now()
@@ -58,7 +58,7 @@ def test_an_end_that_was_sent_is_the_last_that_is_sent(
         sent.append(text)
 
     async def cancel(*args: Any, **how: Any) -> tuple[State | None, bool]:
-        """The worker ends between the read and the answer, and the end overtakes the answer."""
+        """The worker ends between the read and the reply, and its end is sent before the reply."""
         result = await real(*args, **how)
         await asyncio.to_thread(jobs.update, JOB, {"status": "cancelled"})
         await until(lambda: any('"cancelled"' in text for text in sent), "the end to be sent")
