@@ -17,7 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 
 from .access.permissions import admit_all
-from .access.tickets import TICKET_MARK, by_job
+from .access.tickets import TICKET_PREFIX, by_job
 from .access.visitors import visitor_of
 from .core.resume import names_an_end
 from .service.registry import get_guarded_manager
@@ -91,13 +91,13 @@ def _tickets_in(request: ASGIRequest) -> tuple[str | None, list[str]]:
         Resolver404: the URL does not exist.
     """
     start, _, job = request.path_info.removesuffix(_STREAM).rpartition("/")
-    is_ticket = job.startswith(TICKET_MARK)
-    path = f"{start}/{TICKET_MARK}{_STREAM}" if is_ticket else request.path_info
+    is_ticket = job.startswith(TICKET_PREFIX)
+    path = f"{start}/{TICKET_PREFIX}{_STREAM}" if is_ticket else request.path_info
     match = _resolve(get_resolver(django_settings.ROOT_URLCONF), path)
     references = [job] if match.func is views.stream else []
     if match.func is views.streams:
         references = list(dict.fromkeys(request.GET.getlist("job")))
-    if len(references) > MAX_JOBS or not all(ref.startswith(TICKET_MARK) for ref in references):
+    if len(references) > MAX_JOBS or not all(ref.startswith(TICKET_PREFIX) for ref in references):
         references = []
     return match.kwargs.get("progress_namespace"), references
 

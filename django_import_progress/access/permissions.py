@@ -18,7 +18,7 @@ from ..core.keys import is_clean
 from ..core.snapshot import Stored
 from ..release import borrowed_thread
 from ..service.manager import ProgressManager
-from .tickets import TICKET_MARK, Action, Grant, make_ticket, read_ticket
+from .tickets import TICKET_PREFIX, Action, Grant, make_ticket, read_ticket
 from .visitors import User, Visitor
 
 __all__ = ["Job", "Permission", "admit", "admit_all", "make_ticket", "owner_or_staff"]
@@ -74,7 +74,7 @@ async def admit_all(
     grants: dict[str, Grant | None] = dict.fromkeys(references)
     bare_ids = []
     for reference in grants:
-        if reference.startswith(TICKET_MARK):
+        if reference.startswith(TICKET_PREFIX):
             grants[reference] = read_ticket(reference, action, namespace)
         elif is_clean(reference):
             bare_ids.append(reference)

@@ -18,13 +18,13 @@ from ..core.snapshot import Stored
 
 Action = Literal["watch", "cancel"]
 
-TICKET_MARK = "@"
+TICKET_PREFIX = "@"
 """First character of every ticket and of no job id. RFC 3986 allows it in a path unescaped."""
 _SALT = "django_import_progress.ticket"
 _RIGHTS: dict[str, tuple[Action, ...]] = {"w": ("watch",), "c": ("watch", "cancel")}
-"""Actions that a ticket allows, by its first letter. If that is upper case, an owner mark follows,
-and the ticket is valid only while the job has this owner."""
-_OWNER_MARK_LENGTH = 16
+"""Actions that a ticket allows, by its first letter. If that is upper case, a digest of the owner
+follows, and the ticket is valid only while the job has this owner."""
+_OWNER_DIGEST_LENGTH = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +36,14 @@ class Grant:
     stored: Stored | None
     """The state of the job on which the decision was based; None for a ticket."""
     owners: frozenset[str] = frozenset()
-    """Marks of the owners for whose jobs the tickets are valid; empty: any owner."""
+    """Digests of the owners for whose jobs the tickets are valid; empty: any owner."""
 
     def may_see(self, owner: str | None) -> bool:
         """Return whether the grant is valid for a job of this owner."""
         if not self.owners:
             return True
         keys = (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)
-        return owner is not None and any(_owner_mark(owner, key) in self.owners for key in keys)
+        return owner is not None and any(_owner_digest(owner, key) in self.owners for key in keys)
 
     def seen(self, stored: Stored | None) -> Stored | None:
         """Return the stored job as its holder may see it: another owner's job looks deleted."""
@@ -83,13 +83,13 @@ def make_ticket(
     namespace = namespace or settings.namespace
     clean_namespace(namespace)
     letter, text = "c" if cancel else "w", clean_owner(owner)
-    start = letter.upper() + _owner_mark(text, django_settings.SECRET_KEY) if text else letter
-    return TICKET_MARK + _signer(namespace).sign(start + clean_job_id(job_id))
+    start = letter.upper() + _owner_digest(text, django_settings.SECRET_KEY) if text else letter
+    return TICKET_PREFIX + _signer(namespace).sign(start + clean_job_id(job_id))
 
 
-def _owner_mark(owner: str, key: str | bytes) -> str:
+def _owner_digest(owner: str, key: str | bytes) -> str:
     digest = salted_hmac(f"{_SALT}.owner", owner, secret=key, algorithm="sha256").digest()
-    return urlsafe_b64encode(digest)[:_OWNER_MARK_LENGTH].decode()
+    return urlsafe_b64encode(digest)[:_OWNER_DIGEST_LENGTH].decode()
 
 
 def _signer(namespace: str) -> signing.TimestampSigner:
@@ -101,26 +101,26 @@ def read_ticket(ticket: str, action: Action, namespace: str) -> Grant | None:
     """Return the grant of `ticket`; None if it does not allow `action`."""
     try:
         value = _signer(namespace).unsign(
-            ticket.removeprefix(TICKET_MARK), max_age=settings.ticket_seconds
+            ticket.removeprefix(TICKET_PREFIX), max_age=settings.ticket_seconds
         )
     except signing.BadSignature:
         return None
     if action not in _RIGHTS.get(value[:1].lower(), ()):
         return None
-    mark, job_id = _split(value)
-    owners = frozenset({mark} if mark else ())
+    digest, job_id = _split(value)
+    owners = frozenset({digest} if digest else ())
     return Grant(job_id=job_id, by_ticket=True, stored=None, owners=owners)
 
 
 def _split(value: str) -> tuple[str, str]:
-    """Return the owner mark (empty if there is none) and the job id."""
-    start = 1 + (_OWNER_MARK_LENGTH if value[:1].isupper() else 0)
+    """Return the owner digest (empty if there is none) and the job id."""
+    start = 1 + (_OWNER_DIGEST_LENGTH if value[:1].isupper() else 0)
     return value[1:start], value[start:]
 
 
 def job_id_in(reference: str) -> str:
     """Return the job id in an id or ticket, without checking the signature."""
-    if not reference.startswith(TICKET_MARK):
+    if not reference.startswith(TICKET_PREFIX):
         return reference
     return _split(reference[1:].rsplit(":", 2)[0])[1]
 

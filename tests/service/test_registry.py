@@ -1,4 +1,4 @@
-"""Managers from settings: a client and hub for each loop, closed with it; a sync one for threads."""
+"""Managers from settings: a client and hub per loop, closed with it; a sync one for threads."""
 
 from __future__ import annotations
 
