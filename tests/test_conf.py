@@ -202,6 +202,19 @@ def test_a_wrong_url_of_the_environment_is_named_as_that(
         _ = ours.redis_url
 
 
+def test_a_value_is_validated_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.IMPORT_PROGRESS = {"AUTHORIZE": Rule()}
+    validated: list[Any] = []
+
+    def is_valid(rule: Any) -> bool:
+        validated.append(rule)
+        return True
+
+    monkeypatch.setattr(KEYS["AUTHORIZE"], "is_valid", is_valid)
+    assert ours.authorize is ours.authorize
+    assert validated == [ours.authorize]
+
+
 def test_a_value_that_is_changed_in_place_is_validated_again(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"TTL_SECONDS": 1}
     assert ours.ttl_seconds == 1
