@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
-from django_import_progress.web.open_stream import RETRY_MILLISECONDS
+from django_import_progress.web.event_stream import RETRY_MILLISECONDS
 
 from .report import Report, Target
 

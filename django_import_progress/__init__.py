@@ -1,4 +1,4 @@
-"""Live progress of long imports for Django, over Redis, Server-Sent Events and Channels."""
+"""Live, reliable progress bars for long-running imports in Django."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app's configuration."""
+"""The app configuration."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from django.apps import AppConfig
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
-from .checks import check_doors, check_settings, check_url_namespaces
+from .checks import check_security, check_settings, check_url_namespaces
 
 
 class ImportProgressConfig(AppConfig):
-    """Registers the system checks."""
+    """App configuration that registers the system checks."""
 
     name = "django_import_progress"
     verbose_name = _("Import progress")
 
     def ready(self) -> None:
-        """Called once by Django, when all apps are loaded."""
+        """Register the system checks; called by Django once all apps are loaded."""
         checks.register(check_settings)
         checks.register(check_url_namespaces, checks.Tags.urls)
-        checks.register(check_doors, checks.Tags.security)
+        checks.register(check_security, checks.Tags.security)

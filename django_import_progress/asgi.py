@@ -1,7 +1,7 @@
-"""The fast lane: event streams by ticket, answered before Django is asked.
+"""The fast lane: an ASGI application that serves event streams by ticket, in front of Django.
 
-A ticket needs no session and no database, and so none of what Django does for a request. What
-cannot be answered just as the view would is Django's to answer.
+A ticket needs no session and no database, so these requests can do without Django's handler and
+middleware. Any request that the fast lane cannot serve exactly as the view would goes to Django.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from django.core.handlers.asgi import ASGIRequest
 from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 
 from .access.permissions import admit_all
-from .access.tickets import TICKET_MARK, by_job
+from .access.tickets import TICKET_PREFIX, by_job
 from .access.visitors import visitor_of
 from .core.resume import names_an_end
 from .service.registry import get_guarded_manager
 from .web import views
-from .web.limits import MAX_JOBS
+from .web.event_stream import open_stream
+from .web.limits import MAX_JOBS, too_many
 from .web.push import PushedStream, Receive, Send
-from .web.stream_opening import open_stream, too_many
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _STREAM = "/stream/"
-"""What the path of each stream ends with."""
-NOT_OURS = (Resolver404, SuspiciousOperation, UnicodeDecodeError, ImproperlyConfigured)
-"""What looking at a request may raise: Django says it to who asks, as it always does."""
+"""Suffix of every stream's path."""
+LEFT_TO_DJANGO = (Resolver404, SuspiciousOperation, UnicodeDecodeError, ImproperlyConfigured)
+"""Exceptions while a request is examined. Django then handles the request and reports the error."""
 
 
 class ProgressStreams:
-    """An ASGI application in front of Django's: ``ProgressStreams(get_asgi_application())``.
+    """ASGI application to wrap around Django's: ``ProgressStreams(get_asgi_application())``.
 
-    It answers `GET` requests for event streams whose every job is named by a good ticket, at the
-    addresses under which the project's `ROOT_URLCONF` includes the app. All else it passes on.
-    The project's middleware does not run for what it answers.
+    It serves `GET` requests for event streams if valid tickets name all their jobs, at the URLs
+    where the project's `ROOT_URLCONF` includes the app. The project's middleware does not run for
+    these. It passes all other requests on.
 
     Args:
-        application: Django's, or what is around it.
+        application: Django's ASGI application, or one that wraps it.
     """
 
     def __init__(self, application: Application) -> None:
@@ -51,73 +51,73 @@ class ProgressStreams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        stream = await _opened(scope) if _may_be_ours(scope) else None
+        stream = await _open(scope) if _may_be_stream(scope) else None
         if stream is None:
             await self._application(scope, receive, send)
         else:
             await stream.run(receive, send)
 
 
-def _may_be_ours(scope: Scope) -> bool:
-    """Tell at a glance, since this is asked about each request of the site."""
+def _may_be_stream(scope: Scope) -> bool:
+    """Return quickly whether to look closer: this runs for every request of the site."""
     is_get = scope["type"] == "http" and scope["method"] == "GET"
     return is_get and bool(scope["path"].endswith(_STREAM))
 
 
-async def _opened(scope: Scope) -> PushedStream | None:
-    """Open the stream that is asked for, if there is nothing about it that needs Django."""
+async def _open(scope: Scope) -> PushedStream | None:
+    """Open the requested stream; None if Django has to handle the request."""
     try:
         request = ASGIRequest(scope, io.BytesIO())
-        namespace, references = _asked_for(request)
+        namespace, references = _tickets_in(request)
         if not references or _needs_middleware(request):
             return None
         manager = get_guarded_manager(namespace)
         visitor = await visitor_of(request)
         admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
-        # Who is logged in is counted by another name there.
+        # Django counts the streams of a logged-in user by user, not by address.
         if None in admitted or too_many(visitor.client):
             return None
-    except NOT_OURS:
+    except LEFT_TO_DJANGO:
         return None
-    # Nobody is asked again: a ticket was good when the stream was opened.
+    # Nothing is checked again later: it suffices that the tickets were valid at the start.
     grants = by_job(filter(None, admitted)).values()
     return open_stream(PushedStream, manager, visitor.client, grants)
 
 
-def _asked_for(request: ASGIRequest) -> tuple[str | None, list[str]]:
-    """Return the namespace and the tickets; none where it is not by tickets.
+def _tickets_in(request: ASGIRequest) -> tuple[str | None, list[str]]:
+    """Return the namespace and the tickets; no tickets if there are other references.
 
     Raises:
-        Resolver404: there is no such address.
+        Resolver404: the URL does not exist.
     """
     start, _, job = request.path_info.removesuffix(_STREAM).rpartition("/")
-    is_ticket = job.startswith(TICKET_MARK)
-    path = f"{start}/{TICKET_MARK}{_STREAM}" if is_ticket else request.path_info
+    is_ticket = job.startswith(TICKET_PREFIX)
+    path = f"{start}/{TICKET_PREFIX}{_STREAM}" if is_ticket else request.path_info
     match = _resolve(get_resolver(django_settings.ROOT_URLCONF), path)
     references = [job] if match.func is views.stream else []
     if match.func is views.streams:
         references = list(dict.fromkeys(request.GET.getlist("job")))
-    if len(references) > MAX_JOBS or not all(ref.startswith(TICKET_MARK) for ref in references):
+    if len(references) > MAX_JOBS or not all(ref.startswith(TICKET_PREFIX) for ref in references):
         references = []
     return match.kwargs.get("progress_namespace"), references
 
 
 @functools.lru_cache(maxsize=64)
 def _resolve(resolver: URLResolver, path: str) -> ResolverMatch:
-    """Find a view: the same one for all tickets, and so not looked for each time."""
+    """Resolve a path; cached, since `path` is the same for all tickets."""
     return resolver.resolve(path)
 
 
 def _needs_middleware(request: ASGIRequest) -> bool:
-    """Tell whether another answer is due than a stream: middleware's, or that there is no more.
+    """Return whether the response depends on middleware, or the stream may have ended already.
 
     Raises:
-        DisallowedHost: as it is to who asks Django.
+        DisallowedHost: as Django does.
     """
     request.get_host()
     last_event_id = request.META.get("HTTP_LAST_EVENT_ID", "")
     return (
-        # Only a page of another site sends it with a GET, which has to be allowed to read on.
+        # Only a page of another site sends it with a GET; CORS middleware may allow that.
         "HTTP_ORIGIN" in request.META
         or (django_settings.SECURE_SSL_REDIRECT and not request.is_secure())
         or names_an_end(last_event_id)

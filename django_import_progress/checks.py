@@ -1,4 +1,4 @@
-"""System checks: what is wrong with the settings, or opens a door; said before any request."""
+"""System checks for wrong and insecure settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conf import problems, settings
 from .core.keys import NAMESPACE_RULE, is_namespace
 from .redis.factory import crosses_hosts_in_the_clear
 
-STRANGERS_JOB = "a-job-of-the-system-checks"
+PROBE_JOB_ID = "a-job-of-the-system-checks"
 
 
 def _id(number: str) -> str:
@@ -27,7 +27,7 @@ def _id(number: str) -> str:
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """Report every wrong key and value of `IMPORT_PROGRESS`."""
+    """Report every unknown key and wrong value of `IMPORT_PROGRESS`."""
     return [
         checks.Error(problem.message, hint=problem.fix, id=_id(problem.id))
         for problem in problems()
@@ -35,13 +35,13 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_url_namespaces(**kwargs: Any) -> list[CheckMessage]:
-    """Report each namespace of jobs that is given with the URLs and cannot be one."""
+    """Report each invalid `progress_namespace` in the URLs."""
     if not getattr(django_settings, "ROOT_URLCONF", None):
         return []
     return [
         checks.Error(
-            f"The URLs have progress_namespace={namespace!r}, which is no namespace.",
-            hint=f"Use {NAMESPACE_RULE}, in include()'s namespace= as well.",
+            f"The URLs contain progress_namespace={namespace!r}, which is invalid.",
+            hint=f"Use {NAMESPACE_RULE}, also for namespace= of include().",
             id=_id("E004"),
         )
         for namespace in _namespaces(get_resolver())
@@ -58,33 +58,31 @@ def _namespaces(resolver: URLResolver) -> Iterator[Any]:
             yield pattern.default_args.get("progress_namespace")
 
 
-def check_doors(**kwargs: Any) -> list[CheckMessage]:
-    """Report what lets in more than it should."""
+def check_security(**kwargs: Any) -> list[CheckMessage]:
+    """Report settings that allow more than they should."""
     if problems():
         return []
-    looks = (_authorize, _allowed_hosts, _plain_redis, _custom_signer)
-    return [message for look in looks if (message := look()) is not None]
+    found = (_authorize(), _allowed_hosts(), _redis_without_tls(), _custom_signer())
+    return [message for message in found if message is not None]
 
 
 def _authorize() -> CheckMessage | None:
-    actions = [action for action in get_args(Action) if _lets_a_stranger(action)]
+    actions = [action for action in get_args(Action) if _allows_anybody(action)]
     if not actions:
         return None
     return checks.Warning(
-        f"AUTHORIZE allows everybody, logged in or not, to {' and '.join(actions)} every job.",
-        hint="Have the rule look at `user` and `job.owner`; who shall watch without logging in"
-        " is given a ticket by the template tag.",
+        f"AUTHORIZE allows everyone, logged in or not, to {' and '.join(actions)} every job.",
+        hint="Check `user` and `job.owner` in the rule. Visitors who are not logged in can watch"
+        " with the ticket that the template tag puts into the page.",
         id=_id("W001"),
     )
 
 
-def _lets_a_stranger(action: Action) -> bool:
-    job = Job(
-        job_id=STRANGERS_JOB, namespace=settings.namespace, owner="somebody else", snapshot={}
-    )
+def _allows_anybody(action: Action) -> bool:
+    job = Job(job_id=PROBE_JOB_ID, namespace=settings.namespace, owner="somebody else", snapshot={})
     try:
         return async_to_sync(rule_allows)(Nobody(), job, action)
-    except Exception:  # It wants to know more, of a user or a job that exists: no open door.
+    except Exception:  # The rule needs a real user or job, so it does not allow everyone.
         return False
 
 
@@ -92,20 +90,20 @@ def _allowed_hosts() -> CheckMessage | None:
     if settings.websocket_url is None or "*" not in django_settings.ALLOWED_HOSTS:
         return None
     return checks.Warning(
-        "With '*' in ALLOWED_HOSTS a page of any site that has its name resolve to this server"
-        " counts as the server's own, for WebSockets too.",
-        hint="Name the site's hosts in ALLOWED_HOSTS.",
+        "With '*' in ALLOWED_HOSTS, any site whose domain resolves to this server counts as the"
+        " same origin, also for WebSockets.",
+        hint="List the site's hosts in ALLOWED_HOSTS.",
         id=_id("W002"),
     )
 
 
-def _plain_redis() -> CheckMessage | None:
+def _redis_without_tls() -> CheckMessage | None:
     if settings.debug or not crosses_hosts_in_the_clear(settings.redis_url):
         return None
     return checks.Info(
-        "REDIS_URL leads to another host without TLS: who is on the way can read and write"
-        " every job.",
-        hint="Use rediss://, or see to it that the network is yours alone.",
+        "REDIS_URL connects to another host without TLS: others on the network can read and"
+        " write every job.",
+        hint="Use rediss://, or make sure that the network is private.",
         id=_id("I001"),
     )
 
@@ -114,8 +112,8 @@ def _custom_signer() -> CheckMessage | None:
     if django_settings.SIGNING_BACKEND == global_settings.SIGNING_BACKEND:
         return None
     return checks.Info(
-        "SIGNING_BACKEND is not Django's own; tickets are signed by SECRET_KEY with Django's"
-        " TimestampSigner all the same.",
-        hint="Silence this where that is as strong as you need it.",
+        "SIGNING_BACKEND is not Django's default, but tickets are still signed with SECRET_KEY by"
+        " Django's TimestampSigner.",
+        hint="Silence this check if that is strong enough for you.",
         id=_id("I002"),
     )

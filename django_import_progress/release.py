@@ -1,8 +1,8 @@
-"""What Django holds for a request, let go once its stream is open: a thread, and connections.
+"""Releases the thread and database connections that Django keeps for a request with a stream.
 
-Each request under ASGI gets a thread of its own for sync code, which lives until the response has
-been sent, and with it the database connections that were opened there: for a stream, an hour. At
-the latest the signal `request_started`, whose receivers are sync, makes one.
+Under ASGI each request gets its own thread for sync code. It lives until the response has been
+sent, together with the database connections that were opened in it: for a stream, an hour. Every
+request has one, since the receivers of the signal `request_started` are sync.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from django.db import connections
 
 
 async def release_request() -> None:
-    """End the running request's thread, and close the database connections that it holds.
+    """End the current request's thread, and close its database connections.
 
-    Sync code that runs for the request later on, such as the closing of its response, is given
-    another thread.
+    Sync code that runs for the request later, such as closing its response, gets another thread.
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
     if context is not None and context in SyncToAsync.context_to_thread_executor:
@@ -28,10 +27,10 @@ async def release_request() -> None:
 
 @asynccontextmanager
 async def borrowed_thread() -> AsyncIterator[None]:
-    """Give sync code a thread for a while: for questions to the database while a stream is open.
+    """Provide a thread for sync code, such as database queries, while a stream is open.
 
-    Where there is a request it is the request's; under a WebSocket, where all would share one, one
-    of its own.
+    It is the request's thread if there is a request. A WebSocket gets a separate one, since
+    otherwise all WebSockets would share a single thread.
     """
     async with ThreadSensitiveContext():
         try:

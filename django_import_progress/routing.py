@@ -1,4 +1,4 @@
-"""What to mount, under any prefix, in Channels' `URLRouter`.
+"""WebSocket routes for Channels' `URLRouter`, under any prefix.
 
 ::
 
@@ -16,34 +16,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels.routing import URLRouter  # noqa: F401 - so that a missing Channels is said at once
+from channels.routing import URLRouter  # noqa: F401 - fails at once if Channels is not installed
 from django.urls import path, re_path
 
 from .core.keys import clean_namespace
-from .web.consumers import Application, job_consumer, jobs_consumer, refusal
+from .web.consumers import job_consumer, jobs_consumer, refusal
 
 
 def get_websocket_urlpatterns(namespace: str | None = None) -> list[Any]:
-    """Return the routes of a namespace; of the setting's where none is given.
+    """Return the routes of a namespace; default: the setting's.
 
     Raises:
-        ValueError: `namespace` cannot be one.
+        ValueError: `namespace` is invalid.
     """
     if namespace is not None:
         clean_namespace(namespace)
-    # Django's `path` knows of views only; to Channels' router an application is one.
-    one, several, none = map(_as_view, (job_consumer(namespace), jobs_consumer(namespace), refusal))
+    # Django's `path` is typed for views only; Channels' router takes applications.
+    one: Any = job_consumer(namespace)
+    several: Any = jobs_consumer(namespace)
+    invalid: Any = refusal
     return [
         path("", several),
         path("jobs/<str:job>/", one),
-        # Else the router would raise an error for what cannot be an id.
-        re_path(r"^jobs/", none),
+        # Without this the router would raise an error for a path that is no valid id.
+        re_path(r"^jobs/", invalid),
     ]
 
 
-def _as_view(application: Application) -> Any:
-    return application
-
-
 websocket_urlpatterns = get_websocket_urlpatterns()
-"""The routes of the setting's namespace."""
+"""Routes of the namespace in the settings."""

@@ -1,4 +1,4 @@
-"""What to include: ``path("progress/", include("django_import_progress.urls"))``."""
+"""URL patterns: ``path("progress/", include("django_import_progress.urls"))``."""
 
 from __future__ import annotations
 

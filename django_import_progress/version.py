@@ -1,4 +1,4 @@
-"""The version, apart from everything that would have to be imported with it."""
+"""The version, in a module that imports nothing else."""
 
 __version__ = "0.1.0"
-"""The version, by Semantic Versioning."""
+"""The version, following Semantic Versioning."""

@@ -1,4 +1,4 @@
-"""Tasks are ended for good: one that eats cancellations, and by one who is cancelled meanwhile."""
+"""`end_tasks` ends tasks that swallow cancellations, also if it is cancelled itself."""
 
 from __future__ import annotations
 

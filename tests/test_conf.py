@@ -54,7 +54,7 @@ def test_an_unknown_key_is_an_error_that_knows_what_was_meant(settings: Any) -> 
         (
             "django_import_progress.E002",
             "IMPORT_PROGRESS has an unknown key 7.",
-            f"Known are: {', '.join(KEYS)}.",
+            f"Known keys: {', '.join(KEYS)}.",
         ),
     ]
 
@@ -200,6 +200,29 @@ def test_a_wrong_url_of_the_environment_is_named_as_that(
     assert messages()[0][1].startswith("REDIS_URL in the environment has a wrong value: 'localhost")
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL in the environment"):
         _ = ours.redis_url
+
+
+def test_a_value_is_validated_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.IMPORT_PROGRESS = {"AUTHORIZE": Rule()}
+    validated: list[Any] = []
+
+    def is_valid(rule: Any) -> bool:
+        validated.append(rule)
+        return True
+
+    monkeypatch.setattr(KEYS["AUTHORIZE"], "is_valid", is_valid)
+    assert ours.authorize is ours.authorize
+    assert validated == [ours.authorize]
+
+
+def test_a_value_that_is_changed_in_place_is_validated_again(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = {"TTL_SECONDS": 1}
+    assert ours.ttl_seconds == 1
+    settings.IMPORT_PROGRESS["TTL_SECONDS"] = 2
+    assert ours.ttl_seconds == 2
+    settings.IMPORT_PROGRESS["TTL_SECONDS"] = 0
+    with pytest.raises(ImproperlyConfigured):
+        _ = ours.ttl_seconds
 
 
 def test_debug_is_djangos(settings: Any) -> None:

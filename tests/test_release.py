@@ -1,4 +1,4 @@
-"""What a release needs, and what those who work on the tree are promised."""
+"""Checks of releases and of the working tree."""
 
 from __future__ import annotations
 

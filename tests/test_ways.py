@@ -12,7 +12,7 @@ import redis
 from django_import_progress import InvalidProgress, SyncProgressManager
 from django_import_progress.core import reducer
 from django_import_progress.core.reducer import JobStateReducer
-from django_import_progress.service.known_versions import KnownVersions
+from django_import_progress.service.base import KnownVersions
 
 from .faults.naive import edit
 from .kit import ways

@@ -1,4 +1,4 @@
-"""Who may watch and cancel a job: tickets, rules for bare ids, and whose pages may connect."""
+"""Authorization to watch and cancel jobs: tickets, the `AUTHORIZE` rule, allowed origins."""
 
 from .permissions import Job, Permission, make_ticket, owner_or_staff
 

@@ -1,4 +1,4 @@
-"""Which origins a WebSocket may come from: cookies travel with it, and no CSRF token does.
+"""Origin check of WebSocket handshakes, which carry cookies but no CSRF token.
 
 Source: RFC 6455, section 10.2, and https://fetch.spec.whatwg.org/#origin-header
 """
@@ -14,19 +14,20 @@ from django.http import HttpRequest
 from django.utils.http import is_same_domain
 
 _NO_HOST = frozenset("@\\?#")
-"""What ends a host's name, or comes before it, for one parser or another."""
+"""Characters that some parsers take for the start or end of a host name."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def is_foreign(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] | None) -> bool:
-    """Tell whether a page of another site wants in.
+    """Return whether the handshake comes from a page of another site.
 
-    It is the site's own whose host is the request's, one of `ALLOWED_HOSTS`; or that is in
-    `CSRF_TRUSTED_ORIGINS`. No origin at all is no browser, and brings nobody's cookies.
+    A page belongs to this site if its origin has the request's host, which must be in
+    `ALLOWED_HOSTS`, or is in `CSRF_TRUSTED_ORIGINS`. A request without an origin does not come from
+    a browser and carries no user's cookies, so it is not foreign.
 
     Args:
-        headers: of the handshake.
-        server: where it arrived.
+        headers: the handshake's headers.
+        server: host and port that received the handshake.
     """
     origins = [value.decode("latin-1") for name, value in headers if name.lower() == b"origin"]
     if not origins:
@@ -36,7 +37,7 @@ def is_foreign(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] |
     try:
         text = origins[0].lower()
         origin = urlsplit(text)
-        # Whatever else is said besides a host could be read in another way by others.
+        # Anything besides scheme, host and port may be parsed differently by others.
         is_origin = text == f"{origin.scheme}://{origin.netloc}" and not _NO_HOST & set(text)
         is_ours = _is_trusted(origin) or _is_own(origin, _host(headers, server))
         return not (is_origin and is_ours)
@@ -45,7 +46,7 @@ def is_foreign(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] |
 
 
 def _host(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] | None) -> str:
-    """Return the request's host as Django has it: of whichever header, and allowed."""
+    """Return the request's host as Django does: from the configured header, and only if allowed."""
     request = HttpRequest()
     name, port = server or ("", 80)
     request.META = {"SERVER_NAME": name, "SERVER_PORT": str(port)}
@@ -57,7 +58,7 @@ def _host(headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int] | None
 
 def _is_own(origin: SplitResult, host: str) -> bool:
     port = _DEFAULT_PORTS.get(origin.scheme)
-    # Which of http and https it is, a server behind a proxy cannot tell.
+    # Accept http and https: a server behind a proxy does not know which one the page used.
     return port is not None and origin.netloc.removesuffix(port) == host.removesuffix(port)
 
 

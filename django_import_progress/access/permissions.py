@@ -1,4 +1,4 @@
-"""Permission to watch and cancel a job: by a ticket, or by the rule for bare ids."""
+"""Permission to watch and cancel a job, by ticket or by the `AUTHORIZE` rule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..core.keys import is_clean
 from ..core.snapshot import Stored
 from ..release import borrowed_thread
 from ..service.manager import ProgressManager
-from .tickets import TICKET_MARK, Action, Grant, make_ticket, read_ticket
+from .tickets import TICKET_PREFIX, Action, Grant, make_ticket, read_ticket
 from .visitors import User, Visitor
 
 __all__ = ["Job", "Permission", "admit", "admit_all", "make_ticket", "owner_or_staff"]
@@ -28,21 +28,21 @@ logger = logging.getLogger("django_import_progress")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What an `AUTHORIZE` rule is asked about."""
+    """The job that is passed to an `AUTHORIZE` rule."""
 
     job_id: str
     namespace: str
     owner: str | None
     """The owner's primary key as text."""
     snapshot: Mapping[str, Any] | None
-    """None: the job is not there."""
+    """None if the job does not exist."""
 
 
 def owner_or_staff(user: User, job: Job, action: Action) -> bool:
-    """Say yes to the job's owner and to staff: the default of `AUTHORIZE`."""
+    """Allow the job's owner and staff: the default `AUTHORIZE` rule."""
     if not user.is_authenticated or user.pk is None:
         return False
-    # A user model of one's own need not know of staff.
+    # A custom user model need not have `is_staff`.
     return bool(getattr(user, "is_staff", False)) or job.owner == str(user.pk)
 
 
@@ -54,32 +54,32 @@ async def admit_all(
     manager: ProgressManager,
     before: Mapping[str, Stored] = MappingProxyType({}),
 ) -> list[Grant | None]:
-    """Decide whether `user` may do `action` with each of the jobs that `references` name.
+    """Decide whether `user` may perform `action` on each of the jobs in `references`.
 
     Args:
-        references: jobs' ids or tickets, as they stood in the request.
-        action: what is to be done.
-        user: who asks; may be anonymous.
-        manager: of the namespace in question.
-        before: what was stored of jobs that may be absent by now, by their ids.
+        references: job ids or tickets, as in the request.
+        action: the action to authorize.
+        user: the request's user; may be anonymous.
+        manager: the manager of the jobs' namespace.
+        before: the last known state of jobs that may no longer exist, by job id.
 
     Returns:
-        None for no, whatever the reason: an id that cannot be one, a ticket that is forged, too
-        old or for something else, or a rule that refused, or failed.
+        A grant for each reference. None if access is denied, whatever the reason: an invalid id; a
+        forged or expired ticket, or one for another action; a rule that denied access or failed.
 
     Raises:
-        ProgressUnavailable: a bare id needs a look into Redis.
+        ProgressUnavailable: there is a bare id, and Redis is unavailable.
     """
     namespace = manager.calls.keys.namespace
     grants: dict[str, Grant | None] = dict.fromkeys(references)
-    asked = []
+    bare_ids = []
     for reference in grants:
-        if reference.startswith(TICKET_MARK):
+        if reference.startswith(TICKET_PREFIX):
             grants[reference] = read_ticket(reference, action, namespace)
         elif is_clean(reference):
-            asked.append(reference)
-    if asked:
-        for job_id, stored in zip(asked, await manager.read(asked), strict=True):
+            bare_ids.append(reference)
+    if bare_ids:
+        for job_id, stored in zip(bare_ids, await manager.read(bare_ids), strict=True):
             known = before.get(job_id) if stored is None else stored
             job = Job(
                 job_id=job_id,
@@ -87,7 +87,7 @@ async def admit_all(
                 owner=None if known is None else known.owner,
                 snapshot=None if known is None or known.expired else known.fields,
             )
-            if await _says_yes(user, job, action):
+            if await _is_allowed(user, job, action):
                 grants[job_id] = Grant(job_id=job_id, by_ticket=False, stored=stored)
     return [grants[reference] for reference in references]
 
@@ -95,20 +95,20 @@ async def admit_all(
 async def admit(
     reference: str, action: Action, *, user: User, manager: ProgressManager
 ) -> Grant | None:
-    """Decide about one job: see `admit_all`."""
+    """Decide for one job: see `admit_all`."""
     (grant,) = await admit_all([reference], action, user=user, manager=manager)
     return grant
 
 
 class Permission:
-    """By what the jobs of an open stream are watched: to be asked for again while it is open.
+    """The grants of an open stream, which are checked again while it is open.
 
-    A ticket's end closes no stream: it was good when it was opened.
+    A ticket that expires does not close the stream: it was valid when the stream was opened.
 
     Args:
-        visitor: who watches.
-        manager: of the namespace in question.
-        grants: what was allowed.
+        visitor: the client that watches.
+        manager: the manager of the jobs' namespace.
+        grants: the grants by which the jobs are watched.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Permission:
             self.add(grant)
 
     def add(self, grant: Grant) -> None:
-        """Watch one more job, or the same by another right: a ticket's holds whatever the rule."""
+        """Add a grant. For a job with a ticket the rule is not checked again."""
         if grant.by_ticket:
             self._by_ticket.add(grant.job_id)
             self._by_rule.pop(grant.job_id, None)
@@ -130,42 +130,42 @@ class Permission:
             self._by_rule[grant.job_id] = grant.stored
 
     def discard(self, job_id: str) -> None:
-        """Watch a job no more."""
+        """Remove the grants for a job."""
         self._by_ticket.discard(job_id)
         self._by_rule.pop(job_id, None)
 
     async def lost(self) -> list[str]:
-        """Ask the rule again, about the user and the jobs as they are by now.
+        """Apply the rule again to the current user and the current state of the jobs.
 
         Returns:
-            The ids of jobs that may not be watched any more.
+            The ids of jobs that may no longer be watched.
         """
-        asked = list(self._by_rule)
-        if not asked:
+        checked = list(self._by_rule)
+        if not checked:
             return []
         try:
             async with borrowed_thread():
-                grants = await self._admitted(asked)
+                grants = await self._admit_again(checked)
         except ProgressUnavailable:
-            return []  # Nobody is told anything before Redis is back, and then it is asked again.
+            return []  # Nothing is sent before Redis is available, and then this runs again.
         except Exception:
-            logger.exception("A stream is closed, as it cannot be told who may watch")
-            return asked
+            logger.exception("Permission could not be checked again; the stream is closed")
+            return checked
         for grant in grants:
             if grant is not None and grant.job_id in self._by_rule and grant.stored is not None:
                 self._by_rule[grant.job_id] = grant.stored
-        # A job may have been left meanwhile, or be watched by a ticket by now.
+        # Meanwhile the client may have stopped watching a job, or sent a ticket for it.
         return [
             job_id
-            for job_id, grant in zip(asked, grants, strict=True)
+            for job_id, grant in zip(checked, grants, strict=True)
             if grant is None and job_id in self._by_rule
         ]
 
-    async def _admitted(self, asked: list[str]) -> list[Grant | None]:
-        # A job that is absent is as it was: whether it is gone is for its watcher to find out.
+    async def _admit_again(self, job_ids: list[str]) -> list[Grant | None]:
+        # Judge an absent job by its last known state: its watcher notices that it has disappeared.
         before = {job_id: stored for job_id, stored in self._by_rule.items() if stored is not None}
         return await admit_all(
-            asked,
+            job_ids,
             "watch",
             user=await self._visitor.user_now(),
             manager=self._manager,
@@ -173,30 +173,32 @@ class Permission:
         )
 
 
-async def _says_yes(user: User, job: Job, action: Action) -> bool:
-    """Tell whether the rule says yes. One that fails says no.
+async def _is_allowed(user: User, job: Job, action: Action) -> bool:
+    """Return whether the rule allows `action`. A rule that raises an exception denies access.
 
-    It may fail for a job that is not there and refuse one that is, or the other way round: an
-    answer of its own would tell which.
+    A rule may fail for jobs that do not exist and deny access to those that do, or vice versa. A
+    different response would reveal which jobs exist.
     """
     try:
         return await rule_allows(user, job, action)
     except (ProgressUnavailable, ImproperlyConfigured):
         raise
     except Exception:
-        logger.exception("AUTHORIZE has failed, which is a no (%s, job %s)", action, job.job_id)
+        logger.exception(
+            "AUTHORIZE raised an exception; access denied (%s, job %s)", action, job.job_id
+        )
         return False
 
 
 async def rule_allows(user: User, job: Job, action: Action) -> bool:
-    """Ask `AUTHORIZE`, sync or async. Raises what the rule raises."""
+    """Call the `AUTHORIZE` rule, sync or async. Raises what the rule raises."""
     rule = settings.authorize
     if any(map(inspect.iscoroutinefunction, (rule, type(rule).__call__))):
-        answer = await rule(user, job, action)
+        result = await rule(user, job, action)
     else:
-        # In a thread: a sync rule may ask the database.
-        answer = await sync_to_async(rule)(user, job, action)
-    if inspect.isawaitable(answer):
-        answer = await answer
-    # Whether there is anything in a QuerySet is for the database to say, too.
-    return answer if isinstance(answer, bool) else await sync_to_async(bool)(answer)
+        # In a thread: a sync rule may query the database.
+        result = await sync_to_async(rule)(user, job, action)
+    if inspect.isawaitable(result):
+        result = await result
+    # The truth value of a QuerySet needs a database query, too.
+    return result if isinstance(result, bool) else await sync_to_async(bool)(result)

@@ -1,4 +1,4 @@
-"""Who asks: the user, as the request had it and as it is a while later, and the client."""
+"""The client of a request or WebSocket: its user, at the start and now, and its address."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
 IPV6_HOST_BITS = 64
-"""A network of so many bits is what one customer has at least (RFC 6177), and any address in it."""
+"""A customer has at least a network of this many bits (RFC 6177), with all its addresses."""
 
 
 class User(Protocol):
-    """What a rule can count on in a user."""
+    """The attributes that every user has."""
 
     pk: Any
     is_authenticated: Any
 
 
 class Nobody:
-    """The visitor of a site that has no `AuthenticationMiddleware`."""
+    """The user on a site without `AuthenticationMiddleware`."""
 
     pk = None
     is_authenticated = False
@@ -31,36 +31,36 @@ class Nobody:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """Who asks."""
+    """The client of a request or WebSocket."""
 
     user: User
-    """As the request had it; may be anonymous."""
+    """The user when the request arrived; may be anonymous."""
     session: SessionBase | None = None
     address: str = ""
-    """Where the request came from, as the server has it; empty where that is not known."""
+    """Address of the client according to the server; empty if unknown."""
 
     @property
     def client(self) -> str:
-        """Whose streams are counted together: one user's or else one host's; empty: unknown."""
+        """Key by which streams are counted: the user, else the host; empty if both are unknown."""
         if self.user.is_authenticated:
             return f"user {self.user.pk}"
         return self.address and f"address {_host_of(self.address)}"
 
     async def user_now(self) -> User:
-        """Return the user as it is by now: nobody, once logged out, deactivated or deleted.
+        """Return the current user: anonymous after logout, deactivation or deletion.
 
-        Asks the database, so the thread of the request is to be released afterwards.
+        Queries the database, so the caller must release the request's thread afterwards.
         """
         user, session = self.user, self.session
         if not user.is_authenticated:
             return user
         if session is not None and SESSION_KEY in session:
             request = HttpRequest()
-            # The session as it is stored by now; Django compares it with the user's password.
-            # Not by `type`: Channels has lazy ones.
+            # The stored session, in which Django checks the hash of the user's password.
+            # `__class__`, not `type`: Channels has lazy objects.
             request.session = session.__class__(session.session_key)
             return cast(User, await aget_user(request))
-        # Known by something else, which is not asked again: a header, a certificate.
+        # Authenticated by something that is not checked again, such as a header or certificate.
         users = getattr(user.__class__, "_default_manager", None)
         if users is None:
             return user
@@ -69,12 +69,13 @@ class Visitor:
 
 
 def _host_of(address: str) -> str:
-    """Return what one host has of an address: of IPv6 the first half, for it chooses the other.
+    """Return the part of an address that identifies a host.
 
-    What is no address, such as the path of a socket, is returned as it is.
+    An IPv6 host chooses the last 64 bits by itself, so those are left out. Other text, such as the
+    path of a socket, is returned unchanged.
     """
     try:
-        host = ip_address(address.partition("%")[0])  # Without the zone, as in fe80::1%eth0.
+        host = ip_address(address.partition("%")[0])  # Remove the zone, as in fe80::1%eth0.
     except ValueError:
         return address
     if isinstance(host, IPv6Address):
@@ -83,7 +84,7 @@ def _host_of(address: str) -> str:
 
 
 async def visitor_of(request: HttpRequest) -> Visitor:
-    """Return who has sent `request`."""
+    """Return the visitor that sent `request`."""
     return Visitor(
         # AuthenticationMiddleware sets `auser`; a site without logins has none.
         user=cast(User, await request.auser()) if hasattr(request, "auser") else Nobody(),
@@ -93,10 +94,10 @@ async def visitor_of(request: HttpRequest) -> Visitor:
 
 
 def visitor_at(scope: Mapping[str, Any]) -> Visitor:
-    """Return who opens a WebSocket.
+    """Return the visitor that opens a WebSocket.
 
     Args:
-        scope: the connection's, with what Channels' middleware has put into it, if there is any
+        scope: the connection's scope, with the user and session that Channels' middleware adds
             (https://channels.readthedocs.io/en/stable/topics/authentication.html).
     """
     host, _ = scope.get("client") or ("", None)

@@ -1,1 +1,1 @@
-"""The two progress managers, and the registry that makes them from the settings."""
+"""The two progress managers, and the registry that creates them from the settings."""

@@ -1,4 +1,4 @@
-"""`ProgressManager`: the verbs on `redis.asyncio`."""
+"""`ProgressManager`: reads, writes and watches jobs with `redis.asyncio`."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ..core.snapshot import Stored
 from ..redis.breakers import SharedBreaker
 from ..redis.executor import AsyncClient, carry_out, perform, read_all
 from ..watch.hub import Hub, Watcher
-from .base import calls_for, now_text
-from .known_versions import KnownVersions
+from .base import KnownVersions, calls_for, now_text
 
 T = TypeVar("T")
 
 
 class ProgressManager:
-    """Keeps each job's newest snapshot in Redis and tells it to whoever watches.
+    """Stores the latest snapshot of each job in Redis and publishes it to watchers.
 
     Args:
         redis: a `redis.asyncio` client; it belongs to the event loop in which it is first used.
         namespace: first part of every key and channel.
         ttl_seconds: how long a snapshot is kept after its last write.
-        queued_seconds: the same for a job that is still queued.
-        ended_seconds: how long the outcome of a job is remembered after its snapshot has expired.
-        heartbeat_seconds: how often watched jobs are read again.
-        hub: shared with other managers of the same client; one of its own where not given.
-        breaker: shared with other managers of the same Redis; without one, each call waits for
-            Redis by itself.
+        queued_seconds: how long a queued job is kept after its last write.
+        ended_seconds: how long the outcome of a job is kept after its snapshot has expired.
+        heartbeat_seconds: interval at which watched jobs are read again.
+        hub: shared with other managers of the same client; default: a hub of its own.
+        breaker: circuit breaker shared with other managers of the same Redis; without one, each
+            call waits for its own time-out.
 
-    Every verb takes a job id (`uuid.UUID`, or `str` of 1 to 128 of ``A-Z a-z 0-9 . _ : ~ -``) and
-    raises `InvalidJobId` for another one before Redis is touched, `InvalidProgress` for data that
-    cannot be a snapshot, and `ProgressUnavailable` where Redis is out of reach.
+    Every method takes a job id: a `uuid.UUID`, or a `str` of 1 to 128 of
+    ``A-Z a-z 0-9 . _ : ~ -``. It raises `InvalidJobId` for an invalid one before it sends anything
+    to Redis, `InvalidProgress` for data that cannot be a snapshot, and `ProgressUnavailable` if
+    Redis is unavailable.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class ProgressManager:
     async def set_progress(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
-        """Replace the stored snapshot by `data`; the snapshot, `updated_at` set.
+        """Replace the stored snapshot by `data`; return it with `updated_at` set.
 
-        Publishes nothing: watchers see it with the next message or heartbeat. Keeps the owner; on
-        a job that has ended it begins anew.
+        Publishes nothing: watchers see the change with the next message or heartbeat. Keeps the
+        owner. If the job has ended, it starts again.
         """
         job_id = clean_job_id(job_id)
         stored = await self._perform(self.calls.set(job_id, data, now_text(), ttl_seconds))
@@ -93,10 +93,10 @@ class ProgressManager:
         return self._written.note(job_id, stored)
 
     async def describe(self, job_id: JobId) -> dict[str, Any] | None:
-        """Return the representation of a job, for templates and APIs of your own.
+        """Return the representation of a job, for your own templates and APIs.
 
-        A finished job whose snapshot has expired is described by its outcome (``expired`` is
-        true) for `ended_seconds`. None for a job that does not exist, or was deleted.
+        If the snapshot of a finished job has expired, this returns its outcome (``expired`` is
+        true) for `ended_seconds`. None if the job does not exist or was deleted.
         """
         job_id = clean_job_id(job_id)
         return description_of(job_id, await self._perform(self.calls.get(job_id)))
@@ -104,18 +104,18 @@ class ProgressManager:
     async def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
     ) -> int:
-        """Publish `data` on the job's channel and store nothing; the number of subscribers.
+        """Publish `data` on the job's channel without storing it; return the subscriber count.
 
-        Current watchers see it merged over the last snapshot, until a newer version is stored. A
-        terminal status in it ends the watching, with the snapshot that is stored then.
+        Current watchers see `data` merged over the last snapshot, until a newer version is stored.
+        If it contains a terminal status, watching ends with the snapshot that is stored then.
 
         The message builds on the version of the job that this manager last wrote or read, or else
-        on the current one: a late message of an earlier run is dropped by the watchers.
+        on the current one. So watchers drop a late message of an earlier run.
 
         Args:
             job_id: the job.
-            data: what to tell.
-            ensure_timestamp: add `updated_at` where `data` has none.
+            data: fields to publish.
+            ensure_timestamp: add `updated_at` if `data` has none.
         """
         job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
         call = self.calls.publish(job_id, data, now, self._written.of(job_id))
@@ -124,11 +124,11 @@ class ProgressManager:
     async def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
-        """Merge `data` into the snapshot and publish the whole of it, in one atomic step.
+        """Merge `data` into the snapshot and publish the whole snapshot, in one atomic step.
 
         Raises:
-            JobNotFound: there is no such job.
-            JobFinished: it has ended.
+            JobNotFound: the job does not exist.
+            JobFinished: the job has ended.
         """
         job_id = clean_job_id(job_id)
         stored = await self._perform(self.calls.update(job_id, data, now_text(), ttl_seconds))
@@ -142,16 +142,16 @@ class ProgressManager:
         data: Mapping[str, Any] | None = None,
         ttl_seconds: int | None = None,
     ) -> str:
-        """Make a new job in status ``queued``; its id, a UUID4 where none is given.
+        """Create a job with status ``queued``; return its id.
 
         Args:
-            job_id: the id, where it is already known.
-            owner: a user, or a primary key; who may watch it by default.
+            job_id: the id; default: a new UUID4.
+            owner: a user or a primary key; by default the owner may watch the job.
             data: further fields, or another status.
-            ttl_seconds: how long this job outlives its last write, now and later.
+            ttl_seconds: how long this job is kept after its last write, now and later.
 
         Raises:
-            JobExists: there is a job of this id.
+            JobExists: a job with this id exists.
         """
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
         fields = {} if data is None else data
@@ -160,38 +160,40 @@ class ProgressManager:
         return await self._perform(call)
 
     async def request_cancel(self, job_id: JobId, *, owner: Any = None) -> bool:
-        """Request cancellation; False if the job is unknown or has finished.
+        """Request cancellation; return False if the job is unknown or has finished.
 
-        Its worker stops at a row's boundary. A job that is still queued ends as soon as its worker
-        takes it.
+        The worker stops between two rows. A queued job ends as soon as a worker starts it.
 
         Args:
             job_id: the job.
-            owner: where given, the job must be this owner's.
+            owner: if given, the job must have this owner.
         """
         return await self._perform(self.calls.cancel(clean_job_id(job_id), clean_owner(owner)))
 
     async def delete(self, job_id: JobId) -> bool:
-        """Delete a job and notify its watchers; its worker cannot create it again."""
+        """Delete a job and notify its watchers; return whether it existed.
+
+        Its worker cannot recreate it.
+        """
         return await self._perform(self.calls.delete(clean_job_id(job_id)))
 
     async def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
-        """Return the jobs made by `create` and `track_import`, newest first, each a snapshot.
+        """Return the snapshots of jobs made by `create` and `track_import`, newest first.
 
         Args:
-            owner: a user, or a primary key, whose jobs alone are wanted.
-            limit: how many at most.
+            owner: a user or a primary key: only return this owner's jobs.
+            limit: maximum number of jobs.
         """
         return snapshots(await self.listed(owner, limit))
 
     async def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
-        """Return what `jobs` does as it is stored, by the jobs' ids."""
+        """Return the same jobs as `jobs`, as they are stored, by job id."""
         plan = self.calls.jobs(clean_owner(owner), limit)
         with self._guard():
             return await carry_out(self.redis, plan)
 
     async def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
-        """Read jobs in one pipeline; None for a job that does not exist."""
+        """Read jobs in one pipeline; None for each job that does not exist."""
         calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
         with self._guard():
             return await read_all(self.redis, calls)
@@ -203,8 +205,9 @@ class ProgressManager:
     def watch(self, job_id: JobId) -> AsyncIterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one; end after a terminal one.
 
-        No update is lost between the two. Ends also when the job is gone; waits for a job that is
-        not there yet, and through any outage. Who is slow gets only the newest.
+        No update is lost between the two. The iterator also ends when the job is deleted or
+        expires. It waits for a job that does not exist yet, and during any outage. A slow reader
+        only gets the latest snapshot.
         """
         return self._watch(clean_job_id(job_id))
 
@@ -213,7 +216,7 @@ class ProgressManager:
         shown: Mapping[str, Any] | None = None
         try:
             while (state := await watcher.next()) is not None:
-                # That its worker has stalled is no newer snapshot.
+                # A stalled worker changes the state but not the snapshot.
                 if not state.gone and state.fields != shown:
                     shown = state.fields
                     yield dict(shown)
@@ -227,13 +230,14 @@ class ProgressManager:
         max_per_second: float = 0,
         may_see: Callable[[str | None], bool] | None = None,
     ) -> Watcher:
-        """Return a watcher of the job, to be closed: what views and consumers build on.
+        """Return a watcher of the job, for views and consumers. The caller closes it.
 
         Args:
             job_id: the job.
-            max_per_second: what comes faster is thinned to the newest; 0: nothing is thinned.
-            may_see: called with the job's owner; where it returns False the job is gone for this
-                watcher.
+            max_per_second: maximum rate of updates, of which only the latest are kept; 0: no
+                limit.
+            may_see: called with the job's owner; if it returns False, this watcher sees the job
+                as deleted.
         """
         if self._hub is None or self._hub.loop is not asyncio.get_running_loop():
             self._hub = Hub(self.redis, heartbeat_seconds=self._heartbeat_seconds)
@@ -242,10 +246,10 @@ class ProgressManager:
         )
 
     async def aclose(self) -> None:
-        """End all watching by this manager, and wait until it has let go of its connections.
+        """End all watching by this manager, and wait until it has released its connections.
 
-        Before its client is closed by who made it: a hub that still reads would open a connection
-        anew. Where the hub is shared, as by `get_progress_manager`, nothing is done.
+        Call this before you close the client: a hub that still reads would reconnect. Does nothing
+        if the hub is shared, as with `get_progress_manager`.
         """
         hub = self._hub
         if hub is not None and not self._shares_hub and hub.loop is asyncio.get_running_loop():

@@ -1,4 +1,4 @@
-"""From settings to managers: which client, hub and manager is right for whoever asks."""
+"""Creates the managers that the settings describe, and shares them within a loop or process."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from .manager import ProgressManager
 from .sync_manager import SyncProgressManager
 
 IMPATIENT_SECONDS = 1.0
-"""How long those wait for an answer who can do without: a page, a probe, and the tracker, which
-tries again by itself."""
+"""Time-out for callers that can do without a response: a page, a probe, and the tracker, which
+retries by itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Connection:
-    """What one event loop shares: made for these settings."""
+    """The client, hub and managers of one event loop, made from these settings."""
 
     url: str
     heartbeat_seconds: float
     redis: AsyncClient
     hub: Hub
     closing: AsyncGenerator[None, None]
-    """Kept alive, so that the loop closes it: see `_close_with_loop`."""
+    """Kept alive so that the loop closes it: see `_close_with_loop`."""
     managers: dict[tuple[object, ...], ProgressManager] = dataclasses.field(default_factory=dict)
-    """By what they are made of: a manager remembers which versions of the jobs it has written."""
+    """By their options. Reused, since a manager remembers the versions that it has written."""
 
 
-# No locks: a lock held by another thread at a fork would never open in the child. Each loop has its
-# own key, and `setdefault` is atomic.
+# No locks: a lock that another thread holds during a fork stays locked in the child. Each loop has
+# its own key, and `setdefault` is atomic.
 _per_loop: dict[asyncio.AbstractEventLoop, _Connection] = {}
 _sync_clients: dict[tuple[str, float, int], SyncClient] = {}
 _sync_managers: dict[tuple[object, ...], SyncProgressManager] = {}
@@ -45,13 +45,13 @@ _breakers: dict[str, SharedBreaker] = {}
 
 
 def get_progress_manager(namespace: str | None = None) -> ProgressManager:
-    """Return the manager made from settings, for the running event loop.
+    """Return the manager for the running event loop, made from the settings.
 
-    All managers of one loop share a client and a hub, so one pub/sub connection. They are closed
+    All managers of a loop share a client and a hub, and so one pub/sub connection. They are closed
     when the loop shuts down (`asyncio.run`, `async_to_sync`, an ASGI server).
 
     Args:
-        namespace: another one than the setting's.
+        namespace: default: the setting's.
 
     Raises:
         RuntimeError: no event loop is running; use `get_sync_progress_manager` in sync code.
@@ -60,7 +60,7 @@ def get_progress_manager(namespace: str | None = None) -> ProgressManager:
 
 
 def get_guarded_manager(namespace: str | None = None) -> ProgressManager:
-    """Return the same for views: its calls fail at once while Redis does not respond."""
+    """Return a manager for views: its calls fail at once while Redis does not respond."""
     return _manager(namespace, _breaker(settings.redis_url))
 
 
@@ -99,9 +99,9 @@ def _options(namespace: str | None) -> dict[str, Any]:
 
 
 def _close_with_loop(redis: AsyncClient, hub: Hub) -> AsyncGenerator[None, None]:
-    """Have `redis` and `hub` closed when the running loop shuts down.
+    """Arrange for `redis` and `hub` to be closed when the running loop shuts down.
 
-    A loop offers no hook for that, but it closes the async generators that were begun in it:
+    A loop has no hook for that, but it closes the async generators that were started in it:
     https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.shutdown_asyncgens
     """
 
@@ -125,35 +125,35 @@ def _forget_closed_loops() -> None:
 
 
 def open_hubs() -> list[Hub]:
-    """Return those of this process, one an event loop that watches."""
+    """Return the hubs of this process, one for each event loop that has a manager."""
     return [connection.hub for connection in list(_per_loop.values())]
 
 
 def get_sync_progress_manager(namespace: str | None = None) -> SyncProgressManager:
-    """Return the sync manager made from settings; safe in threads and after a fork.
+    """Return the sync manager made from the settings; safe in threads and after a fork.
 
     Args:
-        namespace: another one than the setting's.
+        namespace: default: the setting's.
     """
     return _sync_manager(namespace, CALL_SECONDS, retries=1)
 
 
 def get_impatient_manager(namespace: str | None = None) -> SyncProgressManager:
-    """Return the same with short time-outs and no retries."""
+    """Return a sync manager with short time-outs and no retries."""
     return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0)
 
 
 def get_guarded_sync_manager(namespace: str | None = None) -> SyncProgressManager:
-    """Return the impatient one for pages and for whatever queues imports.
+    """Return a sync manager for pages and for code that queues imports.
 
-    Its calls fail at once while Redis does not respond.
+    Its calls have short time-outs, and fail at once while Redis does not respond.
     """
     breaker = _breaker(settings.redis_url)
     return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0, breaker=breaker)
 
 
 def _breaker(url: str) -> SharedBreaker:
-    """Return the one breaker of this process for a Redis."""
+    """Return this process's circuit breaker for a Redis URL."""
     breaker = _breakers.get(url)
     if breaker is None:
         breaker = _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
@@ -161,7 +161,7 @@ def _breaker(url: str) -> SharedBreaker:
 
 
 def _ping(url: str) -> None:
-    """Ping with a client of its own, so that other callers cannot have exhausted its pool.
+    """Ping Redis with a separate client, whose pool other callers cannot have exhausted.
 
     Raises:
         ProgressUnavailable: Redis did not respond in time, or refused.

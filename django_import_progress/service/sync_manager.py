@@ -1,4 +1,4 @@
-"""`SyncProgressManager`: the same verbs on `redis`."""
+"""`SyncProgressManager`: the same methods as `ProgressManager`, with `redis`."""
 
 from __future__ import annotations
 
@@ -31,27 +31,26 @@ from ..redis.executor import (
 )
 from ..redis.pubsub import check_primary_sync, subscription_sync
 from ..watch.watched_job import WatchedJob
-from .base import calls_for, now_text
-from .known_versions import KnownVersions
+from .base import KnownVersions, calls_for, now_text
 
 T = TypeVar("T")
 
-MOST_HELD_SECONDS = 0.1
-"""How long news may wait while more is coming in."""
+MAX_DELAY_SECONDS = 0.1
+"""Maximum delay of a new state while more messages are arriving."""
 
 
 class SyncProgressManager:
-    """`ProgressManager` without await; each verb does and raises the same.
+    """`ProgressManager` without await; each method does and raises the same.
 
     Args:
-        redis: a `redis` client; safe to be shared by threads.
+        redis: a `redis` client; may be shared by threads.
         namespace: first part of every key and channel.
         ttl_seconds: how long a snapshot is kept after its last write.
-        queued_seconds: the same for a job that is still queued.
-        ended_seconds: how long the outcome of a job is remembered after its snapshot has expired.
-        heartbeat_seconds: how often a watched job is read again.
-        breaker: shared with other managers of the same Redis; without one, each call waits for
-            Redis by itself.
+        queued_seconds: how long a queued job is kept after its last write.
+        ended_seconds: how long the outcome of a job is kept after its snapshot has expired.
+        heartbeat_seconds: interval at which a watched job is read again.
+        breaker: circuit breaker shared with other managers of the same Redis; without one, each
+            call waits for its own time-out.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class SyncProgressManager:
     def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
     ) -> int:
-        """Publish and store nothing: see `ProgressManager.publish_update`."""
+        """Publish without storing: see `ProgressManager.publish_update`."""
         job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
         call = self.calls.publish(job_id, data, now, self._written.of(job_id))
         return self._perform(call)
@@ -126,7 +125,7 @@ class SyncProgressManager:
         data: Mapping[str, Any] | None = None,
         ttl_seconds: int | None = None,
     ) -> str:
-        """Make a new job: see `ProgressManager.create`."""
+        """Create a job: see `ProgressManager.create`."""
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
         fields = {} if data is None else data
         call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
@@ -146,13 +145,13 @@ class SyncProgressManager:
         return snapshots(self.listed(owner, limit))
 
     def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
-        """Return what `jobs` does as it is stored, by the jobs' ids."""
+        """Return the same jobs as `jobs`, as they are stored, by job id."""
         plan = self.calls.jobs(clean_owner(owner), limit)
         with self._guard():
             return carry_out_sync(self.redis, plan)
 
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
-        """Read jobs in one pipeline; None for a job that does not exist."""
+        """Read jobs in one pipeline; None for each job that does not exist."""
         calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
         with self._guard():
             return read_all_sync(self.redis, calls)
@@ -164,23 +163,23 @@ class SyncProgressManager:
     def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.
 
-        Each iterator holds a connection of its own while it runs.
+        Each iterator uses its own connection while it runs.
         """
         return self._watch(WatchedJob(self.calls, clean_job_id(job_id)))
 
     def _watch(self, slot: WatchedJob) -> Iterator[dict[str, Any]]:
         failures = 0
-        told: State | None = None
+        last: State | None = None
         while (state := slot.view.state) is None or not state.ended:
             try:
                 key = self.calls.keys.hash(slot.view.job_id)
                 with subscription_sync(self.redis, key) as pubsub:
                     for state in self._follow(pubsub, slot):
                         failures = 0
-                        # That its worker has stalled is no newer snapshot.
-                        if not state.gone and (told is None or state.fields != told.fields):
+                        # A stalled worker changes the state but not the snapshot.
+                        if not state.gone and (last is None or state.fields != last.fields):
                             yield dict(state.fields)
-                        told = state
+                        last = state
             except (ProgressUnavailable, *REDIS_ERRORS, UnicodeDecodeError):
                 failures += 1
                 drop_idle_connections_sync(self.redis)
@@ -189,25 +188,25 @@ class SyncProgressManager:
             yield dict(state.fields)
 
     def _follow(self, pubsub: PubSub, slot: WatchedJob) -> Iterator[State]:
-        """Yield each new state before the last, over one life of the connection."""
+        """Yield new states, except the final one, until the connection is lost."""
         (pubsub.ssubscribe if self.calls.keys.sharded else pubsub.subscribe)(slot.channel)
         wait = min(PING_SECONDS, self._heartbeat_seconds)
-        read = asked = held_since = time.monotonic()
-        pings = 0  # Without an answer. They are counted, for a clock also counts what we did else.
-        ahead = 0.0  # By how many µs Redis's clock is ahead of ours.
-        has_read, told = False, None
+        read_at = primary_checked_at = waiting_since = time.monotonic()
+        pings = 0  # Unanswered ones. Their number, since a clock also counts the caller's own work.
+        clock_offset = 0.0  # How many µs Redis's clock is ahead of ours.
+        has_read, yielded = False, None
         while (state := slot.view.state) is None or not state.ended:
-            # What waits is heard before anything is told: who is slow gets only the newest.
-            news = None if state is told else state
-            waits = READ_INTERVAL_SECONDS if slot.view.needs_read else wait
-            message = pubsub.get_message(timeout=waits if news is None else 0)
+            # Process all waiting messages before yielding, so a slow caller only gets the latest.
+            unseen = None if state is yielded else state
+            timeout = READ_INTERVAL_SECONDS if slot.view.needs_read else wait
+            message = pubsub.get_message(timeout=timeout if unseen is None else 0)
             now = time.monotonic()
-            if news is None:
-                held_since = now
-            elif message is None or now - held_since > MOST_HELD_SECONDS:
-                yield news
-                told = news
-                now = held_since = time.monotonic()
+            if unseen is None:
+                waiting_since = now
+            elif message is None or now - waiting_since > MAX_DELAY_SECONDS:
+                yield unseen
+                yielded = unseen
+                now = waiting_since = time.monotonic()
                 if message is None:
                     continue
             if message is not None:
@@ -216,28 +215,29 @@ class SyncProgressManager:
                 if message["type"] in {"message", "smessage"}:
                     slot.hear(message["data"])
             elif pings * wait >= SILENCE_SECONDS:
-                raise TimeoutError("the link to Redis is silent")
+                raise TimeoutError("Redis does not respond on the subscription")
             else:
                 pubsub.ping()
                 pings += 1
-            if now - asked > SILENCE_SECONDS:
+            if now - primary_checked_at > SILENCE_SECONDS:
                 check_primary_sync(self.redis, pubsub)
-                asked = time.monotonic()  # Sentinels that don't answer take their time.
-            # Over a silent link only once: such a read may wait for as long as the client does.
-            is_due = now - read >= self._heartbeat_seconds
+                primary_checked_at = time.monotonic()  # The check may have taken a while.
+            # Only once on a silent connection: such a read may take the client's whole time-out.
+            is_due = now - read_at >= self._heartbeat_seconds
             heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] in {"subscribe", "ssubscribe"}
-            late = message is not None and slot.view.lease_is_over(int(now * 1e6 + ahead), now)
-            doubtful = slot.view.needs_read and now - read >= READ_INTERVAL_SECONDS
-            if confirmed or heartbeat or late or doubtful:
-                has_read, read, since = True, now, slot.view.begin_read()
+            now_at_redis = int(now * 1e6 + clock_offset)
+            late = message is not None and slot.view.lease_is_over(now_at_redis, now)
+            uncertain = slot.view.needs_read and now - read_at >= READ_INTERVAL_SECONDS
+            if confirmed or heartbeat or late or uncertain:
+                has_read, read_at, since = True, now, slot.view.begin_read()
                 (stored,) = read_all_sync(self.redis, [self.calls.get(slot.view.job_id)])
                 if stored is not None:
-                    ahead = stored.read_at - now * 1e6
+                    clock_offset = stored.read_at - now * 1e6
                 slot.view.apply_read(stored, since, heartbeat=heartbeat)
 
 
 def _raise_if_moved(message: Mapping[str, Any]) -> None:
-    """Raise where a server has given away the job that it told of; nobody else unsubscribes."""
+    """Raise if the server unsubscribed us: the job's slot has moved to another server."""
     if message["type"] == "sunsubscribe":
-        raise RedisConnectionError("another server has the job now")
+        raise RedisConnectionError("the job's slot has moved to another server")

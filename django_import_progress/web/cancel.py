@@ -1,4 +1,4 @@
-"""Asking a job to stop, by who may."""
+"""Requests cancellation of a job, after checking permission."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..service.manager import ProgressManager
 async def cancel(
     reference: str, *, user: User, manager: ProgressManager
 ) -> tuple[State | None, bool]:
-    """Ask a job to stop.
+    """Request cancellation of a job.
 
     Args:
-        reference: its id, or a ticket, as it stood in the request.
-        user: who asks; may be anonymous.
-        manager: of the namespace in question.
+        reference: the job's id or a ticket, as in the request.
+        user: the request's user; may be anonymous.
+        manager: the manager of the job's namespace.
 
     Returns:
-        The job's state, None where it is not there or `user` may not; and whether it goes on, and
-        so was asked.
+        The job's state, None if it does not exist or `user` may not cancel it; and whether
+        cancellation was requested, which is False if the job has ended.
 
     Raises:
-        ProgressUnavailable: Redis is out of reach.
+        ProgressUnavailable: Redis is unavailable.
     """
     grant = await admit(reference, "cancel", user=user, manager=manager)
     if grant is None:
@@ -33,9 +33,9 @@ async def cancel(
         before = grant.seen(*await manager.read([job_id]))
         if before is None or before.deleted:
             return None, False
-        owner = before.owner  # The request is for this owner's job, whatever happens meanwhile.
-    is_asked = await manager.request_cancel(job_id, owner=owner)
+        owner = before.owner  # Meanwhile the job may be replaced by another owner's.
+    is_requested = await manager.request_cancel(job_id, owner=owner)
     stored = grant.seen(*await manager.read([job_id]))
     if stored is None or stored.deleted:
         return None, False
-    return state_of(job_id, stored), is_asked
+    return state_of(job_id, stored), is_requested

@@ -1,7 +1,7 @@
-"""The WebSocket door: one job, or whichever the client names, as JSON text.
+"""WebSocket consumers: one for a single job, one for the jobs that the client asks for.
 
-ASGI applications for Channels' `URLRouter`, and no consumers of Channels' own: those have no place
-for what must be done when the server cancels them, and hop to a thread for each message.
+They are plain ASGI applications for Channels' `URLRouter`. Channels' own consumer classes have no
+hook for clean-up when the server cancels them, and switch to a thread for each message.
 
 Source: https://asgi.readthedocs.io/en/stable/specs/www.html#websocket
 """
@@ -19,26 +19,25 @@ from ..core.errors import ProgressUnavailable
 from ..release import borrowed_thread
 from ..service.manager import ProgressManager
 from ..service.registry import get_guarded_manager
-from .limits import open_streams
-from .stream_opening import too_many
+from .limits import open_streams, too_many
 from .websocket import TRY_AGAIN, Receive, Send, Socket
 
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 def job_consumer(namespace: str | None = None) -> Application:
-    """Return what serves `jobs/<job>/`: the job's representations, and 1000 after the end."""
+    """Return the application for `jobs/<job>/`: it sends a job's states and closes at its end."""
 
     async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         manager, visitor = get_guarded_manager(namespace), visitor_at(scope)
-        if not await _is_welcome(scope, receive, send):
+        if not await _is_same_origin(scope, receive, send):
             return
         try:
             async with borrowed_thread():
                 reference = scope["url_route"]["kwargs"]["job"]
                 grant = await admit(reference, "watch", user=visitor.user, manager=manager)
         except ProgressUnavailable:
-            await _turn_away(send)
+            await _accept_and_close(send)
             return
         if grant is None:
             await _refuse(send)
@@ -49,23 +48,23 @@ def job_consumer(namespace: str | None = None) -> Application:
 
 
 def jobs_consumer(namespace: str | None = None) -> Application:
-    """Return what serves the prefix itself: the jobs that the client says it wants to watch."""
+    """Return the application for the prefix: it sends the jobs that the client asks for."""
 
     async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         manager, visitor = get_guarded_manager(namespace), visitor_at(scope)
-        if await _is_welcome(scope, receive, send):
+        if await _is_same_origin(scope, receive, send):
             await _serve(receive, send, manager, visitor)
 
     return application
 
 
 async def refusal(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Serve what cannot be a job: as one that is not there."""
+    """Refuse an invalid job id, in the same way as a job that does not exist."""
     await receive()
     await _refuse(send)
 
 
-async def _is_welcome(scope: dict[str, Any], receive: Receive, send: Send) -> bool:
+async def _is_same_origin(scope: dict[str, Any], receive: Receive, send: Send) -> bool:
     await receive()  # websocket.connect
     if is_foreign(scope["headers"], scope.get("server")):
         await _refuse(send)
@@ -74,12 +73,12 @@ async def _is_welcome(scope: dict[str, Any], receive: Receive, send: Send) -> bo
 
 
 async def _refuse(send: Send) -> None:
-    """Close before accepting: the server answers the handshake with 403, whatever the reason."""
+    """Close before accepting: the server then responds with 403, whatever the reason."""
     await send({"type": "websocket.close"})
 
 
-async def _turn_away(send: Send) -> None:
-    # Only after accepting the client is told the code.
+async def _accept_and_close(send: Send) -> None:
+    # A client only receives the code after the socket was accepted.
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": TRY_AGAIN})
 
@@ -92,7 +91,7 @@ async def _serve(
     only: Grant | None = None,
 ) -> None:
     if too_many(visitor.client):
-        await _turn_away(send)
+        await _accept_and_close(send)
         return
     socket = Socket(
         receive,

@@ -1,4 +1,4 @@
-"""Event streams sent to an ASGI server with no task for each: one pump for all that have news."""
+"""Sends event streams to an ASGI server, with one task for all streams that have updates."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from contextlib import suppress
 from typing import Any
 
 from ..cancellation import end_tasks
-from .open_stream import OpenStream
-from .stream_opening import HEADERS
-from .stream_sources import Source
+from .event_stream import HEADERS, OpenStream, Source
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 AT_ONCE = 50
-"""So many streams are sent to before others in the event loop have their turn."""
-
+"""After this many streams, other tasks of the event loop get their turn."""
 
 _START = {
     "type": "http.response.start",
@@ -30,11 +27,11 @@ _START = {
 
 
 class Pump:
-    """Sends, in one task, to all streams that have news: most servers take a chunk at once.
+    """Sends updates of all streams in one task, since most servers take a chunk at once.
 
-    While it waits for one that does not, another task goes on with the others. So each send runs
-    in a task of asyncio's, whatever the server does in it, and there is one more of them than
-    there are clients that are slow.
+    While one `send` waits, another task continues with the other streams. So each `send` runs in an
+    asyncio task, whatever the server does in it, and there is one task more than there are slow
+    clients.
     """
 
     def __init__(self) -> None:
@@ -43,7 +40,7 @@ class Pump:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, stream: PushedStream) -> None:
-        """Have a stream sent to."""
+        """Add a stream that has an update."""
         self._ready.append(stream)
         if self._task is None:
             self._task = self._loop.create_task(self._run())
@@ -51,17 +48,17 @@ class Pump:
     async def _run(self) -> None:
         task = asyncio.current_task()
         while self._ready:
-            relief = self._loop.call_soon(self._relieve)
+            hand_over = self._loop.call_soon(self._hand_over)
             for _ in range(min(len(self._ready), AT_ONCE)):
-                await self._ready.popleft().tell()
+                await self._ready.popleft().send_updates()
                 if self._task is not task:
                     return
-            relief.cancel()
+            hand_over.cancel()
             await asyncio.sleep(0)
         self._task = None
 
-    def _relieve(self) -> None:
-        """Go on in another task: the present one waits."""
+    def _hand_over(self) -> None:
+        """Continue in another task, since the current one waits."""
         self._task = self._loop.create_task(self._run()) if self._ready else None
 
 
@@ -69,80 +66,80 @@ _pumps: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pump] = weakref.Wea
 
 
 def _pump() -> Pump:
-    """Return the running event loop's."""
+    """Return the pump of the running event loop."""
     loop = asyncio.get_running_loop()
     return _pumps.get(loop) or _pumps.setdefault(loop, Pump())
 
 
 class PushedStream(OpenStream):
-    """A stream that is sent whatever there is to tell, as soon as it is there.
+    """A stream that a `Pump` sends.
 
     Args:
-        open_source: see `OpenStream`, as for the others.
+        open_source: see `OpenStream`, as for the other arguments.
     """
 
-    __slots__ = ("_error", "_has_news", "_pump", "_send", "_teller", "_until_over")
+    __slots__ = ("_error", "_has_update", "_pump", "_send", "_sender", "_until_over")
 
-    def __init__(self, open_source: Callable[[], Source], **how: Any) -> None:
-        super().__init__(open_source, **how)
-        self._has_news = False
-        self._teller: asyncio.Task[Any] | None = None
-        """What is sending at the moment."""
+    def __init__(self, open_source: Callable[[], Source], **options: Any) -> None:
+        super().__init__(open_source, **options)
+        self._has_update = False
+        self._sender: asyncio.Task[Any] | None = None
+        """The task that is sending at the moment."""
         self._until_over: asyncio.Timeout | None = None
         self._error: Exception | None = None
 
     async def run(self, receive: Receive, send: Send) -> None:
-        """Send all of it, as long as there is a client.
+        """Send the whole stream, until the client disconnects.
 
-        The server's own task waits whether the client goes.
+        The server's own task only waits for the client to disconnect.
 
         Source: https://asgi.readthedocs.io/en/stable/specs/www.html#http
         """
         self._send, self._pump = send, _pump()
         try:
-            with suppress(OSError):  # The client is gone: so servers say to who sends on.
+            with suppress(OSError):  # Servers raise it if the client has disconnected.
                 await send(dict(_START))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None) as self._until_over:
                         self.open(self._wake)
                         self._wake()
                         while (await receive())["type"] != "http.disconnect":
-                            pass  # What a GET has for a body is of no interest.
+                            pass  # Ignore the request's body.
                         return
                 if self._error is not None:
                     raise self._error
                 await send({"type": "http.response.body"})
         finally:
-            # Also where the server has cancelled us.
+            # Also if the server cancels this task.
             self._until_over = None
             self.close()
-            if self._teller is not None:
-                await end_tasks([self._teller])
+            if self._sender is not None:
+                await end_tasks([self._sender])
 
     def _wake(self) -> None:
-        if not self._has_news:
-            self._has_news = True
-            if self._teller is None:
+        if not self._has_update:
+            self._has_update = True
+            if self._sender is None:
                 self._pump.add(self)
 
-    async def tell(self) -> None:
-        """Send what there is to tell, and what has come up meanwhile: only ever the newest."""
-        self._teller = asyncio.current_task()
+    async def send_updates(self) -> None:
+        """Send the latest update, and then those that have arrived meanwhile."""
+        self._sender = asyncio.current_task()
         try:
-            while self._has_news:
-                self._has_news = False
+            while self._has_update:
+                self._has_update = False
                 if chunk := self.poll():
                     await self._send(
                         {"type": "http.response.body", "body": chunk, "more_body": True}
                     )
-                    self._has_news |= self.taken()
+                    self._has_update |= self.sent()
                 elif chunk is not None:
                     self._finish()
         except Exception as error:
             self._error = error
             self._finish()
         finally:
-            self._teller = None
+            self._sender = None
 
     def _finish(self) -> None:
         if self._until_over is not None:

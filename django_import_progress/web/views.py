@@ -1,4 +1,4 @@
-"""The HTTP door: a job's snapshot as JSON, event streams of one job or several, and cancelling."""
+"""HTTP views: a job's snapshot as JSON, event streams of one or several jobs, cancellation."""
 
 from __future__ import annotations
 
@@ -26,33 +26,32 @@ from ..core.resume import GONE, end_id, has_nothing_new, known_now, names_an_end
 from ..core.snapshot import Stored, to_json
 from ..service.manager import ProgressManager
 from ..service.registry import get_guarded_manager
-from .cancel import cancel as ask_to_stop
-from .limits import MAX_JOBS
-from .open_stream import POLL_MILLISECONDS, EventStream, retry
-from .stream_opening import HEADERS, open_stream, too_many
+from .cancel import cancel as request_cancel
+from .event_stream import HEADERS, POLL_MILLISECONDS, EventStream, open_stream, retry
+from .limits import MAX_JOBS, too_many
 
 RETRY_AFTER_SECONDS = 2
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
-def _door(inner: View) -> View:
-    """Make a view of `inner`, which is given the request, the manager and the visitor."""
+def _endpoint(inner: View) -> View:
+    """Make a view of `inner`, which gets the request, the manager and the visitor."""
 
     @wraps(inner)
     async def view(
         request: HttpRequest, progress_namespace: str | None = None, **kwargs: str
     ) -> HttpResponseBase:
         manager = get_guarded_manager(progress_namespace)
-        # Looked up whatever is asked for: else a refusal would tell by its `Vary` header.
+        # For every request: otherwise the `Vary` header would reveal the reason for a 404.
         visitor = await visitor_of(request)
         try:
             return await inner(request, manager, visitor, **kwargs)
         except ProgressUnavailable:
-            return _come_back(UNAVAILABLE)
+            return _retry_later(UNAVAILABLE)
 
     # A stream must not sit in a transaction (Django refuses async views under ATOMIC_REQUESTS),
-    # and `admit` guards instead of a redirect to a login page, which no EventSource can follow.
+    # and `admit` checks access: an EventSource cannot follow a redirect to a login page.
     return cast(View, login_not_required(transaction.non_atomic_requests(view)))
 
 
@@ -63,11 +62,11 @@ def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
 
 
 def _not_found() -> HttpResponse:
-    """Return the one answer to a job that is unknown, foreign or expired, and to a bad ticket."""
+    """Return the response for an unknown, expired or unauthorized job and for an invalid ticket."""
     return _json({"error": NO_SUCH_JOB}, status=404)
 
 
-def _come_back(error: str, *, status: int = 503) -> HttpResponse:
+def _retry_later(error: str, *, status: int = 503) -> HttpResponse:
     response = _json({"error": error}, status=status)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
@@ -76,7 +75,7 @@ def _come_back(error: str, *, status: int = 503) -> HttpResponse:
 async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[str, Stored | None]:
     """Return what is stored of the jobs, or remembered, by their ids."""
     stored = {grant.job_id: grant.stored for grant in grants}
-    missing = [grant for grant in grants if grant.by_ticket]  # No look was needed yet.
+    missing = [grant for grant in grants if grant.by_ticket]  # Not read yet.
     if missing:
         found = await manager.read(grant.job_id for grant in missing)
         for grant, job in zip(missing, found, strict=True):
@@ -85,11 +84,11 @@ async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[s
 
 
 @require_safe
-@_door
+@_endpoint
 async def snapshot(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
-    """Answer with the representation; 304 where the client's `If-None-Match` has it already."""
+    """Respond with the representation, or 304 if it matches the request's `If-None-Match`."""
     grant = await admit(job, "watch", user=visitor.user, manager=manager)
     stored = None if grant is None else (await _stored(manager, [grant]))[grant.job_id]
     found = None if grant is None else description_of(grant.job_id, stored)
@@ -102,11 +101,11 @@ async def snapshot(
 
 
 @require_GET
-@_door
+@_endpoint
 async def stream(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
-    """Answer with an event stream of one job.
+    """Respond with an event stream of one job.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
@@ -114,17 +113,17 @@ async def stream(
 
 
 @require_GET
-@_door
+@_endpoint
 async def streams(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor
 ) -> HttpResponseBase:
-    """Answer with an event stream of each ``?job=``, 1 to 100 of them.
+    """Respond with one event stream of all jobs in ``?job=``, 1 to 100 of them.
 
-    Those that may not be watched are said to be gone at once; if that is all, there is no stream.
+    Unauthorized jobs are reported as gone at once. If there are no others, the response is a 404.
     """
     references = list(dict.fromkeys(request.GET.getlist("job")))
     if not 0 < len(references) <= MAX_JOBS:
-        return _json({"error": f"Name 1 to {MAX_JOBS} jobs, each as ?job=."}, status=400)
+        return _json({"error": f"Pass 1 to {MAX_JOBS} jobs, each as ?job=."}, status=400)
     return await _events(request, manager, visitor, references)
 
 
@@ -134,32 +133,32 @@ async def _events(
     admitted = await admit_all(references, "watch", user=visitor.user, manager=manager)
     grants = by_job(filter(None, admitted))
     refused = [ref for ref, grant in zip(references, admitted, strict=True) if grant is None]
-    # A ticket adds to what the rule allows, under whichever name the job was asked for as well.
+    # The request may contain a job both by a refused reference and by a valid one.
     refused = [ref for ref in refused if ref not in grants]
     if not grants:
         return _not_found()
     last_event_id = request.headers.get("Last-Event-ID", "")
     if names_an_end(last_event_id):
-        with suppress(ProgressUnavailable):  # By ticket a stream opens, and waits for Redis.
+        with suppress(ProgressUnavailable):  # A stream by ticket opens, and waits for Redis.
             stored = await _stored(manager, grants.values())
             if has_nothing_new(last_event_id, stored, refused):
-                # The one answer after which an EventSource does not come back.
+                # The only response after which an EventSource does not reconnect.
                 return HttpResponse(status=204, headers={"Cache-Control": NOT_CACHED})
     if not hasattr(request, "scope"):
-        # A whole, short stream: under WSGI an open one would hold a worker. An EventSource comes
-        # back by itself, and so polls.
+        # A short, complete stream: under WSGI an open one would occupy a worker. An EventSource
+        # reconnects by itself, and so polls.
         frames = _frames(await _stored(manager, grants.values()), refused, last_event_id)
         return HttpResponse(retry(POLL_MILLISECONDS) + frames, headers=HEADERS)
     if error := too_many(visitor.client):
-        return _come_back(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
+        return _retry_later(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
     permission = Permission(visitor, manager, filter(None, admitted))
     kind = partial(EventStream, lost=permission.lost)
     stream = open_stream(kind, manager, visitor.client, grants.values(), refused)
     return StreamingHttpResponse(stream, headers=HEADERS)
 
 
-def _session_at_hand(view: View) -> View:
-    """Load the session, where there is one: the CSRF token may be in it, and is looked for sync."""
+def _with_loaded_session(view: View) -> View:
+    """Load the session, if any: Django's sync CSRF check may read the token from it."""
 
     @wraps(view)
     async def loaded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -171,33 +170,33 @@ def _session_at_hand(view: View) -> View:
 
 
 @require_POST
-@_session_at_hand
+@_with_loaded_session
 @csrf_protect
-@_door
+@_endpoint
 async def cancel(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
-    """Ask a job to stop: 202 with its representation; 409 where it has ended.
+    """Request cancellation: 202 with the representation, or 409 if the job has ended.
 
-    Protected against cross-site requests whatever the site's middleware is.
+    Protected against cross-site requests, whatever middleware the site uses.
     """
-    state, is_asked = await ask_to_stop(job, user=visitor.user, manager=manager)
+    state, is_requested = await request_cancel(job, user=visitor.user, manager=manager)
     if state is None:
         return _not_found()
-    if not is_asked:
+    if not is_requested:
         return _json({"error": HAS_ENDED}, status=409)
     return _json(state.representation, status=202)
 
 
 def _frames(stored: dict[str, Stored | None], refused: list[str], last_event_id: str) -> bytes:
-    """Return all that is to be told of several jobs to a client that polls them."""
+    """Return the events of several jobs for a client that polls."""
     known = known_now(last_event_id, stored)
     gone = [*refused, *(job_id for job_id in stored if known[job_id] == GONE)]
     states = [gone_state(reference) for reference in gone]
     for job_id, job in stored.items():
         if job is not None and not job.deleted:
             states.append(state_of(job_id, job))
-    # Of a job that is absent, and may come back, there is no state.
+    # An absent job that may still appear has no state.
     is_over = len(states) == len(refused) + len(stored) and all(state.ended for state in states)
     ends = {state.job_id: state.end for state in states}
     last = sse.end(end_id(ends)) if is_over else sse.mark(poll_id(known))

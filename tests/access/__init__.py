@@ -1,1 +1,1 @@
-"""Who may watch and cancel: nobody gets in where they don't belong."""
+"""Tests of `django_import_progress/access`."""

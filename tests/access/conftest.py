@@ -1,4 +1,4 @@
-"""What the tests of access share."""
+"""Users for the tests of access."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["defence", "other", "owner", "staff"]
 
 @pytest.fixture
 def owner(transactional_db: None) -> User:
-    """Who has started the import."""
+    """The user who started the import."""
     return User.objects.create_user("owner", password="a")
 
 
 @pytest.fixture
 def other(transactional_db: None) -> User:
-    """Who has nothing to do with it."""
+    """A user who has nothing to do with the import."""
     return User.objects.create_user("other")
 
 
 @pytest.fixture
 def staff(transactional_db: None) -> User:
-    """Who may look after others' imports."""
+    """A staff user, who may watch all imports."""
     return User.objects.create_user("staff", is_staff=True)

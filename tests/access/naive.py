@@ -1,4 +1,4 @@
-"""What a site does that is not careful of who asks: switches for negative controls."""
+"""Negative controls that switch off access checks and limits."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ async def _yes_later(*_: Any) -> bool:
 
 
 def lets_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no rule."""
+    """Allow everything."""
     monkeypatch.setattr(permissions, "rule_allows", _yes_later)
 
 
 def lets_a_failing_rule_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer with whatever Django makes of the rule's error."""
-    monkeypatch.setattr(permissions, "_says_yes", permissions.rule_allows)
+    """Let Django respond to an exception in the rule."""
+    monkeypatch.setattr(permissions, "_is_allowed", permissions.rule_allows)
 
 
 def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read what stands in a ticket."""
+    """Accept a ticket without checking its signature."""
 
     def unsign(self: Any, value: str, max_age: object = None) -> str:
         return value.split(":", maxsplit=1)[0]
@@ -42,32 +42,32 @@ def believes_every_signature(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def has_tickets_for_an_id_and_not_for_an_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a ticket stay good when another one has a job of this id."""
+    """Accept a ticket for another owner's job with the same id."""
     monkeypatch.setattr(tickets.Grant, "may_see", lambda *_: True)
 
 
 def has_tickets_that_never_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the signature only."""
+    """Accept expired tickets."""
     monkeypatch.setattr(type(permissions.settings), "ticket_seconds", None)
 
 
 def has_tickets_for_all_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sign with one salt."""
+    """Sign all tickets with the same salt."""
     monkeypatch.setattr(tickets, "_signer", lambda _: signing.TimestampSigner())
 
 
 def has_tickets_for_all_actions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who may watch may do anything."""
+    """Let a ticket to watch allow any action."""
     monkeypatch.setattr(tickets, "_RIGHTS", dict.fromkeys("wc", ("watch", "cancel")))
 
 
 def never_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decide when a stream is opened, once and for all."""
+    """Check permission only when a stream is opened."""
     monkeypatch.setattr(Permission, "lost", _none)
 
 
 def asks_again_about_the_same_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe what the request said of the user an hour ago."""
+    """Use the user of the original request."""
 
     async def user(self: Any) -> Any:
         return self.user
@@ -76,7 +76,7 @@ def asks_again_about_the_same_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_absence_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget who a job's owner was as soon as Redis does."""
+    """Forget a job's owner as soon as Redis does."""
     admit_all = permissions.admit_all
 
     async def admit(*args: Any, before: object = None, **kwargs: Any) -> Any:
@@ -86,27 +86,27 @@ def takes_absence_for_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trusts_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave cross-site requests to others."""
+    """Do not check the CSRF token."""
     monkeypatch.setattr(CsrfViewMiddleware, "process_view", lambda *_: None)
 
 
 def counts_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serve whoever comes, as often as they like."""
+    """Do not limit the streams of a client."""
     monkeypatch.setattr(limits.OpenStreams, "of", lambda *_: 0)
 
 
 def obeys_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let whoever says the most be served the most."""
+    """Run all commands of a client at once."""
     monkeypatch.setattr(limits.Turns, "of", lambda *_: nullcontext())
 
 
 def limits_before_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tell everybody that there is no room."""
+    """Check the limits before permission."""
 
     async def full(*_: Any, **__: Any) -> Any:
-        return views._come_back("There are too many open streams.")
+        return views._retry_later("There are too many open streams.")
 
     for view in ("snapshot", "stream", "streams", "cancel"):
         pattern = next(found for found in urls.urlpatterns if found.name == view)
         monkeypatch.setattr(pattern, "callback", full)
-    monkeypatch.setattr(consumers, "_refuse", consumers._turn_away)
+    monkeypatch.setattr(consumers, "_refuse", consumers._accept_and_close)

@@ -1,4 +1,4 @@
-"""Cancelling over HTTP: by who may, by POST, from the site's own pages."""
+"""Cancelling over HTTP: only with permission, by POST, from the site's own pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What opens a door is said before the first request."""
+"""System checks for insecure settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from django.core.checks import CheckMessage
 
 from django_import_progress.access import Job, owner_or_staff
 from django_import_progress.checks import check_url_namespaces
+from django_import_progress.core.keys import NAMESPACE_RULE
 
 
 def found() -> dict[str, CheckMessage]:
-    """Return the app's messages by the end of their id."""
+    """Return the app's messages by the last part of their id."""
     ours = apps.get_app_config("django_import_progress")
     messages = checks.run_checks(app_configs=[ours])
     return {
@@ -33,7 +34,7 @@ def test_a_namespace_in_the_urls_that_would_share_keys_is_an_error(settings: Any
         "'orders~us'",
     ]
     assert {message.hint for message in messages} == {
-        "Use 1 to 128 characters out of A-Z a-z 0-9 . _ -, in include()'s namespace= as well."
+        f"Use {NAMESPACE_RULE}, also for namespace= of include()."
     }
 
 

@@ -1,4 +1,4 @@
-"""Every door, and every kind of visitor: the exact answer."""
+"""The exact response of every endpoint to every kind of visitor."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MAY: dict[str, set[str]] = {
     "ticket of another namespace": set(),
     "no ticket at all": set(),
 }
-"""By visitor: what is allowed."""
+"""The allowed actions, by visitor."""
 
 USERS = {"other user": "other", "owner": "owner", "staff": "staff"}
 
@@ -57,7 +57,7 @@ def _old(ticket_of: str) -> str:
 
 
 def _reference(visitor: str) -> str:
-    """Return what the visitor puts in the URL."""
+    """Return the reference that the visitor uses in the URL."""
     good = make_ticket(JOB, cancel=True)
     references = {
         "ticket": make_ticket(JOB),
@@ -89,7 +89,7 @@ def client_of(request: pytest.FixtureRequest, visitor: str) -> Iterator[httpx.Cl
 
 
 def unknown(client: httpx.Client, live: AsgiServer, door: str) -> Answer:
-    """Return what this door answers of a job that is not there."""
+    """Return this endpoint's response for a job that does not exist."""
     with http.Client() as nobody:
         answer = DOORS[door].knock(nobody, live.url, NO_SUCH_JOB)
     assert answer.status == DOORS[door].no

@@ -1,4 +1,4 @@
-"""What an import tells of itself may come from a file that anybody has uploaded."""
+"""Progress data is not trusted: it may come from an uploaded file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ each_way = pytest.mark.parametrize("look", [_json, _event, _message])
 
 
 def writes_values_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have JSON of more than a line."""
+    """Encode JSON with line breaks."""
     monkeypatch.setattr(job_state, "to_json", lambda value: json.dumps(value, indent=1).encode())
 
 

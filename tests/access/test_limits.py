@@ -1,4 +1,4 @@
-"""How much one client may take, so that there is something left for others."""
+"""Limits for a client, so that others are still served."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from . import naive
 
 
 class Stream:
-    """Something that can be counted."""
+    """A stream to count."""
 
 
 @without(naive.counts_no_client)
@@ -71,7 +71,7 @@ def test_a_user_has_a_hundred_streams_and_no_more(
 
 
 class SlowForStrangers:
-    """A rule that takes its time."""
+    """A slow rule."""
 
     def __init__(self) -> None:
         self.asked = 0

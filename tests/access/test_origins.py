@@ -1,4 +1,4 @@
-"""From which sites' pages a WebSocket may come."""
+"""The origins from which a WebSocket may be opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ticket that was made for a job of one owner, and the same id in another owner's hands."""
+"""Tickets bound to an owner, while another owner has a job with the same id."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OURS, THEIRS = "7", "8"
 
 @pytest.fixture
 def ticket(jobs: SyncProgressManager) -> str:
-    """A ticket of our job, after which another owner has begun one of the same id."""
+    """A ticket for our job, before another owner creates a job with the same id."""
     jobs.create(JOB, owner=OURS, data={"file": "ours"})
     ticket = make_ticket(JOB, cancel=True, owner=OURS)
     jobs.delete(JOB)

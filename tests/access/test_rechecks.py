@@ -1,4 +1,4 @@
-"""An open stream asks again, each heartbeat, whether it may go on."""
+"""Permission is checked again at each heartbeat of an open stream."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from . import naive
 JOB = "the-job"
 HEARTBEAT_SECONDS = 0.2
 SEVERAL = 10
-"""So many heartbeats are more than enough for a stream to be closed by mistake."""
+"""Enough heartbeats for a stream to be closed by mistake."""
 
 allowed: set[str] = set()
 
 
 def rule(user: object, job: Job, action: str) -> bool:
-    """Allow what a test says."""
+    """A rule that a test controls."""
     return job.job_id in allowed
 
 
@@ -55,7 +55,7 @@ def short_heartbeats(live: AsgiServer, settings: Any) -> None:
 def watching_by_socket(
     live: AsgiServer, client: httpx.Client, reference: str
 ) -> Iterator[Iterator[Event]]:
-    """Give what comes over a WebSocket after the first message."""
+    """Yield the messages of a WebSocket after the first one."""
     with open_socket(f"{live.url}/ws/progress/jobs/{reference}/", client) as connection:
         events = told(connection)
         next(events)
@@ -64,7 +64,7 @@ def watching_by_socket(
 
 @contextmanager
 def watching(live: AsgiServer, client: httpx.Client, *references: str) -> Iterator[Iterator[Event]]:
-    """Give what comes over a stream after the first events, which tell of each job."""
+    """Yield the events of a stream after the first one of each job."""
     query = "&".join(f"job={reference}" for reference in references)
     path = f"stream/?{query}" if len(references) > 1 else f"jobs/{references[0]}/stream/"
     with open_stream(f"{live.url}/progress/{path}", client) as (response, events):
@@ -162,7 +162,7 @@ def test_a_rule_that_fails_is_a_no(
     jobs.create(JOB)
     with http.Client() as client, watching(live, client, JOB) as events:
         assert list(events) == []
-    assert "AUTHORIZE has failed, which is a no (watch, job the-job)" in caplog.text
+    assert "AUTHORIZE raised an exception; access denied (watch, job the-job)" in caplog.text
 
 
 async def test_a_user_who_cannot_be_looked_up_is_let_go(
@@ -173,7 +173,7 @@ async def test_a_user_who_cannot_be_looked_up_is_let_go(
     grant = Grant(job_id=JOB, by_ticket=False, stored=None)
     permission = Permission(Visitor(user=user), get_progress_manager(), [grant])
     assert await permission.lost() == [JOB]
-    assert "cannot be told who may watch" in caplog.text
+    assert "Permission could not be checked again; the stream is closed" in caplog.text
 
 
 async def test_what_was_left_or_came_by_a_ticket_meanwhile_is_not_lost(
@@ -192,7 +192,7 @@ async def test_what_was_left_or_came_by_a_ticket_meanwhile_is_not_lost(
 
 
 def _stays_open(events: Iterator[Event], jobs: SyncProgressManager, settings: Any) -> None:
-    """See that an update comes after several heartbeats."""
+    """Check that an update arrives after several heartbeats."""
     asked = threading.Event()
     threading.Timer(SEVERAL * HEARTBEAT_SECONDS, asked.set).start()
     assert asked.wait()

@@ -1,4 +1,4 @@
-"""Tickets, and the rule for bare ids."""
+"""Tickets, and the `AUTHORIZE` rule for bare ids."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from django_import_progress.core.pacing import Allowance
-from django_import_progress.web.client_commands import Command, parse_command
+from django_import_progress.web.websocket import Command, parse_command
 
 
 @pytest.mark.parametrize("verb", ["watch", "unwatch", "cancel"])

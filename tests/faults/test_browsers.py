@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.web.open_stream import retry
+from django_import_progress.web.event_stream import retry
 from tests.conftest import missing
 from tests.kit.asgi import AsgiServer
 from tests.kit.bars import NOTED, opened, part, requests, script_without, streams

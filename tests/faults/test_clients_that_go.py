@@ -17,7 +17,7 @@ import redis
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.web.open_stream import OpenStream
+from django_import_progress.web.event_stream import OpenStream
 from django_import_progress.web.websocket import Socket
 from tests.kit import waiting
 from tests.kit.asgi import AsgiServer
@@ -117,12 +117,12 @@ async def test_a_client_that_goes_is_let_go_at_once(
 
 
 def nobody_looks_whether_it_takes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenStream, "_look", lambda stream: None)
+    monkeypatch.setattr(OpenStream, "_check", lambda stream: None)
 
     async def say(self: Socket, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
 
-    monkeypatch.setattr(Socket, "_say", say)
+    monkeypatch.setattr(Socket, "_send_text", say)
 
 
 @on_each_wire

@@ -14,7 +14,7 @@ from django.db import connections
 from django.test import Client
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.web import open_stream
+from django_import_progress.web import event_stream
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.crowd import Visitor, crowd, path_of
@@ -29,8 +29,8 @@ STREAMS = 200
 
 
 def everybody_waits_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_stream, "RETRY_MILLISECONDS", (2000, 2000))
-    monkeypatch.setattr(open_stream.retry, "__defaults__", ((2000, 2000),))
+    monkeypatch.setattr(event_stream, "RETRY_MILLISECONDS", (2000, 2000))
+    monkeypatch.setattr(event_stream.retry, "__defaults__", ((2000, 2000),))
 
 
 @without(in_the_server(everybody_waits_two_seconds))
@@ -61,7 +61,7 @@ async def _nothing() -> None:
 
 
 def the_request_is_not_released(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_stream, "release_request", _nothing)
+    monkeypatch.setattr(event_stream, "release_request", _nothing)
 
 
 @pytest.fixture

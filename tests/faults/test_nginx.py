@@ -14,7 +14,7 @@ from django_import_progress.conf import Settings
 from django_import_progress.watch.subscriber import Subscriber
 from django_import_progress.watch.watched_job import WatchedJob
 from django_import_progress.web import views
-from django_import_progress.web.open_stream import OpenStream
+from django_import_progress.web.event_stream import OpenStream
 from tests.conftest import missing
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -112,7 +112,7 @@ def test_a_websocket_comes_through_to_a_server_that_heeds_no_upgrade_in_http_1_0
 
 
 def nothing_is_sent_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenStream, "_look", lambda _: None)
+    monkeypatch.setattr(OpenStream, "_check", lambda _: None)
 
 
 @without(nothing_is_sent_that_says_nothing, fails_with=CUT)

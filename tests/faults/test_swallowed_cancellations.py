@@ -11,7 +11,7 @@ import pytest
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import Job
-from django_import_progress.web import open_stream
+from django_import_progress.web import event_stream
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.crowd import Stream, request
@@ -54,7 +54,7 @@ def web(site: RedisProcess, observed: Observed) -> Iterator[AsgiServer]:
 
 
 def believes_that_it_was_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_stream, "raise_if_cancelled", lambda: None)
+    monkeypatch.setattr(event_stream, "raise_if_cancelled", lambda: None)
 
 
 @without(believes_that_it_was_not_cancelled)

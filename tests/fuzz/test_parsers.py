@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from django_import_progress import InvalidJobId
 from django_import_progress.access.origins import is_foreign
-from django_import_progress.access.tickets import Action, make_ticket, named_by, read_ticket
+from django_import_progress.access.tickets import Action, job_id_in, make_ticket, read_ticket
 from django_import_progress.core import resume
 from django_import_progress.core.job_state import State
 from django_import_progress.core.keys import clean_job_id
 from django_import_progress.core.reducer import JobStateReducer, JunkMessage
 from django_import_progress.core.snapshot import decode
-from django_import_progress.web.client_commands import BadCommand, Command, parse_command
+from django_import_progress.web.websocket import BadCommand, Command, parse_command
 from tests.kit.sse import parse
 
 from .strategies import EDITS, JSON, MESSAGES, SNAPSHOTS, VALUES, edited
@@ -48,7 +48,7 @@ def test_a_ticket_is_good_for_what_it_was_made_for(job_id: str, cancel: bool) ->
     ticket = make_ticket(job_id, cancel=cancel)
     assert _job_of(ticket, "watch") == job_id
     assert _job_of(ticket, "cancel") == (job_id if cancel else None)
-    assert named_by(ticket) == job_id
+    assert job_id_in(ticket) == job_id
     assert read_ticket(ticket, "watch", "another") is None
 
 
@@ -68,7 +68,7 @@ def test_a_ticket_with_a_character_changed_is_good_for_nothing(
 @example("@w:" + ":" * 50)
 def test_whatever_is_no_ticket_is_good_for_nothing(text: str) -> None:
     assert read_ticket(text, "watch", NAMESPACE) is None
-    named_by(text)
+    job_id_in(text)
 
 
 EVENT_IDS = st.text() | st.from_regex(r"\A[0-9]{1,25}-[0-9]{1,25}-[0-9]{1,25}(-end|-gone)?\Z")

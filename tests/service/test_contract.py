@@ -1,4 +1,4 @@
-"""Writing, reading and telling a snapshot, on both managers and both servers."""
+"""Writing, reading and publishing a snapshot, with both managers and both servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making, listing and deleting jobs, on both managers and both servers."""
+"""Creating, listing and deleting jobs, with both managers and both servers."""
 
 from __future__ import annotations
 

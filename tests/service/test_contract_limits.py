@@ -1,4 +1,4 @@
-"""What is refused, and that it is refused before anything is written, on both managers."""
+"""Invalid data is refused before anything is written, with both managers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def nowhere(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
 
 
 def _filling(bytes_wanted: int, **others: Any) -> dict[str, Any]:
-    """Return data that is exactly so many bytes of JSON."""
+    """Return data whose JSON has exactly this many bytes."""
     rest = "".join(f'"{name}":{value},' for name, value in others.items())
     return {**others, "a": "x" * (bytes_wanted - len(rest) - len('{"a":""}'))}
 
@@ -153,7 +153,7 @@ async def test_the_limit_holds_for_what_is_merged_too(
 
 
 async def test_merged_names_count_as_their_json_does(progress: ProgressManager) -> None:
-    """A slash is one byte of JSON, whatever Lua makes of it."""
+    """A slash is one byte of JSON, although Lua escapes it."""
     data = {"a/b": "", "é": "", "p": ""}
     size = len('{"a/b":"","é":"","p":""}'.encode())
     data["p"] = "x" * (MAX_BYTES - size)

@@ -1,4 +1,4 @@
-"""What is remembered of a job: while it is queued, and after it has ended or was deleted."""
+"""How long queued jobs and the outcomes of ended or deleted ones are kept."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ async def test_a_record_that_another_program_wrote_is_none(
 async def test_a_late_message_of_a_deleted_job_is_marked_with_it(
     progress: ProgressManager, raw: redis.Redis
 ) -> None:
-    """A publisher that goes on after the deletion wakes nobody who watches the next job."""
+    """A publisher that continues after the deletion wakes no watcher of the next job."""
     await progress.set_progress("j1", {"run": 1})
     other = variant(progress)
     await other.delete("j1")

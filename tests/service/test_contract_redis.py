@@ -1,4 +1,4 @@
-"""What the verbs cost and leave in Redis, and what of Redis they bear, on both managers."""
+"""Round trips, keys and errors of Redis, with both managers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
 
 
 async def _all_verbs(progress: Any) -> list[Any]:
-    """Use each verb once, and return what they answered."""
+    """Call each method once, and return their results."""
     return [
         await progress.set_progress("j1", SIX_FIELDS),
         await progress.get_progress("j1"),

@@ -1,8 +1,8 @@
-"""Which versions of jobs a manager remembers."""
+"""The versions of jobs that a manager remembers."""
 
 from __future__ import annotations
 
-from django_import_progress.service.known_versions import MOST_JOBS, KnownVersions
+from django_import_progress.service.base import MOST_JOBS, KnownVersions
 
 from ..kit.jobviews import stored
 

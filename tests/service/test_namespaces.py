@@ -1,4 +1,4 @@
-"""Namespaces: no two share a key, so one with a colon is refused wherever it comes in."""
+"""Namespaces share no keys, so a colon in one is refused everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From settings to managers: one client and hub a loop, closed with it; a sync one for threads."""
+"""Managers from settings: a client and hub per loop, closed with it; a sync one for threads."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ sys.exit(any(os.waitpid(pid, 0)[1] for pid in children))
 
 @pytest.fixture
 def raw(site: RedisProcess) -> Iterator[redis.Redis]:
-    """A client that sees what is really in the site's server."""
+    """A client of the site's Redis server."""
     with redis.Redis(port=site.port) as client:
         yield client
 
 
 @pytest.fixture
 def new_connections(raw: redis.Redis) -> Callable[[], int]:
-    """Count the server's connections that were not there when the test began."""
+    """Count the server's connections that were opened since the test began."""
 
     def ids() -> set[str]:
         return {client["id"] for client in raw.client_list()}
@@ -81,7 +81,7 @@ def new_connections(raw: redis.Redis) -> Callable[[], int]:
 
 
 async def _watch_and_leave_open() -> None:
-    """Use the loop's manager in each way, and clean up nothing."""
+    """Use the loop's manager in each way, without cleaning up."""
     progress = get_progress_manager()
     await progress.create("j1")
     watcher = progress.watcher("j1")

@@ -1,4 +1,4 @@
-"""A tracked worker that falls silent: its job is shown as stalled, by Redis's clock."""
+"""A silent worker's job is shown as stalled, by Redis's clock."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HASH = f"import_progress:hash:{JOB}"
 
 @pytest.fixture
 async def watcher(lone_worker: LoneWorker) -> AsyncIterator[Watcher]:
-    """One who watches that worker's job in the hub."""
+    """A watcher of the worker's job."""
     watching = get_progress_manager().watcher(JOB)
     yield watching
     watching.close()
@@ -54,7 +54,7 @@ def _is_overdue(jobs: SyncProgressManager) -> bool:
 
 
 def _next(events: Iterator[Event], *, stalled: bool) -> dict[str, Any]:
-    """Return the next representation of our job that says so."""
+    """Return the next representation with this value of `stalled`."""
     return next(
         shown
         for event in events

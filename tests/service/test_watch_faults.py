@@ -1,4 +1,4 @@
-"""`watch` goes through every trouble, loses nothing, and ends when it should."""
+"""`watch` survives every fault, loses no update, and ends when it should."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_junk_is_dropped_with_one_log_line(
 async def test_a_key_of_another_type_loses_no_message(
     kind: str, server: RedisProcess, foreign: redis.Redis
 ) -> None:
-    """It is no job of ours, and no reason to give up the connection over which one may come."""
+    """A key of another type is no job, and must not cost the connection."""
     foreign.set(KEY, "text")
     async with manager_on(kind, server.url) as progress, Watching(progress) as watching:
         await until(lambda: foreign.pubsub_numsub(CHANNEL)[0][1], "the subscription")

@@ -14,7 +14,7 @@ from django_import_progress.core.reducer import JobStateReducer, JunkMessage, Re
 from django_import_progress.core.snapshot import Fields, Stored, Written
 from django_import_progress.watch.hub import Watcher
 from django_import_progress.watch.watched_job import WatchedJob
-from django_import_progress.web.stream_sources import Source
+from django_import_progress.web.event_stream import Source
 from tests.kit.sse import parse
 
 from .watcher import ADDED

@@ -1,6 +1,6 @@
-"""The fast lane: what it answers, what it leaves to Django, and how it sends; the server is a stub.
+"""The fast lane: requests it serves, requests it leaves to Django, and sending to a stub server.
 
-What a stream tells is in `test_streams.py`, at both doors.
+The contents of a stream are tested in `test_streams.py`, with and without the fast lane.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def manager(site: RedisProcess) -> ProgressManager:
 
 
 async def is_passed_on(scope: Message) -> bool:
-    """Tell whether the lane leaves it to Django."""
+    """Return whether the fast lane leaves the request to Django."""
     asked = []
 
     async def django(*args: Any) -> None:
@@ -191,7 +191,7 @@ async def test_several_jobs_are_told_of_until_the_last_has_ended(manager: Progre
 
 
 def nobody_relieves_the_pump(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push.Pump, "_relieve", lambda _: None)
+    monkeypatch.setattr(push.Pump, "_hand_over", lambda _: None)
 
 
 @without(nobody_relieves_the_pump)

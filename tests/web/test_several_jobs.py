@@ -15,7 +15,7 @@ from django.test import Client
 
 from django_import_progress import SyncProgressManager, get_progress_manager
 from django_import_progress.access import make_ticket
-from django_import_progress.web.stream_sources import Source
+from django_import_progress.web.event_stream import Source
 
 from ..kit import http
 from ..kit.asgi import AsgiServer

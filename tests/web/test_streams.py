@@ -1,4 +1,4 @@
-"""An open event stream: what it tells, holds and lets go, through a real ASGI server."""
+"""Event streams of one job, through a real ASGI server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from django_import_progress.release import release_request
 from django_import_progress.watch.hub import Watcher
+from django_import_progress.web.event_stream import EventStream
 from django_import_progress.web.limits import open_streams
-from django_import_progress.web.open_stream import EventStream
 
 from ..kit import http
 from ..kit.asgi import AsgiServer
@@ -26,7 +26,7 @@ from ..site.asgi import LANE
 
 @pytest.fixture(params=["", LANE], ids=["django", "lane"])
 def root(request: pytest.FixtureRequest, live: AsgiServer) -> str:
-    """Where the site is: as usual, and with the fast lane."""
+    """The site's URL, without and with the fast lane."""
     return f"{live.url}{request.param}"
 
 
@@ -180,18 +180,18 @@ def test_a_response_that_is_never_sent_leaves_no_watcher_behind() -> None:
 
 
 class _Talker:
-    """A source that always has something to tell."""
+    """A source that always has an event."""
 
     is_over = False
 
     def listen(self, on_update: Callable[[], None]) -> None:
-        """Wake nobody: whoever polls has something."""
+        """Do nothing: `poll` always returns an event."""
 
     def poll(self) -> bytes:
         return b":"
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 async def test_a_stream_that_always_has_news_is_closed_in_time_too() -> None:

@@ -1,4 +1,4 @@
-"""The HTTP door: JSON and event streams, through a real ASGI server."""
+"""The HTTP views: JSON and event streams, through a real ASGI server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a WebSocket of the site says, and what may be said to it."""
+"""The messages and commands of WebSockets, through a real ASGI server."""
 
 from __future__ import annotations
 

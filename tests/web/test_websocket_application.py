@@ -1,4 +1,4 @@
-"""The WebSocket door as the server has it: an ASGI application, called by hand."""
+"""The WebSocket consumers as ASGI applications, called without a server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONNECT = {"type": "websocket.connect"}
 
 
 class Client:
-    """Says and hears what a server passes on; `open` is cleared to take nothing."""
+    """Plays the server and its client; clear `open` to stop reading."""
 
     def __init__(self) -> None:
         self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -42,7 +42,7 @@ class Client:
         self._said.put_nowait({"type": "websocket.receive", "text": text})
 
     async def hears(self, **fields: Any) -> None:
-        """Wait for a message that says so."""
+        """Wait for a message with these fields."""
         await until(
             lambda: any(fields.items() <= json.loads(m["text"]).items() for m in self.messages),
             f"{fields} to be heard",
@@ -50,21 +50,21 @@ class Client:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """Return what was heard since it was accepted."""
+        """Return the messages since the socket was accepted."""
         return [message for message in self.heard if message["type"] == "websocket.send"]
 
     async def receive(self) -> dict[str, Any]:
-        """Be what the server gives to the application."""
+        """The `receive` that the application gets."""
         return await self._said.get()
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Be what the server takes from it."""
+        """The `send` that the application gets."""
         await self.open.wait()
         self.heard.append(message)
 
     @asynccontextmanager
     async def at(self, path: str, **scope: Any) -> AsyncIterator[asyncio.Task[None]]:
-        """Connect; give the server's task."""
+        """Connect; yield the application's task."""
         self._said.put_nowait(CONNECT)
         application = URLRouter(routing.websocket_urlpatterns)
         scope = {"type": "websocket", "path": path, "headers": [], **scope}
@@ -143,7 +143,7 @@ def waits_for_who_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def say(self: Socket, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
 
-    monkeypatch.setattr(Socket, "_say", say)
+    monkeypatch.setattr(Socket, "_send_text", say)
 
 
 @without(waits_for_who_takes_nothing)

@@ -1,4 +1,4 @@
-"""The answer to a cancel over a WebSocket that watches the job: nothing older follows."""
+"""The reply to a cancel command on a socket that watches the job: states stay in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ticket(jobs: SyncProgressManager) -> str:
 
 
 def answers_with_what_it_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send the state that was read after the request, whatever has been sent by then."""
+    """Send the state that was read after the request, although a newer one may have been sent."""
 
     async def ask_to_stop(self: Socket, reference: str) -> str:
         user = await self._user_now()
@@ -39,7 +39,7 @@ def answers_with_what_it_read(monkeypatch: pytest.MonkeyPatch) -> None:
         assert state is not None
         return state.message
 
-    monkeypatch.setattr(Socket, "_ask_to_stop", ask_to_stop)
+    monkeypatch.setattr(Socket, "_cancel_command", ask_to_stop)
 
 
 @without(answers_with_what_it_read)
@@ -51,20 +51,20 @@ def test_an_end_that_was_sent_is_the_last_that_is_sent(
 ) -> None:
     real = websocket.cancel
     sent: list[str] = []
-    say_it = Socket._say
+    say_it = Socket._send_text
 
     async def note(self: Socket, text: str) -> None:
         await say_it(self, text)
         sent.append(text)
 
     async def cancel(*args: Any, **how: Any) -> tuple[State | None, bool]:
-        """The worker ends between the read and the answer, and the end overtakes the answer."""
+        """The worker ends between the read and the reply, and its end is sent before the reply."""
         result = await real(*args, **how)
         await asyncio.to_thread(jobs.update, JOB, {"status": "cancelled"})
         await until(lambda: any('"cancelled"' in text for text in sent), "the end to be sent")
         return result
 
-    monkeypatch.setattr(Socket, "_say", note)
+    monkeypatch.setattr(Socket, "_send_text", note)
     monkeypatch.setattr(websocket, "cancel", cancel)
     assert ask(prefix_socket, "watch", ticket)["status"] == "queued"
     say(prefix_socket, "cancel", ticket)

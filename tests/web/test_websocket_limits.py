@@ -1,4 +1,4 @@
-"""What a WebSocket of the site refuses: what is too long, too much, too many or too old."""
+"""Limits of a WebSocket: message size and rate, number of jobs, age."""
 
 from __future__ import annotations
 
