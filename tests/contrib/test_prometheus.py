@@ -86,7 +86,7 @@ def a_failed_try_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = Writer._failed
 
     def counts(writer: Writer, *what: Any) -> None:
-        writer._told_at = time.monotonic()
+        writer._reported_at = time.monotonic()
         failed(writer, *what)
 
     monkeypatch.setattr(Writer, "_failed", counts)

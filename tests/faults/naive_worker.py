@@ -13,9 +13,9 @@ import redis
 
 from django_import_progress.redis import executor
 from django_import_progress.service import registry
-from django_import_progress.tracker import ImportTracker, process_exit, waiting, writer
-from django_import_progress.tracker.flag import Flag
-from django_import_progress.tracker.samples import steady
+from django_import_progress.tracker import ImportTracker, process_exit, reporting_thread, writer
+from django_import_progress.tracker.awaitable_event import AwaitableEvent
+from django_import_progress.tracker.fields import without_time
 from django_import_progress.tracker.writer import Writer
 from django_import_progress.watch.subscriber import Subscriber
 
@@ -53,43 +53,43 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
 def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the writer as sync code does."""
 
-    async def wait(flag: Flag, turns: int) -> None:
-        flag.wait_a_moment(turns)
+    async def wait(flag: AwaitableEvent, turns: int) -> None:
+        flag.wait_briefly(turns)
 
-    monkeypatch.setattr(Flag, "wait_a_moment_in_loop", wait)
+    monkeypatch.setattr(AwaitableEvent, "wait_briefly_async", wait)
 
 
 def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the end as anything else."""
-    monkeypatch.setattr(Writer, "_write_the_last", Writer._try_to_write)
+    monkeypatch.setattr(Writer, "_write_final", Writer._try_to_write)
 
 
 def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stay in the `with` until the end is told."""
-    monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
-    monkeypatch.setattr(waiting, "END_SECONDS", 3600)
+    monkeypatch.setattr(writer, "FINAL_SECONDS", 3600)
+    monkeypatch.setattr(reporting_thread, "LEAVE_SECONDS", 3600)
 
 
 def gives_up_when_nobody_waits_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try to tell the end for as long as the `with` lasts."""
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0)
 
 
 def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take each end for the first try."""
-    last = Writer._write_the_last
+    last = Writer._write_final
 
     def write(self: Writer) -> None:
         self._failing = False
         last(self)
 
-    monkeypatch.setattr(Writer, "_write_the_last", write)
-    monkeypatch.setattr(Writer, "_is_away", False)
+    monkeypatch.setattr(Writer, "_write_final", write)
+    monkeypatch.setattr(Writer, "_is_redis_unavailable", False)
 
 
 def waits_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enter once the beginning stands in Redis, or cannot."""
-    monkeypatch.setattr(Flag, "wait_a_moment", lambda flag, _: flag.wait(3600))
+    monkeypatch.setattr(AwaitableEvent, "wait_briefly", lambda flag, _: flag.wait(3600))
 
 
 def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
     """Register nothing for the end of the process."""
     monkeypatch.setattr(process_exit, "_wait_at_exit", lambda: None)
-    monkeypatch.setattr(waiting, "wait_if_nothing_else_will", lambda: None)
+    monkeypatch.setattr(reporting_thread, "wait_in_rq_job", lambda: None)
 
 
 def runs_what_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +112,8 @@ def takes_each_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma
     """Do so in this process."""
     from django_import_progress.contrib import celery, redelivery
 
-    first = redelivery.Judgement(redelivery.Verdict.RUN)
-    monkeypatch.setattr(celery, "judge", lambda *_: first)
+    first = redelivery.Decision(redelivery.Action.RUN)
+    monkeypatch.setattr(celery, "decide", lambda *_: first)
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +129,10 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing to report, and believe that all is well."""
-    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: steady(fields) == self._written)
-    monkeypatch.setattr(Writer, "_has_news", lambda self: False)
+    monkeypatch.setattr(
+        Writer, "_is_up_to_date", lambda self, fields: without_time(fields) == self._written
+    )
+    monkeypatch.setattr(Writer, "_has_job_changed", lambda self: False)
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:

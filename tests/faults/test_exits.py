@@ -87,7 +87,7 @@ def test_a_final_status_that_is_lost_is_logged(
     with Program(way, process, server) as program:
         program.wait_for_end()
         lines = program.output()
-    assert f"The end of import {JOB} could not be told" in lines
+    assert f"Final status of import {JOB} could not be saved to Redis" in lines
 
 
 @pytest.fixture
@@ -121,5 +121,5 @@ def test_so_it_is_in_a_child_of_celery_that_serves_one_task(
             if comes_back:
                 process.signal(signal.SIGCONT)
                 shows(get_sync_progress_manager(), job_id, status="done", processed_rows=1)
-    line = f"The end of import {job_id} could not be told"
+    line = f"Final status of import {job_id} could not be saved to Redis"
     wait_for(lambda: line in worker.output(), "the loss to be logged")

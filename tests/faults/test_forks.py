@@ -78,7 +78,7 @@ def test_a_child_counts_nothing_and_ends_nothing(
 ) -> None:
     lines, log = run(server, how)
     assert lines == [says, "done True"]
-    assert "could not be told" not in log
+    assert "could not be saved" not in log
     assert log.count(f"Import {JOB} is") == 1
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 1)
 
@@ -87,6 +87,6 @@ def test_a_child_counts_nothing_and_ends_nothing(
 def test_nor_does_one_of_a_task(jobs: SyncProgressManager, server: RedisProcess, how: str) -> None:
     lines, log = run(server, how)
     assert lines == ["done True"]
-    assert "could not be told" not in log
+    assert "could not be saved" not in log
     assert log.count(f"Import {JOB} is") == 1
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 1)

@@ -23,14 +23,16 @@ import django_import_progress
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.core.snapshot import TERMINAL
 from django_import_progress.tracker import ImportTracker, tracker, transactions
-from django_import_progress.tracker.transactions import Over
+from django_import_progress.tracker.transactions import TransactionEnd
 from django_import_progress.tracker.writer import Writer, writers
 from tests.kit.controls import without
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for
 
 PACKAGE = str(Path(django_import_progress.__file__).parent / "tracker")
-PARTS = [f"{PACKAGE}/{name}.py" for name in ("tracker", "interrupts", "waiting", "transactions")]
+PARTS = [
+    f"{PACKAGE}/{name}.py" for name in ("tracker", "interrupts", "reporting_thread", "transactions")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -133,13 +135,13 @@ def leaves_without_care(monkeypatch: pytest.MonkeyPatch) -> None:
         self: Any, kind: object, error: BaseException | None, trace: object
     ) -> bool:
         self._finish(error)
-        self._writer.wait_for_the_end()
+        self._writer.wait_until_ended()
         return False
 
     start = Writer.start
 
     def begin(self: Any) -> bool:  # pragma: no cover - the same
-        self._kept = self._sample().__self__
+        self._kept_alive = self._sample().__self__
         return start(self)
 
     monkeypatch.setattr(ImportTracker, "__exit__", leave)
@@ -158,7 +160,7 @@ def test_at_each_step_into_and_out_of_the_block(jobs: SyncProgressManager) -> No
 
 
 def takes_what_was_interrupted_for_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transactions._Wait, "_over", Over.ROLLED_BACK)
+    monkeypatch.setattr(transactions._Wait, "_end", TransactionEnd.ROLLED_BACK)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -186,7 +188,7 @@ def keeps_its_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     start = Writer.start
 
     def begin(self: Any) -> bool:
-        self._kept = self._sample().__self__
+        self._kept_alive = self._sample().__self__
         return start(self)
 
     monkeypatch.setattr(Writer, "start", begin)

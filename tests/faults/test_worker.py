@@ -12,9 +12,9 @@ from contextlib import ExitStack, closing
 import pytest
 
 from django_import_progress import SyncProgressManager, create_sync_redis_client, track_import
-from django_import_progress.tracker import flag, writer
-from django_import_progress.tracker.process_exit import wait_for_leaving
-from django_import_progress.tracker.waiting import END_SECONDS
+from django_import_progress.tracker import awaitable_event, writer
+from django_import_progress.tracker.process_exit import wait_for_finishing
+from django_import_progress.tracker.reporting_thread import LEAVE_SECONDS
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
@@ -53,7 +53,7 @@ def only_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the tracker try no longer than it is waited for."""
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0)
 
 
 @without(naive_worker.writes_in_the_loops_own_thread)
@@ -98,15 +98,15 @@ def test_the_last_chance_is_taken_or_logged(
     caplog: pytest.LogCaptureFixture,
     comes_back: bool,
 ) -> None:
-    monkeypatch.setattr(writer, "LAST_SECONDS", 20.0 if comes_back else 0.1)
+    monkeypatch.setattr(writer, "FINAL_SECONDS", 20.0 if comes_back else 0.1)
     process.kill()
     with impatient(process.url) as manager:
         with track_import(JOB, manager=manager):
             pass
         if comes_back:
             process.start()
-        wait_for_leaving()
-        assert ("could not be told" in caplog.text) is not comes_back
+        wait_for_finishing()
+        assert ("could not be saved" in caplog.text) is not comes_back
         end_writers()
 
 
@@ -164,7 +164,7 @@ def test_an_outage_that_was_there_before_is_not_waited_for_and_the_end_is_told_a
 def test_a_frozen_redis_is_waited_for_no_longer_than_for_a_moment(
     process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flag, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(awaitable_event, "MOST_SECONDS", 0.5)
     with noted(process.url, timeout_seconds=3) as (manager, client):
         with process.frozen():
             with track_import(JOB, manager=manager) as job:
@@ -193,7 +193,7 @@ def test_a_process_that_ends_in_an_outage_gives_the_end_a_last_chance(
 def test_an_end_that_nobody_waits_for_any_longer_is_told_when_redis_is_back(
     process: RedisProcess, only_the_ends: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "LAST_SECONDS", 0.2)
+    monkeypatch.setattr(writer, "FINAL_SECONDS", 0.2)
     with impatient(process.url) as manager:
         with track_import(JOB, manager=manager) as job:
             list(job.rows("abc"))
@@ -232,13 +232,13 @@ def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_
         with outage(process):
             away.set()
             both = (returning, raising)
-            _, late = concurrent.futures.wait(both, END_SECONDS + BUSY_SECONDS)
+            _, late = concurrent.futures.wait(both, LEAVE_SECONDS + BUSY_SECONDS)
             assert not late
             lines = [record.getMessage() for record in caplog.records]
         assert returning.result() == ["a", "b", "c"]
         assert raising.exception() is error
     for job_id in ("j1", "j2"):
-        assert f"The end of import {job_id} could not be told" in lines
+        assert f"Final status of import {job_id} could not be saved to Redis" in lines
     assert len(lines) == 4  # The outage and the end, of each.
 
 
@@ -288,4 +288,4 @@ def test_a_client_with_more_patience_is_not_waited_for_and_the_log_says_that_the
             lines = [record.getMessage() for record in caplog.records]
         assert job._writer is not None
         job._writer.join(BUSY_SECONDS)
-    assert lines == [f"The end of import {JOB} could not be told"]
+    assert lines == [f"Final status of import {JOB} could not be saved to Redis"]

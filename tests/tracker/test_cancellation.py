@@ -52,7 +52,7 @@ def _cancel(jobs: SyncProgressManager, job: Any) -> None:
 def absorbs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take each cancellation for the own one."""
     monkeypatch.setattr(
-        tracker, "belongs_to", lambda error, job, kind: isinstance(error, ImportCancelled)
+        tracker, "was_raised_by", lambda error, job, kind: isinstance(error, ImportCancelled)
     )
 
 
@@ -91,7 +91,7 @@ def forgets_what_it_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def make(self: Any) -> BaseException:
         error = cancelled(self)
-        self._has_noticed = False
+        self._has_seen_cancel = False
         return error
 
     monkeypatch.setattr(interrupts.Stoppable, "_cancelled", make)

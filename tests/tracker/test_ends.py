@@ -120,7 +120,7 @@ def test_redis_away_does_not_fail_the_import(
     settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 1)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 1)
     with track_import(JOB) as job:
         rows = list(job.rows(range(1000)))
     assert len(rows) == 1000
@@ -261,7 +261,7 @@ def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
     asynchronous: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("django_import_progress.tracker.tracker.BEGIN_TURNS", math.inf)
+    monkeypatch.setattr("django_import_progress.tracker.tracker.ENTER_TURNS", math.inf)
     frozen = RedisProcess(valkey_server.binary).start()
     settings.IMPORT_PROGRESS = {"REDIS_URL": frozen.url}
     try:

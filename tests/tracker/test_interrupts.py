@@ -41,8 +41,8 @@ def interrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(writer.Writer, "wait_for_the_end", interrupt)
-        context.setattr(writer.Writer, "wait_until_held", interrupt)
+        context.setattr(writer.Writer, "wait_until_ended", interrupt)
+        context.setattr(writer.Writer, "wait_until_flushed", interrupt)
         yield
 
 
@@ -80,7 +80,7 @@ async def test_cancelled_meanwhile_receivers_are_told_as_well(
     assert job._writer is not None
     with site.frozen():
         leaving = asyncio.create_task(job.__aexit__(None, None, None))
-        await until(lambda: job._writer and job._writer.left_at, "the end to be waited for")
+        await until(lambda: job._writer and job._writer.stopped_at, "the end to be waited for")
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving

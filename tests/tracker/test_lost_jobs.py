@@ -52,7 +52,7 @@ def ends() -> Iterator[list[str]]:
 
 def reads_nothing_between_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Learn of a job only when a field has changed."""
-    monkeypatch.setattr(Writer, "_has_news", lambda _: False)
+    monkeypatch.setattr(Writer, "_has_job_changed", lambda _: False)
 
 
 def stops_for_other_attempts_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def _begin_another(jobs: SyncProgressManager) -> None:
         (_delete, "was deleted.*request_cancel"),
         (_end, "was ended by other code"),
         (_delete_and_end_another, "was deleted"),
-        (_begin_another, "Another worker has started import job again.*an id of its own"),
+        (_begin_another, "Another worker has started import job again.*unique id for each"),
     ],
 )
 @without(reads_nothing_between_writes)
@@ -150,7 +150,7 @@ def test_an_attempt_that_learns_late_that_it_began_and_was_superseded_reports_no
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = Lease("older-worker", 30)
-    begin = Writer._begin
+    begin = Writer._start_attempt
 
     def begin_once_more(self: Writer) -> Any:
         self._lease = lease
@@ -160,7 +160,7 @@ def test_an_attempt_that_learns_late_that_it_began_and_was_superseded_reports_no
         self._lease = lease
         return begin(self)
 
-    monkeypatch.setattr(Writer, "_begin", begin_once_more)
+    monkeypatch.setattr(Writer, "_start_attempt", begin_once_more)
     with pytest.raises(ImportSuperseded), track_import(JOB) as job:
         wait_for(lambda: job.interrupt, "the worker to know")
         job.advance()

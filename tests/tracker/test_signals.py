@@ -22,7 +22,7 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.signals import import_finished
-from django_import_progress.tracker import waiting, writer
+from django_import_progress.tracker import reporting_thread, writer
 from tests.faults.conftest import defence
 
 from ..kit.controls import without
@@ -115,7 +115,7 @@ def test_beginning_and_end_are_logged_as_information(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO, "django_import_progress")
     with track_import(JOB) as job:
         list(job.rows(range(3)))
-    assert caplog.messages == ["Import job begins", "Import job is done after 3 rows"]
+    assert caplog.messages == ["Import job started", "Import job is done after 3 rows"]
 
 
 def test_one_that_is_superseded_sends_nothing(
@@ -136,7 +136,7 @@ def test_one_that_is_superseded_sends_nothing(
 def test_it_is_sent_without_redis_too(
     settings: Any, heard: list[News], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0)
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     with track_import(JOB, owner=7) as job:
         list(job.rows(range(3)))
@@ -154,7 +154,7 @@ def test_one_that_is_interrupted_as_it_begins_has_ended(
         raise KeyboardInterrupt
 
     job = track_import(JOB)
-    monkeypatch.setattr(waiting.Flag, "wait_a_moment", interrupted)
+    monkeypatch.setattr(reporting_thread.AwaitableEvent, "wait_briefly", interrupted)
     with pytest.raises(KeyboardInterrupt):
         job.__enter__()
     assert [news["status"] for news in heard] == ["cancelled"]
@@ -167,7 +167,7 @@ async def test_one_that_is_cancelled_as_it_begins_has_ended(
         raise asyncio.CancelledError
 
     job = track_import(JOB)
-    monkeypatch.setattr(waiting.Flag, "wait_a_moment_in_loop", cancelled)
+    monkeypatch.setattr(reporting_thread.AwaitableEvent, "wait_briefly_async", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await job.__aenter__()
     assert [news["status"] for news in heard] == ["cancelled"]

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import InvalidProgress, SyncProgressManager, track_import
-from django_import_progress.tracker import waiting, writer
+from django_import_progress.tracker import reporting_thread, writer
 
 from ..kit.tracked import JOB, shows, state
 from ..kit.waiting import wait_for
@@ -258,10 +258,10 @@ def test_no_thread_is_left() -> None:
 def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    held, last = threading.Event(), writer.Writer._write_the_last
-    monkeypatch.setattr(waiting, "END_SECONDS", 0.01)
+    held, last = threading.Event(), writer.Writer._write_final
+    monkeypatch.setattr(reporting_thread, "LEAVE_SECONDS", 0.01)
     monkeypatch.setattr(
-        writer.Writer, "_write_the_last", lambda self: (held.wait(), last(self))
+        writer.Writer, "_write_final", lambda self: (held.wait(), last(self))
     )  # As a client does that hangs.
     job = track_import(JOB)
 
@@ -270,12 +270,12 @@ def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
             """Nothing."""
 
     def is_told_once() -> None:
-        assert caplog.text.count("could not be told") == 1
+        assert caplog.text.count("could not be saved") == 1
         held.set()
         shows(jobs, status="done")
         assert job._writer is not None
         job._writer.give_up()
-        assert caplog.text.count("could not be told") == 1
+        assert caplog.text.count("could not be saved") == 1
 
     asyncio.run(import_nothing())
     is_told_once()  # pragma: no cover - what a timeout is thrown through, 3.11 traces no further

@@ -95,7 +95,7 @@ def looks_at_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     async def after(then: Any) -> bool:
         return transactions.after_transactions(then)
 
-    monkeypatch.setattr(tracker, "_after_transactions_in_loop", after)
+    monkeypatch.setattr(tracker, "_after_transactions_async", after)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -162,14 +162,14 @@ def test_with_autocommit_off_and_rolled_back_it_has_failed(
 
 def stops_renewing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the writer end with the block."""
-    hold = tracker.Writer.hold
+    flush = tracker.Writer.flush
 
     def end(self: Any) -> None:
-        hold(self)
-        wait_for(self.held.is_set, "all to be written")
-        self._beat_seconds = 3600.0
+        flush(self)
+        wait_for(self.flushed.is_set, "all to be written")
+        self._renewal_seconds = 3600.0
 
-    monkeypatch.setattr(tracker.Writer, "hold", end)
+    monkeypatch.setattr(tracker.Writer, "flush", end)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -272,8 +272,10 @@ def test_the_same_connection_serves_many_imports(
 
 
 def takes_a_test_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    committed = transactions.Over.COMMITTED
-    monkeypatch.setattr(tracker, "Over", SimpleNamespace(COMMITTED=committed, TEST_OVER=None))
+    committed = transactions.TransactionEnd.COMMITTED
+    monkeypatch.setattr(
+        tracker, "TransactionEnd", SimpleNamespace(COMMITTED=committed, TEST_OVER=None)
+    )
 
 
 @pytest.mark.django_db(transaction=True)
