@@ -89,7 +89,7 @@ def test_an_outage_is_told_and_leaves_nothing_behind(
     request.getfixturevalue(outage)  # With the plain settings Redis is out of reach altogether.
     response = client.post(reverse("airports:home"), {"source": "sample"})
     assert response.status_code == 503
-    assert "Redis is out of reach" in response.content.decode()
+    assert "Redis is unavailable" in response.content.decode()
     assert not Import.objects.exists()
     assert not list(media.rglob("*.csv"))
 
@@ -124,7 +124,7 @@ def test_progress_that_is_forgotten_leaves_the_result(
 
 def test_an_import_that_was_broken_off_says_so(site: RedisProcess, client: Client) -> None:
     page = client.get(stored(as_csv(ZURICH)).get_absolute_url()).content.decode()
-    assert "This import was broken off." in page
+    assert "This import was interrupted." in page
 
 
 def test_the_import_page_does_without_redis(client: Client) -> None:
@@ -166,7 +166,7 @@ def test_the_list_has_pages(site: RedisProcess, client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("query", "answer"),
-    [("", "There are no airports yet"), ("?q=x", "Nothing was found"), ("?q=%00", "Null char")],
+    [("", "There are no airports yet"), ("?q=x", "No airports found"), ("?q=%00", "Null char")],
 )
 def test_an_empty_list_says_what_to_do(client: Client, query: str, answer: str) -> None:
     assert answer in client.get(reverse("airports:list") + query).content.decode()
