@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import Any
 
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
@@ -35,22 +34,6 @@ class TaskTracker(ImportTracker):
     """Whether `end_deferred` will be called when the task is over."""
     _deferred_error: BaseException | None = None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return False if self._defers_end(error) else super().__exit__(kind, error, trace)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return False if self._defers_end(error) else await super().__aexit__(kind, error, trace)
-
     def _defers_end(self, error: BaseException | None) -> bool:
         if not self.is_in_task or error is None or is_cancellation(error):
             return False
@@ -73,14 +56,14 @@ class TaskTracker(ImportTracker):
             return
         if will_run_again(outcome):
             self._final = dict(QUEUED_AGAIN)
-            self._finish(error, is_held_back=True)
-        else:
-            self._finish(ImportCancelled() if isinstance(outcome, Ignore) else error)
-        self._wait_until_ended(self._send_signal)
+        elif isinstance(outcome, Ignore):
+            error = ImportCancelled()
+        self._finish(error)
+        self._wait_and_notify()
 
-    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
+    def _finish(self, error: BaseException | None) -> None:
         self._expose = (*self._expose, ImportTimedOut)
-        super()._finish(for_end_user(error), is_held_back=is_held_back)
+        super()._finish(for_end_user(error))
 
 
 def will_run_again(outcome: BaseException | None) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +19,7 @@ from ..service.sync_manager import SyncProgressManager
 from ..signals import import_finished, send, send_async
 from .interrupts import Stoppable
 from .outcome import final_fields, rolled_back_fields, was_raised_by, was_raised_while_cancelling
-from .transactions import TransactionEnd, after_transactions
+from .transactions import Callback, TransactionEnd, after_transactions
 from .writer import Writer
 
 logger = logging.getLogger("django_import_progress")
@@ -112,7 +111,7 @@ class ImportTracker(Stoppable):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if self._is_forked_copy:
+        if self._is_forked_copy or self._defers_end(error):
             return False
         left_by = error
         try:
@@ -150,7 +149,7 @@ class ImportTracker(Stoppable):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if self._is_forked_copy:
+        if self._is_forked_copy or self._defers_end(error):
             return False
         left_by = error
         try:
@@ -200,22 +199,25 @@ class ImportTracker(Stoppable):
         self._stop_tracking()
         self._writer.flush()
 
-    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
+    def _defers_end(self, error: BaseException | None) -> bool:
+        """Return whether a subclass ends the import later, by `_finish` and `_wait_and_notify`."""
+        return False
+
+    def _finish(self, error: BaseException | None) -> None:
         if self._has_seen_cancel and (error is None or was_raised_while_cancelling(error, self)):
             error = error or self._cancelled()
             self._final = self._final or {"status": "cancelled"}
         self._error = error
-        if not is_held_back and not self._final:
-            self._final = final_fields(self.job_id, error, self._expose)
+        self._final = self._final or final_fields(self.job_id, error, self._expose)
         self._writer.stop()
         self._stop_tracking()
 
-    def _wait_until_ended(self, then: Callable[[], None]) -> None:
-        """Wait for the final status; an exception while waiting does not change it."""
+    def _wait_and_notify(self) -> None:
+        """Wait for the final status, and send the signal even if waiting is interrupted."""
         try:
             self._writer.wait_until_ended()
         finally:
-            then()
+            self._send_signal()
 
     def _end_after_commit(self, end: TransactionEnd) -> None:
         """Write the final status, now that the transaction is over."""
@@ -227,7 +229,7 @@ class ImportTracker(Stoppable):
         self._is_signal_sent = self._is_signal_sent or end is TransactionEnd.TEST_OVER
         self._writer.stop()
         self._stop_tracking()
-        self._wait_until_ended(self._send_signal)
+        self._wait_and_notify()
 
     def _send_signal(self) -> None:
         """Send `import_finished`, if it has receivers and the job is still this attempt's."""
@@ -285,10 +287,10 @@ class ImportTracker(Stoppable):
         return error is not None and was_raised_by(error, self, ImportCancelled)
 
 
-async def _after_transactions_async(then: Callable[[TransactionEnd], None]) -> bool:
+async def _after_transactions_async(callback: Callback) -> bool:
     """Call `after_transactions` in the thread in which Django runs sync code."""
     try:
-        return await sync_to_async(after_transactions)(then)
+        return await sync_to_async(after_transactions)(callback)
     except RuntimeError:  # That thread has ended, and its transactions with it.
         return False
 
