@@ -44,7 +44,7 @@ class ReportingThread:
         self._process = os.getpid()
         self._has_started = AwaitableEvent()
         self._has_ended = AwaitableEvent()
-        self.began = AwaitableEvent()
+        self.started = AwaitableEvent()
         """Set when Redis has the attempt, or is known to be unavailable."""
         self.ended = AwaitableEvent()
         """Set when Redis has the final status, or waiting for it is of no use."""
@@ -138,4 +138,4 @@ class ReportingThread:
     @property
     def _is_redis_unavailable(self) -> bool:
         """Whether the last write failed, or Redis has not responded to the first one yet."""
-        return self._failing or not self.began.is_set()
+        return self._failing or not self.started.is_set()

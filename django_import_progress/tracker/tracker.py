@@ -98,7 +98,7 @@ class ImportTracker(Stoppable):
         writer = self._make_writer()
         try:
             self._start(writer)
-            writer.began.wait_briefly(ENTER_TURNS)
+            writer.started.wait_briefly(ENTER_TURNS)
         except BaseException as error:  # Of a signal handler: `__exit__` will not be called.
             self._finish(error)
             self._send_signal()
@@ -136,7 +136,7 @@ class ImportTracker(Stoppable):
         writer = self._make_writer()
         try:
             self._start(writer)
-            await writer.began.wait_briefly_async(ENTER_TURNS)
+            await writer.started.wait_briefly_async(ENTER_TURNS)
         except BaseException as error:
             self._finish(error)
             await self._send_signal_async()

@@ -110,7 +110,7 @@ class Writer(ReportingThread):
         has_started = super().start()
         if not has_started:
             self._is_over = True
-            for event in (self.began, self.flushed, self.ended):
+            for event in (self.started, self.flushed, self.ended):
                 event.set()
         return has_started
 
@@ -136,7 +136,7 @@ class Writer(ReportingThread):
         """Write until `stop` is called or the tracker is garbage, then write the final status."""
         try:
             self._try_to_write()
-            self.began.set()
+            self.started.set()
             while True:
                 is_woken = self._wake.wait(self._interval_seconds)
                 self._wake.clear()
