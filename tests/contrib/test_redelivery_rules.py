@@ -1,4 +1,4 @@
-"""What a message does that a worker may have been given before, without a worker."""
+"""Decisions on messages that may have been delivered before, without a worker."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ COPY_THAT_CAME_BACK = Delivery(is_redelivered=False, token=None, seen=UNKNOWN)
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have tasks write to the test's server."""
+    """Make tasks write to the test's server."""
 
 
 def action(delivery: Delivery) -> Action:
-    """Return what a message of the job is to do."""
+    """Return the action for a message of the job."""
     return decide(None, JOB, delivery).action
 
 
@@ -75,20 +75,20 @@ def test_a_copy_of_an_import_that_has_ended_does_nothing(
     assert action(COPY) is Action.DROP
 
 
-def test_nor_does_one_of_an_import_that_was_deleted(jobs: SyncProgressManager) -> None:
+def test_a_copy_for_a_deleted_import_does_nothing(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
     jobs.delete(JOB)
     assert action(COPY) is Action.DROP
 
 
-def test_a_copy_runs_what_waits_or_is_not_tracked(jobs: SyncProgressManager) -> None:
+def test_a_copy_runs_a_queued_or_untracked_job(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
     assert action(COPY) is Action.RUN
     jobs.update(JOB, {"status": "importing"})
     assert action(COPY) is Action.RUN
 
 
-def test_a_copy_continues_what_was_cancelled_with_its_process(jobs: SyncProgressManager) -> None:
+def test_a_copy_continues_an_import_that_ended_with_its_process(jobs: SyncProgressManager) -> None:
     with pytest.raises(SystemExit), track_import(JOB):
         raise SystemExit
     assert action(COPY) is Action.RUN
@@ -98,13 +98,15 @@ def test_a_copy_continues_what_was_cancelled_with_its_process(jobs: SyncProgress
     assert action(COPY) is Action.DROP
 
 
-def test_a_copy_of_a_job_that_nobody_knows_comes_back_once() -> None:
+def test_a_copy_for_an_unknown_job_is_sent_again_once() -> None:
     decision = decide(None, JOB, COPY)
     assert (decision.action, decision.seen) == (Action.WAIT, UNKNOWN)
     assert action(COPY_THAT_CAME_BACK) is Action.RUN
 
 
-def test_so_it_is_while_redis_is_away(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_copy_is_sent_again_once_while_redis_is_unavailable(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     assert decide(None, JOB, COPY).action is Action.WAIT
     assert action(COPY_THAT_CAME_BACK) is Action.RUN
@@ -136,7 +138,7 @@ def test_a_message_of_an_earlier_life_is_not(jobs: SyncProgressManager) -> None:
     assert action(old) is Action.DROP
 
 
-def notes_what_will_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def notes_the_token_before_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a message responsible before it is sent."""
 
     def note(namespace: str | None, job_id: str, headers: Any) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def notes_what_will_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery, "next_headers", note)
 
 
-def test_what_was_not_noted_yet_makes_no_message_responsible_alone(
+def test_tokens_that_are_not_noted_yet_exclude_no_message(
     jobs: SyncProgressManager,
 ) -> None:
     jobs.create(JOB)
@@ -162,7 +164,7 @@ def test_what_was_not_noted_yet_makes_no_message_responsible_alone(
     assert {action(each) for each in twins} == {Action.RUN, Action.DROP}
 
 
-def test_while_redis_is_away_a_message_follows_the_one_before(
+def test_while_redis_is_unavailable_a_message_follows_the_one_before(
     jobs: SyncProgressManager, settings: Any
 ) -> None:
     jobs.create(JOB)
@@ -178,7 +180,7 @@ def test_while_redis_is_away_a_message_follows_the_one_before(
 
 @contextmanager
 def _delivered_again(task: Any) -> Iterator[None]:
-    """Have the task's request be what a worker makes of a message that is delivered again."""
+    """Make the task's request that of a message that is delivered again."""
     information = {"redelivered": True, "exchange": "", "routing_key": "copies"}
     task.push_request(
         id=JOB,
@@ -212,7 +214,7 @@ def test_a_copy_is_sent_again_as_the_same_try_without_an_expiry(jobs: SyncProgre
     assert message.headers["own"] == "header"
 
 
-@without(notes_what_will_be_sent)
+@without(notes_the_token_before_sending)
 def test_one_that_cannot_be_sent_again_goes_back_to_the_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -224,7 +226,7 @@ def test_one_that_cannot_be_sent_again_goes_back_to_the_broker(
         assert action(COPY) is Action.WAIT
 
 
-@without(notes_what_will_be_sent)
+@without(notes_the_token_before_sending)
 def test_a_retry_that_cannot_be_sent_leaves_the_import_to_the_message_before(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ def test_a_bad_row_is_refused(site: RedisProcess, values: dict[str, str], reason
     assert reason in import_.refused[0]["reason"]
 
 
-def test_refused_rows_are_told_by_line(jobs: SyncProgressManager) -> None:
+def test_refused_rows_are_listed_by_line(jobs: SyncProgressManager) -> None:
     head, *rows = as_csv(*numbered(4)).splitlines(keepends=True)
     several_lines = rows[1].replace(b"Z\xc3\xbcrich Airport", b'"Z\xc3\xbcrich\nAirport"')
     content = head + rows[0] + several_lines + b"too,short\r\n" + rows[2][:-2] + b",more\r\n"
@@ -235,7 +235,7 @@ def test_rows_of_commas_only_are_skipped_and_lines_still_counted(
     assert jobs.get_progress(import_.pk)["total_rows"] == 2  # type: ignore[index]
 
 
-def test_a_refused_row_is_told_by_the_line_in_which_it_begins(site: RedisProcess) -> None:
+def test_a_refused_row_is_listed_by_its_first_line(site: RedisProcess) -> None:
     row = {**ZURICH, "name": "Zürich\nAirport", "lat": "north"}
     assert list(reasons(imported(as_csv(ZURICH, row, {**ZURICH, "lat": "south"})))) == [3, 5]
 
@@ -245,7 +245,7 @@ def test_spaces_around_names_and_columns_without_one_do_no_harm(site: RedisProce
     assert imported(content).rows_created == 1
 
 
-def test_a_second_attempt_counts_anew(site: RedisProcess) -> None:
+def test_a_second_attempt_counts_from_zero(site: RedisProcess) -> None:
     import_ = imported(as_csv(ZURICH, {**ZURICH, "icao": "?"}))
     run_import(import_)
     assert (import_.rows_created, import_.rows_updated, import_.rows_refused) == (0, 1, 1)

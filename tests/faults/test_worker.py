@@ -1,4 +1,4 @@
-"""Redis goes while an import runs, or just as it ends: the import never notices."""
+"""Redis fails while an import runs, or as it ends: the import is not affected."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from .outages import OUTAGES, Outage, away_until, hung, killed
 
 each_outage = pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 BUSY_SECONDS = 3.0
-"""What a busy machine may add."""
+"""Extra time for a busy machine."""
 MANY = 10_000
-"""So many rows take far less than waiting for one answer in vain does."""
+"""So many rows take far less time than one time-out."""
 
 
 class OwnError(Exception):
@@ -38,7 +38,7 @@ class OwnError(Exception):
 
 @pytest.fixture
 def process() -> Iterator[RedisProcess]:
-    """A server of the test's own, that has its data again when it is started anew."""
+    """A server for one test, which keeps its data when restarted."""
     end_writers()  # Of earlier tests, which may still have something to log.
     with RedisProcess(valkey_binary(), *DURABLE) as process:
         yield process
@@ -46,13 +46,13 @@ def process() -> Iterator[RedisProcess]:
 
 @pytest.fixture
 def only_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the tracker write when it begins and when it ends, and not between."""
+    """Write only when the import starts and ends."""
     monkeypatch.setattr(writer, "INTERVAL_SECONDS", 3600)
 
 
 @pytest.fixture
-def nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the tracker try no longer than it is waited for."""
+def no_retries_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not retry after the `with` block."""
     monkeypatch.setattr(writer, "RETRY_SECONDS", 0)
 
 
@@ -79,7 +79,7 @@ def _imported(manager: SyncProgressManager) -> tuple[list[int], int]:
 
 @without(naive_worker.lets_refusals_through, fails_with=(Exception,))
 def test_an_imports_result_is_the_same_with_redis_healthy_frozen_and_dead(
-    process: RedisProcess, nothing_beside: None
+    process: RedisProcess, no_retries_after_the_block: None
 ) -> None:
     nobody = RedisProcess(process.binary)  # It is not started.
     with impatient(process.url) as there, impatient(nobody.url) as away:
@@ -111,8 +111,8 @@ def test_the_last_chance_is_taken_or_logged(
 
 
 @each_outage
-@without(naive_worker.tries_to_tell_the_end_once)
-def test_an_end_that_redis_missed_is_told_when_it_is_back(
+@without(naive_worker.writes_the_final_status_once)
+def test_a_final_status_that_redis_missed_is_written_after_the_outage(
     process: RedisProcess, only_the_ends: None, outage: Outage
 ) -> None:
     with noted(process.url) as (manager, client):
@@ -124,8 +124,8 @@ def test_an_end_that_redis_missed_is_told_when_it_is_back(
         assert [listed["attempt"] for listed in manager.jobs(owner=7)] == [1]
 
 
-@without(naive_worker.tries_to_tell_the_end_once)
-def test_an_end_is_told_to_a_redis_that_came_back_empty(only_the_ends: None) -> None:
+@without(naive_worker.writes_the_final_status_once)
+def test_a_final_status_is_written_to_a_redis_that_came_back_empty(only_the_ends: None) -> None:
     with RedisProcess(valkey_binary()) as process, noted(process.url) as (manager, client):
         error = OwnError("No header.")
         manager.create(JOB, owner=7, data={"label": "Products"})
@@ -142,8 +142,8 @@ def test_an_end_is_told_to_a_redis_that_came_back_empty(only_the_ends: None) -> 
         assert [listed["label"] for listed in manager.jobs(owner=7)] == ["Products"]
 
 
-@without(naive_worker.waits_for_whom_it_knows_to_be_away)
-def test_an_outage_that_was_there_before_is_not_waited_for_and_the_end_is_told_after_it(
+@without(naive_worker.waits_during_a_known_outage)
+def test_a_known_outage_is_not_waited_for_and_the_final_status_follows_it(
     process: RedisProcess,
 ) -> None:
     with noted(process.url) as (manager, client):
@@ -189,8 +189,8 @@ def test_a_process_that_ends_in_an_outage_gives_the_end_a_last_chance(
         assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 1)
 
 
-@without(naive_worker.gives_up_when_nobody_waits_any_longer)
-def test_an_end_that_nobody_waits_for_any_longer_is_told_when_redis_is_back(
+@without(naive_worker.gives_up_with_the_block)
+def test_a_final_status_is_written_when_redis_is_back_after_the_block(
     process: RedisProcess, only_the_ends: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "FINAL_SECONDS", 0.2)
@@ -205,11 +205,11 @@ def test_an_end_that_nobody_waits_for_any_longer_is_told_when_redis_is_back(
 
 
 @each_outage
-@without(naive_worker.tries_to_tell_the_end_for_as_long_as_it_takes)
-def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_in_the_log(
+@without(naive_worker.retries_the_final_status_without_limit)
+def test_leaving_without_redis_takes_limited_time_keeps_the_result_and_logs_a_line(
     process: RedisProcess,
     only_the_ends: None,
-    nothing_beside: None,
+    no_retries_after_the_block: None,
     outage: Outage,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -244,7 +244,7 @@ def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_
 
 @without(naive_worker.waits_in_the_event_loop)
 async def test_the_event_loop_runs_on_while_an_import_is_entered_and_left_without_redis(
-    process: RedisProcess, nothing_beside: None
+    process: RedisProcess, no_retries_after_the_block: None
 ) -> None:
     turns = 0
 
@@ -264,8 +264,8 @@ async def test_the_event_loop_runs_on_while_an_import_is_entered_and_left_withou
     assert min(while_entering, while_leaving) > 3
 
 
-@without(naive_worker.tries_to_tell_the_end_once)
-async def test_the_end_of_an_asynchronous_import_is_told_when_redis_is_back(
+@without(naive_worker.writes_the_final_status_once)
+async def test_the_final_status_of_an_asynchronous_import_is_written_when_redis_is_back(
     process: RedisProcess, only_the_ends: None
 ) -> None:
     with noted(process.url) as (manager, client):

@@ -1,4 +1,4 @@
-"""Counting in several threads, in a forked process, and by attributes that there are not."""
+"""Counting in several threads, in a forked process, and by attributes that do not exist."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ THREADS, TIMES = 10, 5000
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 @pytest.fixture
 def often_switched() -> Iterator[None]:
-    """Have Python switch threads as often as it can."""
+    """Make Python switch threads as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

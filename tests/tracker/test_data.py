@@ -1,4 +1,4 @@
-"""What an import's data hold never ends it: values are cleaned, or left out if too large."""
+"""Data never end an import: values are cleaned, or left out if too large."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = ["defence"]
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 class Int64:
-    """A whole number as numpy has them."""
+    """A whole number like numpy's."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -49,7 +49,7 @@ class Int64:
 
 @Real.register
 class Float32(Int64):
-    """A number with a fraction, as numpy has them: no `float`."""
+    """A fractional number like numpy's, which is not a `float`."""
 
     __index__ = None  # type: ignore[assignment]
 
@@ -168,7 +168,7 @@ def test_a_number_that_is_missing_counts_nothing(jobs: SyncProgressManager, n: A
 
 
 @pytest.mark.parametrize("n", ["5", None, 1.5, Decimal("1.5"), 1e308, math.inf, Decimal("snan")])
-def test_what_is_no_whole_number_is_an_error_of_the_code(n: Any) -> None:
+def test_numbers_that_are_not_whole_are_an_error(n: Any) -> None:
     with track_import(JOB) as job:
         for count in (job.advance, lambda n: job.count("created", n)):
             with pytest.raises(InvalidProgress, match="pass a whole number"):
@@ -256,7 +256,7 @@ def test_fields_that_grow_with_the_file_leave_room_for_the_trackers_own(
     assert caplog.text.count("may be left out: a snapshot is limited to 65536 bytes") == 1
 
 
-def test_what_the_job_had_before_stays_and_the_newest_fields_go(
+def test_earlier_fields_of_the_job_stay_and_the_newest_are_dropped(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Redis was away until now: what was counted meanwhile had the whole room.

@@ -1,4 +1,4 @@
-"""What is asked to wait at the end of a process: see `tests/faults/test_exits.py` for real ones."""
+"""What waits at the end of a process; see `tests/faults/test_exits.py` for real processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..kit.tracked import JOB, state
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 def test_without_celery_only_python_is(
