@@ -18,7 +18,7 @@ from django.test import AsyncClient, Client, override_settings
 
 from django_import_progress import get_sync_progress_manager
 from django_import_progress.access import make_ticket
-from django_import_progress.contrib.queue_status import queue
+from django_import_progress.contrib.queue_status import create_queued
 from tests.kit.admin import ADMIN, add_admin
 from tests.kit.processes import RedisProcess, valkey_binary
 from tests.kit.waiting import wait_for
@@ -96,7 +96,7 @@ def _measure(process: RedisProcess) -> tuple[Seconds, Seconds, Seconds]:
         f"a changelist of {ROWS} rows": lambda: staff.get("/admin/auth/group/"),
         "polls, WSGI": lambda: Client().get(f"{address}stream/"),
         "polls, ASGI": lambda: asyncio.run(_get(address)),
-        "delay()": lambda: queue(None, f"new{next(new)}", None),
+        "delay()": lambda: create_queued(None, f"new{next(new)}", None),
     }
     healthy: Seconds = {name: [] for name in contenders}
     first: Seconds = {name: [] for name in contenders}

@@ -1,9 +1,9 @@
-"""`make demo`: starts all that the example needs, imports the sample, and stays up until Ctrl-C.
+"""`make demo`: start everything the example needs, import the sample, and run until Ctrl-C.
 
 Environment:
-    PORT: where the site listens; 8000 where not given.
-    ONCE: 1 to end after the import; the exit code is 0 where it went well.
-    REDIS_URL: a Redis or Valkey that runs already; where not given, one is started.
+    PORT: the port of the site; default 8000.
+    ONCE: 1 to exit after the import; the exit code is 0 if it succeeded.
+    REDIS_URL: a running Redis or Valkey; by default the demo starts one.
     EXAMPLE_VAR: the directory for the database, uploads and logs.
 """
 
@@ -23,13 +23,13 @@ from typing import Any
 
 import django
 from demo_services import (
+    DemoError,
     Interrupted,
     Service,
     Supervisor,
-    Trouble,
     check_port,
     embedded_valkey,
-    site_answers,
+    site_responds,
 )
 from demo_terminal import Bar
 from django.conf import settings
@@ -45,16 +45,16 @@ STAFF = "demo-staff"
 
 
 def main() -> int:
-    """Run the demo; its exit code."""
+    """Run the demo; return its exit code."""
     supervisor = Supervisor()
-    # Whatever is started registers its end here; they end in reverse order, whatever happens.
+    # Everything that is started registers its end here, and ends in reverse order.
     with ExitStack() as stack:
         try:
             return run(supervisor, stack)
         except Interrupted:
             print("\nInterrupted.")
             return 130
-        except Trouble as error:
+        except DemoError as error:
             print(f"\n{error}", file=sys.stderr)
             return 1
 
@@ -71,23 +71,23 @@ def run(supervisor: Supervisor, stack: ExitStack) -> int:
     import_ = queue_sample()
     url = f"http://localhost:{port}{import_.get_absolute_url()}"
     print(f"Importing {import_.filename}; watch it live at {url}\n", flush=True)
-    ended = draw(supervisor, str(import_.pk))
-    went_well = ended.get("status") == "done" and rows_are_there(ended)
+    final = draw(supervisor, str(import_.pk))
+    succeeded = final.get("status") == "done" and has_all_rows(final)
     if os.environ.get("ONCE") == "1":
-        return 0 if went_well else 1
+        return 0 if succeeded else 1
 
     print(f"\nAll imports, for staff: http://localhost:{port}/imports/now/")
     print(f"Log in as {STAFF} with the password {new_password()}")
-    print(f"\nThe site stays up at http://localhost:{port}/ - press Ctrl-C to end.", flush=True)
+    print(f"\nThe site stays up at http://localhost:{port}/ - press Ctrl-C to stop.", flush=True)
     try:
         supervisor.wait_for(lambda: False, "Ctrl-C")
     except Interrupted:
-        print("\nEnding.", flush=True)
+        print("\nStopping.", flush=True)
     return 0
 
 
 def prepare_site() -> None:
-    """Bring Django up in this process, and the database up to date."""
+    """Set up Django in this process, and migrate the database."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "example.settings"
     django.setup()
     check_redis()
@@ -95,16 +95,16 @@ def prepare_site() -> None:
 
 
 def check_redis() -> None:
-    """Raise `Trouble` where REDIS_URL leads nowhere."""
+    """Raise `DemoError` if Redis cannot be used."""
     try:
         get_sync_progress_manager().jobs(limit=1)
     except (ImproperlyConfigured, ProgressUnavailable) as error:
-        raise Trouble(f"{error}\nWithout REDIS_URL the demo starts a Valkey by itself.") from None
+        raise DemoError(f"{error}\nWithout REDIS_URL, the demo starts a Valkey itself.") from None
 
 
 def start_processes(supervisor: Supervisor, stack: ExitStack, port: int) -> None:
-    """Start the worker, the web server and the relay, and wait until all do their work."""
-    # Only now: these modules need the settings.
+    """Start the worker, the web server and the relay, and wait until they are ready."""
+    # Imported here: these modules need the settings.
     from example.celery import app  # noqa: PLC0415
 
     python, logs = sys.executable, settings.VAR_DIR
@@ -113,7 +113,7 @@ def start_processes(supervisor: Supervisor, stack: ExitStack, port: int) -> None
         "worker",
         *[python, "-m", "celery", "-A", "example", "worker", "--hostname", node],
         *["--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO"],
-        # They are for several workers that talk with each other.
+        # Both are for several workers that communicate with each other.
         *["--without-gossip", "--without-mingle"],
         cwd=PROJECT,
         log=logs / "worker.log",
@@ -121,7 +121,7 @@ def start_processes(supervisor: Supervisor, stack: ExitStack, port: int) -> None
     web = Service(
         "web server",
         *[python, "-m", "uvicorn", "example.asgi:application", "--port", str(port)],
-        # An open stream is a request that doesn't end by itself: without this, Ctrl-C would
+        # An open stream is a request that does not end by itself: without this, Ctrl-C would
         # wait for every page that is open in a browser.
         *["--timeout-graceful-shutdown", "1"],
         *["--lifespan", "off"],
@@ -140,12 +140,12 @@ def start_processes(supervisor: Supervisor, stack: ExitStack, port: int) -> None
     supervisor.wait_for(
         lambda: app.control.ping(destination=[node], timeout=0.5), "the worker", READY_SECONDS
     )
-    supervisor.wait_for(lambda: site_answers(port), "the web server", READY_SECONDS)
-    supervisor.wait_for(lambda: relay.has_said("Relaying"), "the relay", READY_SECONDS)
+    supervisor.wait_for(lambda: site_responds(port), "the web server", READY_SECONDS)
+    supervisor.wait_for(lambda: relay.has_logged("Relaying"), "the relay", READY_SECONDS)
 
 
 def queue_sample() -> Any:
-    """Do what the site does when somebody asks for the sample."""
+    """Queue an import of the sample, as the site does."""
     from airports.importer import SAMPLE  # noqa: PLC0415
     from airports.models import Import  # noqa: PLC0415
     from airports.tasks import queue_import  # noqa: PLC0415
@@ -158,7 +158,7 @@ def queue_sample() -> Any:
 
 
 def new_password() -> str:
-    """Give the demo's member of staff a new password, good until the demo runs again."""
+    """Set a new password for the demo's staff user, valid until the demo runs again."""
     from django.contrib.auth.models import User  # noqa: PLC0415
 
     user, _ = User.objects.get_or_create(username=STAFF, defaults={"is_staff": True})
@@ -169,7 +169,7 @@ def new_password() -> str:
 
 
 def draw(supervisor: Supervisor, job_id: str) -> dict[str, Any]:
-    """Draw the progress until the import ends; the last snapshot."""
+    """Draw the progress until the import ends; return the last snapshot."""
     snapshot: dict[str, Any] = {}
     with Bar() as bar:
         for snapshot in snapshots(supervisor, job_id):
@@ -178,26 +178,26 @@ def draw(supervisor: Supervisor, job_id: str) -> dict[str, Any]:
 
 
 def snapshots(supervisor: Supervisor, job_id: str) -> Iterator[dict[str, Any]]:
-    """Yield each snapshot of the job, and notice meanwhile when a process dies."""
-    heard: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    """Yield each snapshot of the job; raise if a process dies meanwhile."""
+    received: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
 
-    def listen() -> None:
-        # `watch` waits through any outage. Beside the main thread, that may go on to look after
-        # the processes; in a loop of your own, plain `for snapshot in manager.watch(...)` will do.
+    def watch() -> None:
+        # `watch` waits through any outage. It runs in a thread because the main thread checks the
+        # processes; in your own code, a plain `for snapshot in manager.watch(...)` is enough.
         for snapshot in get_sync_progress_manager().watch(job_id):
-            heard.put(snapshot)
-        heard.put(None)
+            received.put(snapshot)
+        received.put(None)
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
     while True:
-        supervisor.wait_for(lambda: not heard.empty(), "the worker")
-        if (snapshot := heard.get()) is None:
+        supervisor.wait_for(lambda: not received.empty(), "the worker")
+        if (snapshot := received.get()) is None:
             return
         yield snapshot
 
 
-def rows_are_there(snapshot: dict[str, Any]) -> bool:
-    """Say whether the database has as many airports as were imported."""
+def has_all_rows(snapshot: dict[str, Any]) -> bool:
+    """Return whether the database has all imported airports."""
     from airports.models import Airport  # noqa: PLC0415
 
     imported = snapshot["created"] + snapshot["updated"]

@@ -1,4 +1,4 @@
-"""The demo's processes: each is started, watched, and ended with all of its children."""
+"""The demo's processes: each is started, monitored, and stopped with all of its children."""
 
 # ruff: noqa: INP001
 
@@ -24,18 +24,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """Somebody pressed Ctrl-C."""
+    """The user pressed Ctrl-C."""
 
 
-class Trouble(Exception):
-    """The demo cannot go on; the message says why."""
+class DemoError(Exception):
+    """The demo cannot continue; the message says why."""
 
 
 class Supervisor:
-    """Waits, until something happens: what is waited for, Ctrl-C, or the death of a process.
+    """Waits for a condition, for Ctrl-C, or for the death of a process.
 
-    Signals only leave a note. An exception out of a signal handler could come between the start of
-    a process and its registration, and nobody would end that process.
+    Signal handlers only set a flag. An exception from one could occur between the start of a
+    process and its registration, and that process would never be stopped.
     """
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class Supervisor:
         """Wait until `condition` holds.
 
         Raises:
-            Interrupted: a signal came.
-            Trouble: a process ended, or it takes longer than `seconds`.
+            Interrupted: a signal was received.
+            DemoError: a process ended, or it takes longer than `seconds`.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -65,7 +65,7 @@ class Supervisor:
             if condition():
                 return
             if time.monotonic() > deadline:
-                raise Trouble(f"Waited {seconds} s in vain for {what}.{self._logs()}")
+                raise DemoError(f"Timed out after {seconds} s waiting for {what}.{self._logs()}")
             time.sleep(PAUSE_SECONDS)
 
     def _logs(self) -> str:
@@ -75,8 +75,8 @@ class Supervisor:
 class Service:
     """A process and its children, in a process group of their own.
 
-    Ctrl-C in a terminal goes to every process of its group at once. In groups of their own they
-    end one after the other, in order, and `killpg` reaches children that a parent left behind.
+    Ctrl-C in a terminal signals every process of the terminal's group at once. In groups of their
+    own, processes stop in order, and `killpg` reaches children that a parent left behind.
     """
 
     def __init__(self, name: str, *command: str, cwd: Path, log: Path) -> None:
@@ -109,12 +109,12 @@ class Service:
             os.killpg(self._process.pid, number)
 
     def check(self) -> None:
-        """Raise `Trouble` where the process has ended."""
+        """Raise `DemoError` if the process has ended."""
         if (code := self._process.poll()) is not None:
-            raise Trouble(f"The {self.name} ended with code {code}.\n{self.last_lines()}")
+            raise DemoError(f"The {self.name} ended with code {code}.\n{self.last_lines()}")
 
-    def has_said(self, text: str) -> bool:
-        """Say whether `text` is in the log."""
+    def has_logged(self, text: str) -> bool:
+        """Return whether `text` is in the log."""
         return text in self.log.read_text(errors="replace")
 
     def last_lines(self) -> str:
@@ -125,20 +125,20 @@ class Service:
 
 @contextmanager
 def embedded_valkey() -> Iterator[str]:
-    """Run a Valkey on a free port; its URL."""
+    """Run a Valkey on a free port; yield its URL."""
     try:
         server = ValkeyServer()
-        # It runs in our process group, so Ctrl-C would end it at once, while the others still
-        # need it. A process inherits which signals are blocked; SIGTERM is how we end it.
+        # It runs in our process group, so Ctrl-C would stop it while the others still need it.
+        # Processes inherit blocked signals; SIGTERM stops it later.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
         try:
             server.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     except (ValkeyServerError, OSError) as error:
-        raise Trouble(
-            f"The embedded Valkey does not start: {error}\n"
-            "Start a Redis or Valkey yourself and name it:"
+        raise DemoError(
+            f"The embedded Valkey did not start: {error}\n"
+            "Start a Redis or Valkey yourself and pass its URL:"
             " make demo REDIS_URL=redis://localhost:6379/0"
         ) from None
     try:
@@ -151,19 +151,19 @@ def check_port(text: str) -> int:
     """Return the port.
 
     Raises:
-        Trouble: it is none, or taken.
+        DemoError: it is invalid or in use.
     """
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
-        raise Trouble(f"PORT is {text!r}: name a number from 1 to 65535, as in make demo PORT=8001")
+        raise DemoError(f"Invalid PORT {text!r}: pass 1 to 65535, for example make demo PORT=8001")
     with socket.socket() as listener:
-        # As uvicorn does: a port on which nobody listens any more is free.
+        # Like uvicorn: a port that was closed a moment ago is free.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", int(text)))
         except OSError as error:
-            raise Trouble(
+            raise DemoError(
                 f"Port {text} cannot be used ({error.strerror})."
-                f" Take another one: make demo PORT={_other(int(text))}"
+                f" Choose another one: make demo PORT={_other(int(text))}"
             ) from None
     return int(text)
 
@@ -172,9 +172,9 @@ def _other(port: int) -> int:
     return port + 1 if 1024 <= port < 2**16 - 1 else 8001
 
 
-def site_answers(port: int) -> bool:
-    """Say whether the site's first page can be had."""
-    # Not `urllib.request`: that would ask a proxy, where the environment names one.
+def site_responds(port: int) -> bool:
+    """Return whether the site responds."""
+    # Not `urllib.request`, which would use a proxy from the environment.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/")

@@ -1,4 +1,4 @@
-"""A snapshot of an import as text: a live bar in a terminal, plain lines elsewhere."""
+"""Show snapshots of an import as text: a live bar in a terminal, plain lines otherwise."""
 
 # ruff: noqa: INP001, T201
 
@@ -12,7 +12,7 @@ WIDTH = 20
 
 
 class Bar:
-    """Draws on standard output."""
+    """A progress bar on standard output."""
 
     def __init__(self) -> None:
         self._is_live = sys.stdout.isatty()
@@ -25,10 +25,10 @@ class Bar:
             print(flush=True)
 
     def draw(self, snapshot: dict[str, Any]) -> None:
-        """Draw a snapshot: over the last one, or below it."""
+        """Draw a snapshot, over the last one in a terminal."""
         line = as_line(snapshot)
         if self._is_live:
-            # Cut, as only what is on one line can be drawn over. "\x1b[K" clears the rest of it.
+            # Cut, because only one line can be overwritten. "\x1b[K" clears the rest of it.
             columns = shutil.get_terminal_size().columns
             print(f"\r{line[: columns - 1]}\x1b[K", end="", flush=True)
         else:
@@ -36,7 +36,7 @@ class Bar:
 
 
 def as_line(snapshot: dict[str, Any]) -> str:
-    """Return one line that says it all."""
+    """Return a snapshot as one line."""
     total, processed = snapshot.get("total_rows"), snapshot.get("processed_rows") or 0
     parts = [f"{snapshot.get('status')!s:9}"]
     if total:

@@ -151,7 +151,7 @@ def site(server: RedisProcess, settings: Any, monkeypatch: pytest.MonkeyPatch) -
 
     It would not wait until its end is in Redis then: see `core.pacing.Patience`.
     """
-    monkeypatch.setattr(tracker, "BEGIN_TURNS", 2000)
+    monkeypatch.setattr(tracker, "ENTER_TURNS", 2000)
     settings.IMPORT_PROGRESS = {"REDIS_URL": server.url}
     return server
 

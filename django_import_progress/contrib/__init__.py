@@ -1,1 +1,1 @@
-"""What ties the package to others; imported by nobody who does not use them."""
+"""Integrations with other packages; import only those that you use."""

@@ -1,9 +1,8 @@
-"""The tracker of a Celery task: whether another attempt follows is known once the task is over."""
+"""The tracker of a Celery task, which learns only after the task whether it will be retried."""
 
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import Any
 
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
@@ -15,84 +14,68 @@ from ..tracker.tracker import ImportTracker
 from .queue_status import QUEUED_AGAIN
 
 
-class Replaced(Ignore):  # type: ignore[misc, unused-ignore]
+class TaskReplaced(Ignore):  # type: ignore[misc, unused-ignore]
     """Raised by `ImportTask.replace`: another task with the same id continues the import."""
 
 
-class TookTooLong(Exception):
-    """A time limit was exceeded; in words for the end user."""
+class ImportTimedOut(Exception):
+    """A time limit was exceeded; the message is for the end user."""
 
 
 class TaskTracker(ImportTracker):
-    """Tracks an import that a task does; what `ImportTask.track` gives.
+    """Tracks an import in a Celery task; returned by `ImportTask.track`.
 
-    When an exception leaves the `with`, only Celery will know whether the task is tried again: by
-    `autoretry_for`, or because the task catches it and calls `self.retry`. So it is told once the
-    task is over. Until then the import goes on, for all who watch.
+    If an exception leaves the `with` block, the task may still be retried: by `autoretry_for`, or
+    because it catches the exception and calls `self.retry`. So the final status is written once
+    the task is over. Until then watchers see a running import.
     """
 
     is_in_task = False
-    """Whether somebody calls `settle` when the task is over."""
-    _left_by: BaseException | None = None
+    """Whether `end_deferred` will be called when the task is over."""
+    _deferred_error: BaseException | None = None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return False if self._puts_off(error) else super().__exit__(kind, error, trace)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return False if self._puts_off(error) else await super().__aexit__(kind, error, trace)
-
-    def _puts_off(self, error: BaseException | None) -> bool:
+    def _defers_end(self, error: BaseException | None) -> bool:
         if not self.is_in_task or error is None or is_cancellation(error):
             return False
-        self._left_by = error
+        self._deferred_error = error
         return True
 
     @property
     def was_entered(self) -> bool:
-        """Whether the import has begun: what becomes of it is not the task's to say."""
+        """Whether the `with` block was entered: then the tracker reports how the import ends."""
         return hasattr(self, "_writer")
 
-    def settle(self, outcome: BaseException | None) -> None:
-        """Tell what was put off, now that the task is over.
+    def end_deferred(self, outcome: BaseException | None) -> None:
+        """Write the final status that was deferred, now that the task is over.
 
         Args:
-            outcome: what the task has raised.
+            outcome: the exception that the task raised.
         """
-        error, self._left_by = self._left_by, None
+        error, self._deferred_error = self._deferred_error, None
         if error is None:
             return
-        if is_tried_again(outcome):
-            self._end = dict(QUEUED_AGAIN)
-            self._finish(error, is_held_back=True)
-        else:
-            self._finish(ImportCancelled() if isinstance(outcome, Ignore) else error)
-        self._wait_for_the_end(self._announce)
+        if will_run_again(outcome):
+            self._final = dict(QUEUED_AGAIN)
+        elif isinstance(outcome, Ignore):
+            error = ImportCancelled()
+        self._finish(error)
+        self._wait_and_notify()
 
-    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
-        self._expose = (*self._expose, TookTooLong)
-        super()._finish(in_words(error), is_held_back=is_held_back)
+    def _finish(self, error: BaseException | None) -> None:
+        self._expose = (*self._expose, ImportTimedOut)
+        super()._finish(for_end_user(error))
 
 
-def is_tried_again(outcome: BaseException | None) -> bool:
-    """Tell whether another attempt follows a task that raised `outcome`, with the same id."""
+def will_run_again(outcome: BaseException | None) -> bool:
+    """Return whether another attempt with the same id follows a task that raised `outcome`."""
     requeued = isinstance(outcome, Reject) and outcome.requeue  # type: ignore[attr-defined]
-    return isinstance(outcome, Retry | Replaced) or bool(requeued)
+    return isinstance(outcome, Retry | TaskReplaced) or bool(requeued)
 
 
-def in_words(error: BaseException | None) -> BaseException | None:
-    """Return the error, in words for the end user if it is a time limit's."""
+def for_end_user(error: BaseException | None) -> BaseException | None:
+    """Return `error`, or an `ImportTimedOut` if it is a time limit's."""
     gevent: Any = sys.modules.get("gevent")
     by_gevent = gevent is not None and isinstance(error, gevent.Timeout)
     if by_gevent or isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
-        return TookTooLong(gettext("The import took longer than it may, and was stopped."))
+        return ImportTimedOut(gettext("The import exceeded its time limit and was stopped."))
     return error

@@ -1,4 +1,4 @@
-"""In Celery's main process: what happens to a task whose child process was lost."""
+"""Celery's view of a message, in the main process: handles tasks whose child process was lost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from .queue_status import QUEUED_AGAIN, tell
+from .queue_status import QUEUED_AGAIN, update
 
 
 class ImportRequest(Request):  # type: ignore[misc, unused-ignore]
@@ -15,16 +15,16 @@ class ImportRequest(Request):  # type: ignore[misc, unused-ignore]
     _has_failed = False
 
     def on_failure(self, *args: Any, **options: Any) -> Any:
-        """Note that the task is over: it may be rejected now, to be delivered again."""
+        """Note that the task has failed: `reject` may now put its message back into the queue."""
         self._has_failed = True
         return super().on_failure(*args, **options)
 
     def reject(self, requeue: bool = False) -> None:
-        """Show the job as queued before its message is back in the queue.
+        """Write ``queued`` before the message is back in the queue.
 
-        Otherwise the next worker would wait for the lease of the lost one.
+        Otherwise the next worker would wait until the lease of the lost one expires.
         """
         if requeue and self._has_failed:
             task: Any = self.task
-            tell(task.progress_namespace, self.id, QUEUED_AGAIN)
+            update(task.progress_namespace, self.id, QUEUED_AGAIN)
         super().reject(requeue)

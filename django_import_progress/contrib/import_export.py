@@ -1,6 +1,6 @@
-"""django-import-export: a resource's imports report themselves, and the admin shows the bar.
+"""django-import-export integration: mixins for resources and for the admin.
 
-`ProgressImportMixin` is imported when it is asked for: resources need no `django.contrib.admin`.
+`ProgressImportMixin` is imported on first access: resources do not need `django.contrib.admin`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ProgressImportMixin", "ProgressResourceMixin"]
 
 CHECKING, ROWS, COMMITTING = "checking", "rows", "committing"
-"""The stages: of a dry run, and of an import, whose status says already that it is importing."""
+"""The stages: of a dry run, and of an import."""
 
 
 def __getattr__(name: str) -> Any:
@@ -38,13 +38,13 @@ def __getattr__(name: str) -> Any:
 class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
     """Mix it into a resource: ``class ProductResource(ProgressResourceMixin, ModelResource)``.
 
-    Each row counts, as what has become of it too: ``new``, ``update``, ``delete``, ``skip``,
-    ``error``, ``invalid``. An import whose result has errors has failed.
+    Each row is counted, also by its result: ``new``, ``update``, ``delete``, ``skip``, ``error``
+    or ``invalid``. An import whose result has errors ends ``failed``.
     """
 
     @property
     def _job(self) -> ImportTracker | None:
-        """What tracks this thread's import: a resource may be used in several."""
+        """The tracker of this thread's import: a resource may be used in several threads."""
         return getattr(self._own, "job", None)
 
     @_job.setter
@@ -64,21 +64,21 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
         progress_owner: Any = None,
         **kwargs: Any,
     ) -> Result:
-        """Import, and report it: see `import_export.resources.Resource.import_data`.
+        """Import and report progress: see `import_export.resources.Resource.import_data`.
 
-        One that is cancelled is rolled back where it uses a transaction, and gives a result with
-        an error.
+        A cancelled import is rolled back if it uses a transaction, and returns a result with an
+        error.
 
         Args:
             dataset: the rows.
-            dry_run: whether to check only.
-            args: as import-export has them.
-            progress_job: the job's id; a UUID4 where not given.
-            progress_owner: the job's owner: a user, or a primary key.
-            kwargs: as import-export has them.
+            dry_run: whether to only check the rows.
+            args: further arguments of import-export.
+            progress_job: the job's id; a UUID4 by default.
+            progress_owner: the job's owner: a user or a primary key.
+            kwargs: further arguments of import-export.
 
         Raises:
-            ImportSuperseded: another attempt has taken the job meanwhile.
+            ImportSuperseded: another attempt has taken the job.
         """
         result = None
         self._job = job = ImportTracker(
@@ -105,7 +105,7 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
         return result
 
     def import_row(self, row: Any, instance_loader: Any, **kwargs: Any) -> Any:
-        """Import one row, and count it."""
+        """Import a row and count it."""
         row_result = super().import_row(row, instance_loader, **kwargs)
         if (job := self._job) is not None:
             job.count(row_result.import_type)
@@ -113,14 +113,14 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
         return row_result
 
     def after_import(self, dataset: Dataset, result: Result, **kwargs: Any) -> None:
-        """Tell that all rows are through. Call it where you override it."""
+        """Set the stage after the last row. Call `super()` if you override this."""
         super().after_import(dataset, result, **kwargs)
         if (job := self._job) is not None and not kwargs.get("dry_run"):
             job.set(stage=COMMITTING)
 
 
 def _problem_of(result: Result, is_strict: bool) -> str:
-    """Return in import-export's own words why nothing was, or will be, imported; or nothing."""
+    """Return why nothing was or will be imported, in import-export's words; empty if no problem."""
     if result.has_errors():
         return gettext("Errors")
     if is_strict and result.has_validation_errors():

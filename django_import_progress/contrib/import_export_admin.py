@@ -1,4 +1,4 @@
-"""django-import-export: the admin shows the bar of what it imports."""
+"""django-import-export integration: an admin mixin that shows a progress bar."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ CONFLICT = 409
 class ProgressImportMixin(ImportMixin):  # type: ignore[misc]
     """Mix it into an admin: ``class ProductAdmin(ProgressImportMixin, ModelAdmin)``.
 
-    Its page shows a bar while the request runs that checks, or imports. Its resources are to have
-    `ProgressResourceMixin`. A template of your own extends ours.
+    The page shows a bar while the request checks or imports the file. The resources need
+    `ProgressResourceMixin`. Your own template has to extend this one.
     """
 
     import_template_name = "django_import_progress/import_export/import.html"
 
     def create_import_form(self, request: HttpRequest) -> Form:
-        """Return the form, with a job for what it will begin."""
+        """Return the form, with the id of the job that it will start."""
         return _with_job(super().create_import_form(request), request)
 
     def create_confirm_form(self, request: HttpRequest, import_form: Form | None = None) -> Form:
-        """Return the form, with a job for what it will begin."""
+        """Return the form, with the id of the job that it will start."""
         return _with_job(super().create_confirm_form(request, import_form), request)
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        """Hand the form's job on to the resource."""
+        """Pass the form's job to the resource."""
         form, request = kwargs.get("form"), kwargs.get("request")
         data: dict[str, Any] = super().get_import_data_kwargs(**kwargs)
         if form is not None and request is not None:
@@ -46,23 +46,23 @@ class ProgressImportMixin(ImportMixin):  # type: ignore[misc]
         return data
 
     def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        """Answer 409 to a form that was sent twice, the second time of which counts."""
+        """Respond with 409 if the form was sent again meanwhile: only the last one counts."""
         try:
-            answer: HttpResponse = super().import_action(request, **kwargs)
+            response: HttpResponse = super().import_action(request, **kwargs)
         except ImportSuperseded:
-            answer = HttpResponse(status=CONFLICT)
-        return answer
+            response = HttpResponse(status=CONFLICT)
+        return response
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        """Do the same."""
+        """Do the same for the confirmed import."""
         try:
-            answer: HttpResponse = super().process_import(request, **kwargs)
+            response: HttpResponse = super().process_import(request, **kwargs)
         except ImportSuperseded:
-            answer = HttpResponse(status=CONFLICT)
-        return answer
+            response = HttpResponse(status=CONFLICT)
+        return response
 
     def add_success_message(self, result: Result, request: HttpRequest) -> None:
-        """Say so where there is no success."""
+        """Show the errors instead if there are any."""
         if not result.base_errors:
             super().add_success_message(result, request)
         for error in result.base_errors:
@@ -70,7 +70,7 @@ class ProgressImportMixin(ImportMixin):  # type: ignore[misc]
 
 
 class _JobField(forms.CharField):
-    """A new job's id, signed for one user; another one each time that the form is shown."""
+    """The signed id of a new job, for one user; a different one each time the form is shown."""
 
     widget = forms.HiddenInput
 
@@ -86,7 +86,7 @@ class _JobField(forms.CharField):
         try:
             return self._signer.unsign(value or "", max_age=settings.ticket_seconds)
         except BadSignature:
-            return None  # Nobody watches it, but it is no reason not to import.
+            return None  # The import runs without a bar.
 
 
 def _with_job(form: Form, request: HttpRequest) -> Form:

@@ -1,8 +1,8 @@
-"""What is told of a job from outside its `with`: that it waits, and how it ended where it cannot.
+"""Writes to a job outside of its `with` block: that it is queued, or how it ended.
 
-Redis may be away: then one line is logged, and whatever queues or runs the import goes on. If Redis
-does not respond, a process that queues many imports waits for it once; an end is worth a wait each
-time.
+If Redis is unavailable, one line is logged, and the code that queues or runs the import continues.
+If Redis does not respond, a process that queues many imports waits only once; a final status may
+wait each time.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from ..core.errors import JobExists, JobFinished, JobNotFound, ProgressError
 from ..core.snapshot import is_terminal
 from ..service.registry import get_guarded_sync_manager, get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
-from ..tracker.outcome import ending_of
+from ..tracker.outcome import final_fields
 
 logger = logging.getLogger("django_import_progress")
 
 QUEUED: Mapping[str, Any] = {"status": "queued"}
 QUEUED_AGAIN: Mapping[str, Any] = {**QUEUED, "rows_per_second": None, "eta_seconds": None}
-"""What an attempt leaves that is to be followed by another one; how far it was stays."""
+"""Written after an attempt that another one will follow; its counters stay."""
 
 
 @contextmanager
-def or_warn(job_id: str) -> Iterator[None]:
-    """Log what Redis refuses; the block is left there."""
+def log_errors(job_id: str) -> Iterator[None]:
+    """Log a `ProgressError` of the block, and suppress it."""
     try:
         yield
     except ProgressError as error:
-        warn(job_id, error)
+        log_error(job_id, error)
 
 
-def warn(job_id: str, error: ProgressError) -> None:
-    """Log that Redis did not take, or give, the state of a job."""
-    logger.warning("The state of import %s could not be told: %s", job_id, error)
+def log_error(job_id: str, error: ProgressError) -> None:
+    """Log that the state of a job could not be read or written."""
+    logger.warning("Cannot read or write the state of import %s: %s", job_id, error)
 
 
-def queue(namespace: str | None, job_id: str, owner: str | None) -> bool:
-    """Make a job that is about to be queued; whether it is new."""
+def create_queued(namespace: str | None, job_id: str, owner: str | None) -> bool:
+    """Create a job that is about to be queued; return whether it is new."""
     jobs = get_guarded_sync_manager(namespace)
-    with or_warn(job_id):
+    with log_errors(job_id):
         try:
             jobs.create(job_id, owner=owner)
         except JobExists:
-            # Made beforehand, with fields of its own. One that has ended begins anew.
+            # Created by the user, with fields of its own. If it has ended, it starts again.
             if is_terminal(jobs.get_progress(job_id) or {}):
                 jobs.set_progress(job_id, QUEUED)
         else:
@@ -54,45 +54,45 @@ def queue(namespace: str | None, job_id: str, owner: str | None) -> bool:
     return False
 
 
-def forget(namespace: str | None, job_id: str) -> None:
-    """Delete a job that could not be queued after all."""
-    with or_warn(job_id):
+def delete_queued(namespace: str | None, job_id: str) -> None:
+    """Delete a job whose message could not be sent."""
+    with log_errors(job_id):
         jobs = get_guarded_sync_manager(namespace)
         if is_queued(jobs, job_id):
             jobs.delete(job_id)
 
 
-def tell(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
-    """Tell something of a job, unless it is not there, or has ended."""
-    with or_warn(job_id), suppress(JobNotFound, JobFinished):
+def update(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
+    """Update a job, unless it does not exist or has ended."""
+    with log_errors(job_id), suppress(JobNotFound, JobFinished):
         get_impatient_manager(namespace).update(job_id, fields)
 
 
-def tell_unbegun(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
-    """Tell something of a job that no worker runs."""
-    with or_warn(job_id):
+def update_queued(namespace: str | None, job_id: str, fields: Mapping[str, Any]) -> None:
+    """Update a job if it is still queued."""
+    with log_errors(job_id):
         if is_queued(get_impatient_manager(namespace), job_id):
-            tell(namespace, job_id, fields)
+            update(namespace, job_id, fields)
 
 
-def tell_untracked(
+def end_untracked(
     namespace: str | None,
     job_id: str,
     error: BaseException | None,
     expose: tuple[type[BaseException], ...],
 ) -> None:
-    """Tell the end of a job whose worker ended before it entered the block that tracks it.
+    """Write the final status of a job whose task ended before it entered the `with` block.
 
-    The job is queued; or it is stalled, where the worker was to continue a lost attempt. Anything
-    else is reported by somebody else.
+    The job is queued, or stalled if the task was to continue a lost attempt. In any other state,
+    other code reports the job.
     """
-    with or_warn(job_id):
+    with log_errors(job_id):
         [stored] = get_impatient_manager(namespace).read([job_id])
         if stored is not None and (stored.stalled or stored.fields.get("status") == "queued"):
-            tell(namespace, job_id, ending_of(job_id, error, expose))
+            update(namespace, job_id, final_fields(job_id, error, expose))
 
 
 def is_queued(jobs: SyncProgressManager, job_id: str) -> bool:
-    """Tell whether a job waits for a worker."""
+    """Return whether a job waits for a worker."""
     snapshot = jobs.get_progress(job_id)
     return snapshot is not None and snapshot.get("status") == "queued"

@@ -1,4 +1,4 @@
-"""What stops a loop: a requested cancellation, the loss of the job, a fork."""
+"""Stops a loop: after a cancellation, when the job is lost, or in a forked process."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from .counters import ProgressCounters
 
 REASONS = {
     WriteResult.SUPERSEDED: (
-        "Another worker has started import {job_id} again, so this attempt was stopped. Give each"
-        " import an id of its own."
+        "Another worker has started import {job_id} again, so this attempt was stopped. Use a"
+        " unique id for each import."
     ),
     WriteResult.DELETED: (
-        "Job {job_id} was deleted, so its import was stopped. To stop one and keep its outcome, use"
-        " request_cancel()."
+        "Job {job_id} was deleted, so its import was stopped. To stop an import and keep its"
+        " outcome, use request_cancel()."
     ),
     WriteResult.ENDED: (
-        "Job {job_id} was ended by other code, so its import was stopped. While an import runs, let"
-        " its `with` block end the job."
+        "Job {job_id} was ended by other code, so its import was stopped. While an import runs,"
+        " only its `with` block should end the job."
     ),
 }
-"""What the message of `ImportSuperseded` says."""
+"""Messages of `ImportSuperseded`."""
 
 
 class Stoppable(ProgressCounters):
-    """Counts, and raises after the running row what is to stop the loop."""
+    """Counters that stop the loop by an exception after the running row."""
 
     def __init__(self, job_id: str, total: int | None, stage: str | None) -> None:
         super().__init__(job_id, total, stage)
-        self._is_asked_to_stop = False
-        self._has_noticed = False
-        """Whether the loop knows that cancellation was requested: then it ends ``cancelled``."""
+        self._is_cancel_requested = False
+        self._has_seen_cancel = False
+        """Whether the loop knows of the requested cancellation: then it ends ``cancelled``."""
         self._lost: WriteResult | None = None
-        """How the job ceased to be this attempt's."""
-        self._is_elsewhere = False
+        """Why the job is no longer this attempt's."""
+        self._is_forked_copy = False
         """Whether this is a copy in a forked process."""
 
     @property
     def cancelled(self) -> bool:
         """Whether cancellation was requested. A loop that has read it ends ``cancelled``."""
-        self._has_noticed = self._has_noticed or self._is_asked_to_stop
-        return self._has_noticed
+        self._has_seen_cancel = self._has_seen_cancel or self._is_cancel_requested
+        return self._has_seen_cancel
 
-    def _begin_counting(self) -> None:
+    def _start_tracking(self) -> None:
         _tracking[id(self)] = weakref.ref(self)
         self._is_tracking, self.interrupt = True, None
 
-    def _stop_counting(self) -> None:
-        self._is_tracking, self._is_through = False, True
+    def _stop_tracking(self) -> None:
+        self._is_tracking, self._has_left = False, True
         self.interrupt = NotTracking
 
-    def _forget(self) -> None:
-        """End: a fork need not think of this any more."""
+    def _unregister(self) -> None:
+        """Remove this tracker from those that a fork deactivates."""
         _tracking.pop(id(self), None)
 
-    def _listen(self, told: WriteResult) -> None:
-        """Take note of the result of a write. Called in the writer's thread."""
-        if told in LOST:
-            self._lost = told
-        elif told is WriteResult.STOP:
-            self._is_asked_to_stop = True
+    def _on_write_result(self, result: WriteResult) -> None:
+        """Handle the result of a write. Called in the writer's thread."""
+        if result in LOST:
+            self._lost = result
+        elif result is WriteResult.STOP:
+            self._is_cancel_requested = True
         else:
             return
         if self._is_tracking:
@@ -76,28 +76,28 @@ class Stoppable(ProgressCounters):
         return error
 
     def _cancelled(self) -> BaseException:
-        self._has_noticed = True  # Whatever becomes of the exception.
+        self._has_seen_cancel = True  # Even if the exception is swallowed.
         error = ImportCancelled(f"Cancellation of import {self.job_id} was requested")
         error.tracker = self
         return error
 
-    def leave_to_parent(self) -> None:
-        """Do nothing any more: this is a copy in a forked process."""
-        self._is_elsewhere, self._is_tracking = True, False
+    def deactivate(self) -> None:
+        """Turn this copy in a forked process off: it counts and writes nothing."""
+        self._is_forked_copy, self._is_tracking = True, False
         self.interrupt = NotTracking
-        self._lock = threading.RLock()  # Another thread of the parent may have held it.
+        self._lock = threading.RLock()  # A thread of the parent may hold the old one.
 
 
-def _leave_to_parent() -> None:
+def _deactivate_copies() -> None:
     for reference in list(_tracking.values()):
         if (tracker := reference()) is not None:  # pragma: no branch - it may be garbage
-            tracker.leave_to_parent()
+            tracker.deactivate()
 
 
 _tracking: dict[int, weakref.ref[Stoppable]] = {}
-"""All that were entered in this process and have not ended, by their `id`.
+"""The active trackers of this process, by `id`.
 
-No `WeakSet`: what a signal handler raises in a callback of a weak reference would be lost.
+Not a `WeakSet`: an exception that a signal handler raises in its callbacks would be lost.
 """
-if hasattr(os, "register_at_fork"):  # pragma: no branch - it is not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_leave_to_parent)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(after_in_child=_deactivate_copies)

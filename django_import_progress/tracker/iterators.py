@@ -1,4 +1,4 @@
-"""What counts: the iterables of `job.rows()` and `job.batches()`."""
+"""The iterables of `job.rows()` and `job.batches()`, which count."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ T = TypeVar("T")
 
 
 class Counter(Protocol):
-    """Adds up what loops have counted, and says when they are to end."""
+    """Adds up the rows of all loops, and can interrupt them."""
 
     interrupt: Callable[[], BaseException] | None
-    """Makes the exception that is raised after the running row."""
+    """Creates the exception to raise after the running row."""
 
     def open_cell(self) -> list[int]:
-        """Return a list of one number, which only one loop increments."""
+        """Return a list with one number, which only one loop increments."""
 
     def close_cell(self, cell: list[int]) -> None:
-        """Add the number for good: the loop has ended."""
+        """Add the number of a loop that has ended to the sum."""
 
 
 def _length(batch: Any) -> int:
@@ -28,18 +28,18 @@ def _length(batch: Any) -> int:
         return len(batch)
     except TypeError as error:
         raise TypeError(
-            f"job.batches() counts the length of each batch, and this {type(batch).__name__} has"
-            " none: iterate over lists, or over single rows by job.rows()"
+            f"job.batches() counts the length of each batch, but {type(batch).__name__} has"
+            " none: pass lists, or use job.rows() for single rows"
         ) from error
 
 
 class Counted(Generic[T]):
-    """What `rows` and `batches` give: to be iterated once, with `for` or `async for`."""
+    """Base of the iterables: iterate once, with `for` or `async for`."""
 
     __slots__ = ("_job", "_source")
 
     _size: Callable[[Any], int] | None = None
-    """How many rows an item is; None: one."""
+    """Returns the number of rows in an item; None: always one."""
 
     def __init__(self, job: Counter, source: Iterable[T] | AsyncIterable[T]) -> None:
         self._job = job
@@ -51,7 +51,7 @@ class Counted(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         job, size = self._job, self._size
         if isinstance(self._source, AsyncIterable) and not isinstance(self._source, Iterable):
-            raise TypeError(f"{self!r} is asynchronous: iterate with `async for`")
+            raise TypeError(f"{self!r} is asynchronous: use `async for`")
         _check(job)
         cell, done = job.open_cell(), 0
         try:
@@ -65,7 +65,7 @@ class Counted(Generic[T]):
                         raise job.interrupt()
             else:
                 for item in self._source:
-                    rows = size(item)  # Before the body, which may empty it.
+                    rows = size(item)  # Before the body, which may empty the batch.
                     yield item
                     cell[0] += rows
                     if job.interrupt is not None:
@@ -79,7 +79,7 @@ class Counted(Generic[T]):
         _check(job)
         cell = job.open_cell()
         try:
-            async for item in source if isinstance(source, AsyncIterable) else _in_turn(source):
+            async for item in source if isinstance(source, AsyncIterable) else _as_async(source):
                 rows = 1 if size is None else size(item)
                 yield item
                 cell[0] += rows
@@ -107,7 +107,7 @@ class Batches(Counted[T]):
     _size = staticmethod(_length)
 
 
-# Python names the class where `len()`, `next()` or an index is refused: by what was called.
+# Python's errors for `len()`, `next()` or an index name the class: show the method instead.
 Rows.__name__, Batches.__name__ = "job.rows()", "job.batches()"
 
 
@@ -117,16 +117,16 @@ def _check(job: Counter) -> None:
 
 
 def _close(source: object) -> None:
-    """Close a generator from which no more is taken.
+    """Close a generator that is no longer used.
 
-    `queryset.iterator()` would keep its cursor open for as long as anything refers to it, and
-    SQLite locked. What it raises is suppressed: it must not replace what stops the loop.
+    Otherwise `queryset.iterator()` keeps its cursor open as long as it is referenced, and SQLite
+    locked. Exceptions are suppressed: they must not replace the one that stops the loop.
     """
     if isinstance(source, GeneratorType):
         with suppress(Exception):
             source.close()
 
 
-async def _in_turn(source: Iterable[T]) -> AsyncIterator[T]:
+async def _as_async(source: Iterable[T]) -> AsyncIterator[T]:
     for item in source:
         yield item

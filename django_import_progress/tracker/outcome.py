@@ -1,4 +1,4 @@
-"""How an import ended, and what its viewers may read of the reason."""
+"""The final status of an import, and the error message that its viewers may see."""
 
 from __future__ import annotations
 
@@ -18,59 +18,65 @@ from ..core.snapshot import Fields
 logger = logging.getLogger("django_import_progress")
 
 MESSAGE_LENGTH = 2000
-"""How much of an exception's message is shown, in characters."""
+"""Longer messages of exceptions are cut to this number of characters."""
 
 
-def ending_of(
+def final_fields(
     job_id: str, error: BaseException | None, expose: tuple[type[BaseException], ...]
 ) -> Fields:
-    """Return the fields that tell the end: of an import that raised `error`, or None."""
+    """Return the fields of the final status of an import.
+
+    Args:
+        job_id: the job.
+        error: the exception that the import raised, if any.
+        expose: exceptions whose message the end user may see.
+    """
     if error is None:
         return {"status": "done"}
     if is_cancellation(error):
         return {"status": "cancelled"}
     try:
         message = _message(job_id, error, expose)
-    except Exception:  # An exception's own message can raise one. The import's is what counts.
+    except Exception:  # `str()` of an exception may raise; the import's exception counts.
         logger.exception("Import %s failed with a message that cannot be read", job_id)
         message = ""
     return _failed(message or neutral_message(job_id))
 
 
-def rolled_back() -> Fields:
-    """Return the same of an import whose transaction was rolled back after its `with` block."""
+def rolled_back_fields() -> Fields:
+    """Return the final fields if the transaction was rolled back after the `with` block."""
     return _failed(gettext("The import was rolled back."))
 
 
 def neutral_message(job_id: str) -> str:
-    """Return what is shown of a failure whose message is not for the end user."""
+    """Return the error message for a failure whose reason is not for the end user."""
     text = gettext("The import failed. Please give this number when you ask for help: %(job_id)s")
     return text % {"job_id": job_id}
 
 
-def parts_of(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions of a group, also of groups in it; any other exception itself."""
+def flatten(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions of a group and of nested groups; any other exception itself."""
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
-            yield from parts_of(part)
+            yield from flatten(part)
     else:
         yield error
 
 
-def belongs_to(error: BaseException, tracker: object, kind: type[StopsALoop]) -> bool:
-    """Tell whether `error` is nothing but what this tracker, or no tracker, has raised."""
+def was_raised_by(error: BaseException, tracker: object, kind: type[StopsALoop]) -> bool:
+    """Return whether `error`, or each part of a group, is a `kind` of this tracker or of none."""
     return all(
-        isinstance(part, kind) and part.tracker in (None, tracker) for part in parts_of(error)
+        isinstance(part, kind) and part.tracker in (None, tracker) for part in flatten(error)
     )
 
 
-def follows(error: BaseException, tracker: object) -> bool:
-    """Tell whether `error` was raised while this tracker's cancellation was handled."""
+def was_raised_while_cancelling(error: BaseException, tracker: object) -> bool:
+    """Return whether `error` was raised while handling this tracker's `ImportCancelled`."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        parts = parts_of(cause)
+        parts = flatten(cause)
         if any(isinstance(part, ImportCancelled) and part.tracker is tracker for part in parts):
             return True
         cause = cause.__cause__ or cause.__context__
@@ -78,7 +84,7 @@ def follows(error: BaseException, tracker: object) -> bool:
 
 
 def _failed(message: str) -> Fields:
-    # What cannot be encoded must not keep the end from being written.
+    # Characters that cannot be encoded must not prevent the final write.
     message = message[:MESSAGE_LENGTH].encode("utf-8", "replace").decode()
     return {"status": "failed", "error_message": message}
 
@@ -87,26 +93,26 @@ CANCELLATIONS = (
     *(ImportCancelled, ImportSuperseded, SystemExit, KeyboardInterrupt, GeneratorExit),
     asyncio.CancelledError,
 )
-"""Raised to stop what runs. Any other `BaseException` is a failure, such as the time limits of
-dramatiq and gevent."""
+"""Exceptions that cancel an import. Any other `BaseException` is a failure, such as the time limits
+of dramatiq and gevent."""
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Tell whether `error` was raised to stop the import; of a group, whether each in it was."""
-    # What `kill()` raises in a greenlet. Without the package nobody has raised it.
+    """Return whether `error`, or each exception of a group, cancels the import."""
+    # `kill()` raises it in a greenlet. If the package is not imported, nothing has raised it.
     greenlet: Any = sys.modules.get("greenlet")
     kinds = CANCELLATIONS if greenlet is None else (*CANCELLATIONS, greenlet.GreenletExit)
-    return all(isinstance(part, kinds) for part in parts_of(error))
+    return all(isinstance(part, kinds) for part in flatten(error))
 
 
 def _message(job_id: str, error: BaseException, expose: tuple[type[BaseException], ...]) -> str:
-    """Return what is for the end user; the log has the rest."""
+    """Return the part of the message that is for the end user; log the exception otherwise."""
     if isinstance(error, expose):
         return str(error)
-    shown = [_shown(part, expose) for part in parts_of(error)]
+    shown = [_shown(part, expose) for part in flatten(error)]
     if None in shown:
         logger.error("Import %s failed", job_id, exc_info=error)
-    # Of a group those that may be shown, each once.
+    # The exposed messages of a group, without duplicates.
     message = " ".join(dict.fromkeys(text for text in shown if text))
     return message or (str(error) if settings.debug else "")
 

@@ -1,9 +1,8 @@
-"""`track_import`: an existing loop reports itself."""
+"""`track_import`: report the progress of an existing loop."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -17,22 +16,22 @@ from ..core.snapshot import RATES, Fields
 from ..service.base import now_text
 from ..service.registry import get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
-from ..signals import import_finished, send, send_in_loop
+from ..signals import import_finished, send, send_async
 from .interrupts import Stoppable
-from .outcome import belongs_to, ending_of, follows, rolled_back
-from .transactions import Over, after_transactions
+from .outcome import final_fields, rolled_back_fields, was_raised_by, was_raised_while_cancelling
+from .transactions import Callback, TransactionEnd, after_transactions
 from .writer import Writer
 
 logger = logging.getLogger("django_import_progress")
 
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
-BEGIN_TURNS = 40
-"""How long entering waits until the job stands in Redis. A short import must hardly feel it."""
+ENTER_TURNS = 40
+"""How long entering waits for Redis to have the job. It must hardly delay a short import."""
 
 
 class ImportTracker(Stoppable):
-    """Makes an existing loop report itself: it counts, and a thread beside the loop tells.
+    """Reports the progress of an existing loop: it counts rows, and a thread writes to Redis.
 
     ::
 
@@ -40,27 +39,28 @@ class ImportTracker(Stoppable):
             for row in job.rows(reader):
                 ...
 
-    Entering writes ``importing``, leaving ``done``; an exception writes ``failed`` and is raised
-    on; `SystemExit`, `KeyboardInterrupt` and `asyncio.CancelledError` write ``cancelled`` and are
-    raised on. Redis, away or slow, never fails the import. Count in one thread or task only.
+    Entering writes ``importing``, and leaving ``done``. An exception writes ``failed`` and
+    propagates; `SystemExit`, `KeyboardInterrupt` and `asyncio.CancelledError` write ``cancelled``
+    and propagate. A slow or unavailable Redis never fails the import. Use `rows` and `batches` in
+    one thread or task only.
 
-    After `request_cancel` the loop is left at a row's boundary by `ImportCancelled`, which the
-    `with` absorbs. In a database transaction ``done`` is told once that is committed.
+    After `request_cancel`, `ImportCancelled` is raised between two rows, and absorbed by the `with`
+    block. Inside a database transaction, ``done`` is published after the commit.
 
     Args:
-        job_id: the job; made where it is not there yet. Used again, it is a new attempt.
-        total: how many rows there are, where that is known.
-        owner: a user, or a primary key; recorded where the job has none yet.
-        stage: the stage that is shown at first.
-        expose: exceptions whose message the end user may read; of others only a neutral sentence
-            is shown (with `DEBUG` on, any message).
-        manager: where to write; made from settings where not given.
+        job_id: the job; created if it does not exist. If used again, this is a new attempt.
+        total: the number of rows, if known.
+        owner: a user or a primary key; stored if the job has no owner yet.
+        stage: the first stage.
+        expose: exceptions whose message the end user may see. For others a neutral sentence is
+            shown (with `DEBUG` on, their message).
+        manager: where to write; by default the manager from settings.
 
     Raises:
-        InvalidJobId: `job_id` cannot be one.
-        InvalidProgress: another argument cannot be what it should.
-        TypeError: `manager` is of the asynchronous kind, or `expose` is no exception class.
-        ImportSuperseded: out of the `with`; another attempt has taken the job meanwhile.
+        InvalidJobId: `job_id` is invalid.
+        InvalidProgress: another argument is invalid.
+        TypeError: `manager` is an asynchronous one, or `expose` is not an exception class.
+        ImportSuperseded: raised out of the `with` block if another attempt has taken the job.
     """
 
     def __init__(
@@ -76,18 +76,20 @@ class ImportTracker(Stoppable):
         if manager is not None and not isinstance(manager, SyncProgressManager):
             raise TypeError(
                 f"manager must be a SyncProgressManager, not {type(manager).__name__}:"
-                " the tracker writes from a thread, beside asyncio code as well"
+                " the tracker writes from a thread, also in asyncio code"
             )
         super().__init__(clean_job_id(job_id), total, stage)
         self._expose = tuple(expose) if isinstance(expose, tuple | list) else (expose,)
         if not all(isinstance(kind, type) for kind in self._expose):
-            raise TypeError(f"expose is {expose!r}: pass an exception class, or a tuple of them")
+            raise TypeError(
+                f"Invalid expose {expose!r}: pass an exception class or a tuple of them"
+            )
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
         self._writer: Writer
-        self._is_announced = False
+        self._is_signal_sent = False
         self._error: BaseException | None = None
-        """What the import has raised, from its end until receivers of the signal were notified."""
+        """The exception that the import raised; kept until the signal was sent."""
 
     def __repr__(self) -> str:
         return f"<ImportTracker {self.job_id}: {self.processed} of {self._total}>"
@@ -96,10 +98,10 @@ class ImportTracker(Stoppable):
         writer = self._make_writer()
         try:
             self._start(writer)
-            writer.began.wait_a_moment(BEGIN_TURNS)
-        except BaseException as error:  # A signal's: the `with` will not be left, as not entered.
+            writer.started.wait_briefly(ENTER_TURNS)
+        except BaseException as error:  # Of a signal handler: `__exit__` will not be called.
             self._finish(error)
-            self._announce()
+            self._send_signal()
             raise
         return self
 
@@ -109,35 +111,35 @@ class ImportTracker(Stoppable):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if self._is_elsewhere:
+        if self._is_forked_copy or self._defers_end(error):
             return False
         left_by = error
         try:
-            if self._may_wait(error) and after_transactions(self._settle):
-                self._hold()
-                self._writer.wait_until_held()
+            if self._may_wait(error) and after_transactions(self._end_after_commit):
+                self._flush()
+                self._writer.wait_until_flushed()
             else:
                 self._finish(error)
-                self._writer.wait_for_the_end()
+                self._writer.wait_until_ended()
         except BaseException as interruption:  # A signal handler may raise at any moment.
             left_by = left_by or interruption
             raise
         finally:
-            if not self._is_through:
+            if not self._has_left:
                 self._finish(left_by)
-            if self._end:
-                self._announce()
+            if self._final:
+                self._send_signal()
             left_by = None  # Its traceback refers to this frame.
-        return self._judge(error)
+        return self._is_absorbed(error)
 
     async def __aenter__(self) -> ImportTracker:
         writer = self._make_writer()
         try:
             self._start(writer)
-            await writer.began.wait_a_moment_in_loop(BEGIN_TURNS)
+            await writer.started.wait_briefly_async(ENTER_TURNS)
         except BaseException as error:
             self._finish(error)
-            await self._announce_in_loop()
+            await self._send_signal_async()
             raise
         return self
 
@@ -147,26 +149,26 @@ class ImportTracker(Stoppable):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if self._is_elsewhere:
+        if self._is_forked_copy or self._defers_end(error):
             return False
         left_by = error
         try:
-            if self._may_wait(error) and await _after_transactions_in_loop(self._settle):
-                self._hold()
-                await self._writer.wait_until_held_in_loop()
+            if self._may_wait(error) and await _after_transactions_async(self._end_after_commit):
+                self._flush()
+                await self._writer.wait_until_flushed_async()
             else:
                 self._finish(error)
-                await self._writer.wait_for_the_end_in_loop()
+                await self._writer.wait_until_ended_async()
         except BaseException as interruption:
             left_by = left_by or interruption
             raise
         finally:
-            if not self._is_through:  # pragma: no cover - a signal handler raised just before
+            if not self._has_left:  # pragma: no cover - a signal handler raised just before
                 self._finish(left_by)
-            if self._end:
-                await self._announce_in_loop()
+            if self._final:
+                await self._send_signal_async()
             left_by = None
-        return self._judge(error)
+        return self._is_absorbed(error)
 
     def _make_writer(self) -> Writer:
         if hasattr(self, "_writer"):
@@ -177,86 +179,92 @@ class ImportTracker(Stoppable):
             self._owner,
             self._sample,
             stalled_after_seconds=settings.stalled_after_seconds,
-            on_told=self._listen,
-            on_begun=self._note_stored,
+            on_result=self._on_write_result,
+            on_start=self._note_stored,
         )
         return self._writer
 
     def _start(self, writer: Writer) -> None:
-        self._begin_counting()
+        self._start_tracking()
         self._fields["started_at"] = now_text()
         writer.start()
-        logger.info("Import %s begins", self.job_id)
+        logger.info("Import %s started", self.job_id)
 
     def _may_wait(self, error: BaseException | None) -> bool:
-        """Tell whether the end may have to wait for a commit."""
-        return error is None and not self._has_noticed
+        """Return whether the final status may have to wait for a commit."""
+        return error is None and not self._has_seen_cancel
 
-    def _hold(self) -> None:
-        """Have all written that was counted; the end comes after the commit."""
-        self._stop_counting()
-        self._writer.hold()
+    def _flush(self) -> None:
+        """Write everything counted so far; the final status follows after the commit."""
+        self._stop_tracking()
+        self._writer.flush()
 
-    def _finish(self, error: BaseException | None, *, is_held_back: bool = False) -> None:
-        if self._has_noticed and (error is None or follows(error, self)):
+    def _defers_end(self, error: BaseException | None) -> bool:
+        """Return whether a subclass ends the import later, by `_finish` and `_wait_and_notify`."""
+        return False
+
+    def _finish(self, error: BaseException | None) -> None:
+        if self._has_seen_cancel and (error is None or was_raised_while_cancelling(error, self)):
             error = error or self._cancelled()
-            self._end = self._end or {"status": "cancelled"}
+            self._final = self._final or {"status": "cancelled"}
         self._error = error
-        if not is_held_back and not self._end:
-            self._end = ending_of(self.job_id, error, self._expose)
+        self._final = self._final or final_fields(self.job_id, error, self._expose)
         self._writer.stop()
-        self._stop_counting()
+        self._stop_tracking()
 
-    def _wait_for_the_end(self, then: Callable[[], None]) -> None:
-        """Wait, and go on: who interrupts the waiting changes nothing of how the import ended."""
+    def _wait_and_notify(self) -> None:
+        """Wait for the final status, and send the signal even if waiting is interrupted."""
         try:
-            self._writer.wait_for_the_end()
+            self._writer.wait_until_ended()
         finally:
-            then()
+            self._send_signal()
 
-    def _settle(self, over: Over) -> None:
-        """Write the end that was held back, now that the transaction is over."""
-        if self._end or self._is_elsewhere:
+    def _end_after_commit(self, end: TransactionEnd) -> None:
+        """Write the final status, now that the transaction is over."""
+        if self._final or self._is_forked_copy:
             return
-        is_committed = over is Over.COMMITTED
-        self._end = ending_of(self.job_id, None, ()) if is_committed else rolled_back()
-        # A receiver would write into a database from which nothing removes it.
-        self._is_announced = self._is_announced or over is Over.TEST_OVER
+        is_committed = end is TransactionEnd.COMMITTED
+        self._final = final_fields(self.job_id, None, ()) if is_committed else rolled_back_fields()
+        # After a test, a receiver would write to the database, and nothing would roll it back.
+        self._is_signal_sent = self._is_signal_sent or end is TransactionEnd.TEST_OVER
         self._writer.stop()
-        self._stop_counting()
-        self._wait_for_the_end(self._announce)
+        self._stop_tracking()
+        self._wait_and_notify()
 
-    def _announce(self) -> None:
-        """Send `import_finished`, if somebody listens, and the job is still this attempt's."""
-        if self._is_heard():
-            send(ImportTracker, self._news())
-        self._error = None  # Its traceback refers to whatever the import has opened.
+    def _send_signal(self) -> None:
+        """Send `import_finished`, if it has receivers and the job is still this attempt's."""
+        if self._should_send_signal():
+            send(ImportTracker, self._signal_arguments())
+        self._error = None  # Its traceback refers to what the import has opened.
 
-    async def _announce_in_loop(self) -> None:
+    async def _send_signal_async(self) -> None:
         """Do the same in an event loop."""
-        if self._is_heard():
-            await send_in_loop(ImportTracker, self._news())
+        if self._should_send_signal():
+            await send_async(ImportTracker, self._signal_arguments())
         self._error = None
 
-    def _is_heard(self) -> bool:
-        """Log that the attempt is over; tell whether there is anybody to be notified."""
-        if self._is_announced:
+    def _should_send_signal(self) -> bool:
+        """Log that the attempt is over; return whether there are receivers to notify."""
+        if self._is_signal_sent:
             return False
-        self._is_announced = True
-        self._forget()
+        self._is_signal_sent = True
+        self._unregister()
         if self._lost:
             logger.info("%s", self._superseded())
             return False
         logger.info(
-            "Import %s is %s after %d rows", self.job_id, self._facts()["status"], self.processed
+            "Import %s is %s after %d rows",
+            self.job_id,
+            self._current_fields()["status"],
+            self.processed,
         )
         return import_finished.has_listeners(ImportTracker)
 
-    def _news(self) -> Fields:
+    def _signal_arguments(self) -> Fields:
         number, base, owner = None, Fields(), self._owner
         if (attempt := self._writer.attempt) is not None:
             number, base, owner = attempt.number, attempt.base, attempt.owner
-        snapshot = {**base, **self._facts(), "attempt": number, "updated_at": now_text()}
+        snapshot = {**base, **self._current_fields(), "attempt": number, "updated_at": now_text()}
         return {
             "job_id": self.job_id,
             "namespace": self._manager.calls.keys.namespace,
@@ -267,23 +275,23 @@ class ImportTracker(Stoppable):
             "error": self._error,
         }
 
-    def _judge(self, error: BaseException | None) -> bool:
-        """Return whether `error` ends with the `with` block.
+    def _is_absorbed(self, error: BaseException | None) -> bool:
+        """Return whether the `with` block absorbs `error`.
 
         Raises:
-            ImportSuperseded: nothing else is raised, but the job is not this attempt's any more.
+            ImportSuperseded: the job is no longer this attempt's, and no other error is raised.
         """
-        is_ours = error is None or belongs_to(error, self, StopsALoop)
+        is_ours = error is None or was_raised_by(error, self, StopsALoop)
         if self._lost and is_ours and not isinstance(error, ImportSuperseded):
             raise self._superseded() from None
-        return error is not None and belongs_to(error, self, ImportCancelled)
+        return error is not None and was_raised_by(error, self, ImportCancelled)
 
 
-async def _after_transactions_in_loop(then: Callable[[Over], None]) -> bool:
-    """Do the same as `after_transactions` for the thread in which Django's sync code runs."""
+async def _after_transactions_async(callback: Callback) -> bool:
+    """Call `after_transactions` in the thread in which Django runs sync code."""
     try:
-        return await sync_to_async(after_transactions)(then)
-    except RuntimeError:  # That thread is gone: a transaction in it is not open any more.
+        return await sync_to_async(after_transactions)(callback)
+    except RuntimeError:  # That thread has ended, and its transactions with it.
         return False
 
 

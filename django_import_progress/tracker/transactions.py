@@ -1,4 +1,4 @@
-"""Waits until the database transactions that are open now are committed or rolled back."""
+"""Call back once the database transactions that are open now are committed or rolled back."""
 
 from __future__ import annotations
 
@@ -13,41 +13,43 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-class Over(enum.Enum):
+class TransactionEnd(enum.Enum):
     """How the transactions have ended."""
 
     COMMITTED = enum.auto()
     ROLLED_BACK = enum.auto()
     TEST_OVER = enum.auto()
-    """Django's `TestCase` rolls back its own at the end of each test: that is nobody's failure."""
+    """Rolled back by Django's `TestCase` at the end of a test, which is not a failure."""
 
 
-Then = Callable[[Over], None]
+Callback = Callable[[TransactionEnd], None]
 
-WATCH = "_import_progress_watch"
+ATTRIBUTE = "_import_progress_hooks"
+"""Attribute of a connection that holds its `_ConnectionHooks`."""
 
 
-def after_transactions(then: Then, committed: frozenset[str] = frozenset()) -> bool:
-    """Call `then` once the transactions that are open in this thread are over.
+def after_transactions(callback: Callback, committed: frozenset[str] = frozenset()) -> bool:
+    """Call `callback` once the transactions that are open in this thread are over.
 
     Args:
-        then: called once, after the last commit or the first rollback.
+        callback: called once, after the last commit or the first rollback.
         committed: aliases that are not waited for. Inside `captureOnCommitCallbacks` a connection
             is still in a transaction when its callbacks run.
 
     Returns:
-        Whether there is anything to wait for; if not, `then` is not called.
+        Whether a transaction is open; if not, `callback` is not called.
     """
     for connection in connections.all(initialized_only=True):
         if connection.alias not in committed and _is_open(connection):
-            _wait(connection, partial(_go_on, then, committed | {connection.alias}))
+            _wait(connection, partial(_continue, callback, committed | {connection.alias}))
             return True
     return False
 
 
-def _go_on(then: Then, committed: frozenset[str], over: Over) -> None:
-    if over is not Over.COMMITTED or not after_transactions(then, committed):
-        then(over)
+def _continue(callback: Callback, committed: frozenset[str], end: TransactionEnd) -> None:
+    """Wait for the transactions on other connections, or call back."""
+    if end is not TransactionEnd.COMMITTED or not after_transactions(callback, committed):
+        callback(end)
 
 
 def _is_open(connection: BaseDatabaseWrapper) -> bool:
@@ -55,61 +57,60 @@ def _is_open(connection: BaseDatabaseWrapper) -> bool:
     return connection.in_atomic_block or is_manual
 
 
-def _wait(connection: BaseDatabaseWrapper, then: Then) -> None:
-    watch: _Watch = vars(connection).get(WATCH) or _Watch(connection)
-    wait = _Wait(watch, then)
-    watch.waits.add(wait)
+def _wait(connection: BaseDatabaseWrapper, callback: Callback) -> None:
+    hooks: _ConnectionHooks = vars(connection).get(ATTRIBUTE) or _ConnectionHooks(connection)
+    wait = _Wait(hooks, callback)
+    hooks.waits.add(wait)
     if connection.in_atomic_block:
         transaction.on_commit(wait.finish, using=connection.alias, robust=True)
     else:
-        # Django refuses hooks while autocommit is off. It discards these all the same.
+        # Django refuses hooks while autocommit is off, but discards these like any other.
         connection.run_on_commit.append((set(), wait.finish, True))  # type: ignore[arg-type]
 
 
 class _Wait:
     """Waits for the end of one transaction.
 
-    Only Django's list of hooks has a reference to it. A rollback, also one to a savepoint, discards
-    the hook, and this with it. That there is nothing else which tells of one is why this is not
-    simpler.
+    Only Django's list of hooks refers to it. A rollback, also one to a savepoint, discards the
+    hook, and this object with it. Django reports rollbacks in no other way.
     """
 
-    _then: Then | None = None
+    _callback: Callback | None = None
 
-    def __init__(self, watch: _Watch, then: Then) -> None:
-        self._watch = watch
-        self.is_manual = not (watch.connection.in_atomic_block and watch.connection.commit_on_exit)
-        """Whether the transaction ends by `connection.commit()`, as autocommit is off."""
+    def __init__(self, hooks: _ConnectionHooks, callback: Callback) -> None:
+        self._hooks = hooks
+        self.is_manual = not (hooks.connection.in_atomic_block and hooks.connection.commit_on_exit)
+        """Whether autocommit is off, so that `connection.commit()` ends the transaction."""
         self.is_committed = False
-        blocks = watch.connection.atomic_blocks
+        blocks = hooks.connection.atomic_blocks
         self._is_in_a_test = bool(blocks) and getattr(blocks[0], "_from_testcase", False)
-        self._then = then  # Last: a signal handler may raise at any moment.
+        self._callback = callback  # Last: a signal handler may raise at any moment.
 
     def finish(self) -> None:
-        """Say that the transaction is committed."""
+        """Call back: the transaction is committed."""
         self.is_committed = True
-        then, self._then = self._then, None
-        if then is not None:
-            then(Over.COMMITTED)
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback(TransactionEnd.COMMITTED)
 
     def __del__(self) -> None:
-        then, self._then = self._then, None
-        if then is not None and not sys.is_finalizing():
-            self._watch.call_when_usable(partial(then, self._over), is_manual=self.is_manual)
+        callback, self._callback = self._callback, None
+        if callback is not None and not sys.is_finalizing():
+            self._hooks.call_when_usable(partial(callback, self._end), is_manual=self.is_manual)
 
     @property
-    def _over(self) -> Over:
-        if self.is_committed:  # What Django does after that was interrupted.
-            return Over.COMMITTED
-        is_test_over = self._is_in_a_test and not self._watch.connection.in_atomic_block
-        return Over.TEST_OVER if is_test_over else Over.ROLLED_BACK
+    def _end(self) -> TransactionEnd:
+        if self.is_committed:  # Django was interrupted after the commit.
+            return TransactionEnd.COMMITTED
+        is_test_over = self._is_in_a_test and not self._hooks.connection.in_atomic_block
+        return TransactionEnd.TEST_OVER if is_test_over else TransactionEnd.ROLLED_BACK
 
 
-class _Watch:
+class _ConnectionHooks:
     """Notes when a connection commits, and when it can be used again after a transaction.
 
-    Hooks alone do not suffice: Django drops those that follow one which raises, and has none for
-    transactions while autocommit is off.
+    Django's hooks alone are not enough: those after one that raises are dropped, and there are
+    none for transactions while autocommit is off.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -117,13 +118,13 @@ class _Watch:
         self.waits: WeakSet[_Wait] = WeakSet()
         self._due: list[Callable[[], None]] = []
         self._commit, self._set_autocommit = connection.commit, connection.set_autocommit
-        own = {WATCH: self, "commit": self._note_commit, "set_autocommit": self._note_autocommit}
-        vars(connection).update(own)
+        patches = {"commit": self._note_commit, "set_autocommit": self._note_autocommit}
+        vars(connection).update({ATTRIBUTE: self, **patches})
 
-    def call_when_usable(self, then: Callable[[], None], *, is_manual: bool) -> None:
-        """Call `then` now, or after `Atomic` has turned autocommit on again."""
+    def call_when_usable(self, call: Callable[[], None], *, is_manual: bool) -> None:
+        """Call now, or after `Atomic` has turned autocommit on again."""
         connection = self.connection
-        self._due.append(then)
+        self._due.append(call)
         if is_manual or connection.in_atomic_block or connection.autocommit:
             self._call_due()
 

@@ -1,4 +1,4 @@
-"""The thread that tells Redis how far an import is, beside the loop that does the work."""
+"""The thread that writes an import's progress to Redis while the loop does its work."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from ..core.snapshot import MAX_BYTES, Fields, is_terminal
 from ..redis.executor import perform_sync
 from ..service.base import now_text
 from ..service.sync_manager import SyncProgressManager
-from .flag import Flag
+from .awaitable_event import AwaitableEvent
+from .fields import tracker_fields, without_time
 from .outcome import neutral_message
-from .process_exit import leaving, note_leaving
-from .samples import own_fields, steady
-from .waiting import LAST_SECONDS, Awaited, running
+from .process_exit import finishing, note_finishing
+from .reporting_thread import FINAL_SECONDS, ReportingThread, running
 
 logger = logging.getLogger("django_import_progress")
 
 T = TypeVar("T")
 
 INTERVAL_SECONDS = 0.5
-"""How often something that changes is told."""
-BESIDE_SECONDS = 30.0
-"""How long it is tried in all, beside what comes after the `with`: a fail-over takes its time."""
+"""Interval of writes while something changes."""
+RETRY_SECONDS = 30.0
+"""How long a final status is retried, also after the `with` block: a fail-over takes time."""
 
-END_BYTES = 16 * MAX_BYTES
-"""How large a snapshot may be that tells the end, or the tracker's own fields: they get through."""
+FINAL_BYTES = 16 * MAX_BYTES
+"""Limit of a snapshot for a final status and for the tracker's own fields, so that they fit."""
 
 
-class Writer(Awaited):
-    """Samples the import and writes what changed.
+class Writer(ReportingThread):
+    """Samples the import and writes what has changed.
 
-    Nothing that Redis does fails or slows the import: whatever goes wrong here is logged, one line
-    an outage, and tried again.
+    Redis never fails or slows the import: errors are logged here, one line per outage, and the
+    write is retried.
+
+    The owner of the methods passed in must be referenced elsewhere. Once it is garbage, nothing
+    can call `stop` any more, and the writer ends the import.
 
     Args:
         manager: where to write.
         job_id: the job.
         owner: its owner's primary key as text.
-        sample: a method that returns the fields as they are now; called in this thread.
-        stalled_after_seconds: how long the worker is believed alive after a write.
-        on_told: a method that is called, in this thread, with the result of each write.
-        on_begun: a method that is called, in this thread, with the job's fields as the attempt
+        sample: a method that returns the current fields; called in this thread.
+        stalled_after_seconds: how long the worker is considered alive after a write.
+        on_result: a method that is called, in this thread, with the result of each write.
+        on_start: a method that is called, in this thread, with the job's fields as the attempt
             found them.
-
-    Whose methods these are must be referred to elsewhere: once it is garbage, nobody will call
-    `stop`, and the import has ended.
     """
 
     def __init__(
@@ -65,127 +65,128 @@ class Writer(Awaited):
         sample: Callable[[], Fields],
         *,
         stalled_after_seconds: float,
-        on_told: Callable[[WriteResult], object],
-        on_begun: Callable[[Fields], object],
+        on_result: Callable[[WriteResult], object],
+        on_start: Callable[[Fields], object],
     ) -> None:
         super().__init__(job_id)
         self._manager = manager
         self._owner = owner
         self._sample = weakref.WeakMethod(sample)
-        self._on_told = weakref.WeakMethod(on_told)
-        self._on_begun = weakref.WeakMethod(on_begun)
-        self._kept: object = None
-        """Whose methods these are; kept from `stop` until the end is written."""
+        self._on_result = weakref.WeakMethod(on_result)
+        self._on_start = weakref.WeakMethod(on_start)
+        self._kept_alive: object = None
+        """The owner of these methods, from `stop` until the final status is written."""
         self._last: Fields = {}
         """The fields of the last sample."""
         self._lease = Lease(secrets.token_urlsafe(9), stalled_after_seconds)
-        self._beat_seconds = stalled_after_seconds / 3
+        self._renewal_seconds = stalled_after_seconds / 3
+        """Interval in which the lease is renewed."""
         self._written_at = 0.0
         self._listed_at = 0.0
-        """When the job was last entered into its lists."""
-        self._told_at = time.monotonic()
+        """When the job was last added to its lists."""
+        self._reported_at = time.monotonic()
         self._is_stopping = False
-        self._wake = Flag()
-        self._asked_to_stop = False
-        """Whether it is known here that cancellation was requested."""
+        self._wake = AwaitableEvent()
+        self._is_cancel_requested = False
+        """Whether the tracker knows that cancellation was requested."""
         self.attempt: Attempt | None = None
-        """What Redis has said of it; None until then."""
+        """None until Redis has the attempt."""
         self._writes = 0
-        self.left_at = 0.0
-        """Since when there is nothing more to be told than the end."""
+        self.stopped_at = 0.0
+        """Since when only the final status is left to write."""
         self._written: Fields = {}
         self._is_cut_short = False
-        """Whether it was logged that the import's own fields are not written."""
+        """Whether it was logged that the user's fields are not written."""
         self._is_over = False
-        """Whether the job is not this attempt's any more, or has ended: nothing can be added."""
+        """Whether the job has ended or is no longer this attempt's: nothing can be written."""
 
     @property
     def lag_seconds(self) -> float:
-        """For how long Redis may not have all of the import: half a second where all is well."""
-        return time.monotonic() - self._told_at
+        """For how long Redis may lack the latest progress: half a second normally."""
+        return time.monotonic() - self._reported_at
 
     def start(self) -> bool:
         """Start the thread; without one the import runs and is not reported."""
         has_started = super().start()
         if not has_started:
             self._is_over = True
-            for flag in (self.began, self.held, self.ended):
-                flag.set()
+            for event in (self.started, self.flushed, self.ended):
+                event.set()
         return has_started
 
-    def hold(self) -> None:
-        """Write now what there is; `held` is set then. The lease is renewed until `stop`."""
+    def flush(self) -> None:
+        """Write now, and then set `flushed`. The lease is renewed until `stop`."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Have the last state written, and end; wait for `ended` if it matters."""
-        self.left_at = time.monotonic()
+        """Write the final status and end the thread; wait for `ended` if it matters."""
+        self.stopped_at = time.monotonic()
         if self.is_alive() and not self._is_stopping:
-            note_leaving(self)
-        self._kept = getattr(self._sample(), "__self__", None)
+            note_finishing(self)
+        self._kept_alive = getattr(self._sample(), "__self__", None)
         self._is_stopping = True
         self._wake.set()
 
     @property
-    def last_chance_until(self) -> float:
-        """Until when a process that ends waits for the end to be written."""
-        return self.left_at + LAST_SECONDS
+    def exit_deadline(self) -> float:
+        """Until when an exiting process waits for the final status to be written."""
+        return self.stopped_at + FINAL_SECONDS
 
     def run(self) -> None:
-        """Write until `stop` is called, or nobody is left to call it, and then once more."""
+        """Write until `stop` is called or the tracker is garbage, then write the final status."""
         try:
             self._try_to_write()
-            self.began.set()
+            self.started.set()
             while True:
                 is_woken = self._wake.wait(self._interval_seconds)
                 self._wake.clear()
                 if self._is_stopping:
                     break
-                if self._sample() is None:  # The `with` block was not left as it should be.
+                if self._sample() is None:  # The `with` block was never left.
                     logger.error("Import %s was interrupted", self.job_id)
                     break
                 self._try_to_write()
                 if is_woken:
-                    self.held.set()
+                    self.flushed.set()
         finally:
-            self._run_to_the_end()
+            self._end_thread()
 
     @property
     def _interval_seconds(self) -> float:
-        return min(INTERVAL_SECONDS, self._beat_seconds)
+        return min(INTERVAL_SECONDS, self._renewal_seconds)
 
-    def _run_to_the_end(self) -> None:
-        note_leaving(self)
-        self.left_at = self.left_at or time.monotonic()
+    def _end_thread(self) -> None:
+        note_finishing(self)
+        self.stopped_at = self.stopped_at or time.monotonic()
         try:
-            self._write_the_last()
+            self._write_final()
         finally:
-            self.held.set()
+            self.flushed.set()
             self.ended.set()
-            self._kept = None
-            leaving.discard(self)
+            self._kept_alive = None
+            finishing.discard(self)
 
-    def _write_the_last(self) -> None:
-        was_away, failures, begun = self._failing, 0, time.monotonic()
-        tried_seconds = BESIDE_SECONDS if was_away else max(LAST_SECONDS, BESIDE_SECONDS)
+    def _write_final(self) -> None:
+        was_failing, failures, started_at = self._failing, 0, time.monotonic()
+        retry_seconds = RETRY_SECONDS if was_failing else max(FINAL_SECONDS, RETRY_SECONDS)
         while not self._try_to_write():
             failures += 1
             pause = backoff_seconds(failures, random.random())
-            passed = time.monotonic() + pause - begun
-            if passed > tried_seconds:
+            passed = time.monotonic() + pause - started_at
+            if passed > retry_seconds:
                 self.give_up()
                 return
-            if was_away or passed > LAST_SECONDS:
+            if was_failing or passed > FINAL_SECONDS:
                 self.ended.set()
             time.sleep(pause)
 
     def _try_to_write(self) -> bool:
-        """Write what changed; False where that must be tried again."""
+        """Write what has changed; return False if it must be retried."""
         try:
             self._write_changes()
         except ProgressError as error:
             self._failed(error, None)
-            # Of other errors it would not be better later.
+            # Other errors would only occur again.
             return not isinstance(error, ProgressUnavailable)
         except Exception as error:
             self._failed(error, error)
@@ -197,41 +198,43 @@ class Writer(Awaited):
         if not self._failing:
             self._failing = True
             logger.warning(
-                "The progress of import %s is not told for now: %s",
+                "Cannot report progress of import %s; retrying: %s",
                 self.job_id,
                 error,
                 exc_info=trace,
             )
 
     def _succeeded(self) -> None:
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         if self._failing:
             self._failing = False
-            logger.info("The progress of import %s is told again", self.job_id)
+            logger.info("Progress of import %s is reported again", self.job_id)
 
     def _write_changes(self) -> None:
         if self._is_over:
             return
         if self.attempt is None:
-            self.attempt = self._begin()
+            self.attempt = self._start_attempt()
         if self.attempt is None:
-            self._note_told(WriteResult.SUPERSEDED)
+            self._handle_result(WriteResult.SUPERSEDED)
             return
         fields = self._take_sample()
-        if self._is_told(fields) and not self._has_news():
+        if self._is_up_to_date(fields) and not self._has_job_changed():
             return
         try:
-            told = self._write(
-                self.attempt, fields, END_BYTES if is_terminal(fields) else MAX_BYTES
+            result = self._write(
+                self.attempt, fields, FINAL_BYTES if is_terminal(fields) else MAX_BYTES
             )
         except InvalidProgress as error:
-            # Others have filled the snapshot. Rows, lease and a request to cancel get through.
+            # Other code has filled the snapshot. Rows and lease are still written.
             if not self._is_cut_short:
                 self._is_cut_short = True
-                logger.warning("Import %s: own fields are not updated: %s", self.job_id, error)
-            told = self._write(self.attempt, own_fields(fields), END_BYTES)
+                logger.warning(
+                    "Import %s: only the tracker's own fields are updated: %s", self.job_id, error
+                )
+            result = self._write(self.attempt, tracker_fields(fields), FINAL_BYTES)
         self._note_written(fields)
-        self._note_told(told)
+        self._handle_result(result)
 
     def _take_sample(self) -> Fields:
         if (sample := self._sample()) is not None:
@@ -241,72 +244,75 @@ class Writer(Awaited):
         ended = {"status": "failed", "error_message": error_message, "eta_seconds": None}
         return {**self._last, **ended}
 
-    def _has_news(self) -> bool:
-        """Read, as often as there could have been a write, whether one would tell something."""
+    def _has_job_changed(self) -> bool:
+        """Read whether the job was cancelled, ended or taken over since the last write."""
         look = perform_sync(self._manager.redis, self._manager.calls.look(self.job_id))
-        return look.shows_news_to(self._lease, asked_to_stop=self._asked_to_stop)
+        return look.shows_news_to(self._lease, asked_to_stop=self._is_cancel_requested)
 
-    def _note_told(self, told: WriteResult) -> None:
-        self._is_over = told in LOST
-        self._asked_to_stop = told is WriteResult.STOP
-        _call(self._on_told, told)
+    def _handle_result(self, result: WriteResult) -> None:
+        self._is_over = result in LOST
+        self._is_cancel_requested = result is WriteResult.STOP
+        _call(self._on_result, result)
 
-    def _is_told(self, fields: Fields) -> bool:
-        """Tell whether Redis has them all, and has heard of us lately.
+    def _is_up_to_date(self, fields: Fields) -> bool:
+        """Return whether Redis has these fields and a fresh lease.
 
-        During an outage nothing is told: what has changed back does not show that it is over.
+        Never during an outage: fields that have changed back do not show that it is over.
         """
-        is_time_to_beat = time.monotonic() - self._written_at >= self._beat_seconds
-        return not (self._failing or is_time_to_beat) and steady(fields) == self._written
+        must_renew = time.monotonic() - self._written_at >= self._renewal_seconds
+        return not (self._failing or must_renew) and without_time(fields) == self._written
 
     def _note_written(self, fields: Fields) -> None:
-        self._written, self._written_at = steady(fields), time.monotonic()
+        self._written, self._written_at = without_time(fields), time.monotonic()
 
-    def _begin(self) -> Attempt | None:
-        # An end comes after a beginning, though Redis was away all the time in between.
-        fields = {**own_fields(self._take_sample()), "status": "importing", "error_message": None}
+    def _start_attempt(self) -> Attempt | None:
+        # Even if Redis was unavailable throughout the import, an attempt starts before it ends.
+        sampled = tracker_fields(self._take_sample())
+        fields = {**sampled, "status": "importing", "error_message": None}
         call = self._manager.calls.begin(self.job_id, self._owner, self._lease, fields, now_text())
         if (attempt := perform_sync(self._manager.redis, call)) is None:
             return None
         self._listed_at = time.monotonic()
-        _call(self._on_begun, attempt.base)
-        # A job must not expire between two signs of life.
+        _call(self._on_start, attempt.base)
+        # A job must not expire between two renewals of its lease.
         ttl_seconds = attempt.ttl_seconds or self._manager.calls.ttl_seconds
-        self._beat_seconds = min(self._beat_seconds, ttl_seconds / 3)
-        # Not where an earlier try, whose answer was lost, has begun with other fields.
+        self._renewal_seconds = min(self._renewal_seconds, ttl_seconds / 3)
+        # An earlier try, whose response was lost, may have started with other fields.
         self._note_written(fields if fields.items() <= attempt.base.items() else {})
         if attempt.asked_to_stop:
-            self._note_told(WriteResult.STOP)
+            self._handle_result(WriteResult.STOP)
         return attempt
 
     def _write(self, attempt: Attempt, fields: Fields, most_bytes: int) -> WriteResult:
-        told = self._perform(attempt, fields, most_bytes, anew=False)
-        if told is WriteResult.GONE:
-            # Redis was emptied, or the job has expired: the whole of it again.
-            told = self._perform(attempt, fields, most_bytes, anew=True)
-        return told
+        result = self._perform(attempt, fields, most_bytes, recreate=False)
+        if result is WriteResult.GONE:
+            # Redis was emptied, or the job has expired: write all fields.
+            result = self._perform(attempt, fields, most_bytes, recreate=True)
+        return result
 
     def _perform(
-        self, attempt: Attempt, fields: Fields, most_bytes: int, *, anew: bool
+        self, attempt: Attempt, fields: Fields, most_bytes: int, *, recreate: bool
     ) -> WriteResult:
         data = {**fields, "attempt": attempt.number}
         self._writes += 1
         now = time.monotonic()
-        enlist = now - self._listed_at >= self._beat_seconds
-        write = partial(self._manager.calls.write, number=self._writes, anew=anew, enlist=enlist)
+        enlist = now - self._listed_at >= self._renewal_seconds
+        write = partial(
+            self._manager.calls.write, number=self._writes, anew=recreate, enlist=enlist
+        )
         call = write(self.job_id, attempt, data, now_text(), most_bytes=most_bytes)
-        told = perform_sync(self._manager.redis, call)
+        result = perform_sync(self._manager.redis, call)
         if enlist:
             self._listed_at = now
-        return told
+        return result
 
 
-def _call(listener: weakref.WeakMethod[Callable[[T], object]], news: T) -> None:
+def _call(listener: weakref.WeakMethod[Callable[[T], object]], argument: T) -> None:
     """Call a method, unless its object is garbage."""
     if (method := listener()) is not None:  # pragma: no branch - it may be garbage by now
-        method(news)
+        method(argument)
 
 
 def writers() -> set[Writer]:
-    """Return those that report an import in this process, or its end still."""
+    """Return the writers that run in this process, including those that write a final status."""
     return {writer for writer in list(running) if isinstance(writer, Writer) and writer.is_alive()}

@@ -1,1 +1,1 @@
-"""Airports, and how they get into the database."""
+"""Airports, and their import into the database."""

@@ -1,4 +1,4 @@
-"""What staff see of all imports: a project's own consumer, fed by `import_progress relay`."""
+"""A consumer of the project's own: shows all imports to staff, fed by `import_progress relay`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from django_import_progress.relay import progress_group
 
 
 class ImportsNow(AsyncJsonWebsocketConsumer):
-    """Sends the state of each import: those that there are, then each update."""
+    """Sends the current imports, and then each update."""
 
     async def connect(self) -> None:
-        """Let staff in, and tell what there is."""
+        """Accept staff, and send the current imports."""
         user = self.scope["user"]
         if not (user.is_active and user.is_staff):
             await self.close()
             return
-        # First the group, then the jobs: what comes between waits until we are through here, and
-        # is told after.
+        # First join the group, then read the jobs: updates in between are delivered after this
+        # method has returned.
         await self.channel_layer.group_add(progress_group(), self.channel_name)
         await self.accept()
         try:
             jobs = await get_progress_manager().jobs()
         except ProgressUnavailable:
-            jobs = []  # The relay tells all as soon as Redis is back.
+            jobs = []  # The relay sends them once Redis is available again.
         for job in reversed(jobs):
             await self.send_json(job)
 
@@ -35,5 +35,5 @@ class ImportsNow(AsyncJsonWebsocketConsumer):
         await self.channel_layer.group_discard(progress_group(), self.channel_name)
 
     async def import_progress_update(self, event: dict[str, Any]) -> None:
-        """Pass on what the relay tells: Channels calls the method that is named as the type."""
+        """Forward an update of the relay: Channels calls the method named after its type."""
         await self.send_json(event["data"])

@@ -1,4 +1,4 @@
-"""What to import, and what to look for."""
+"""Forms for an import and for the search."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from .reading import COLUMNS, BadFile, count_rows
 
 
 class ImportForm(forms.Form):
-    """Asks for the sample, or for a file of one's own."""
+    """Asks for a file: the sample or an upload."""
 
     source = forms.ChoiceField(
-        choices=[("sample", "The sample: 28,298 airports of the world"), ("own", "A file of mine")],
+        choices=[("sample", "The sample: 28,298 airports of the world"), ("own", "My own file")],
         initial="sample",
         widget=forms.RadioSelect,
     )
-    # Not required, and allowed to be empty: `clean` knows better what to say.
+    # Not required, and may be empty: the messages of `clean` are more helpful.
     file = forms.FileField(
         label="CSV file",
-        help_text=f"In UTF-8. Its first line names the columns: {', '.join(COLUMNS)}.",
+        help_text=f"UTF-8; the first line names the columns: {', '.join(COLUMNS)}.",
         required=False,
         allow_empty_file=True,
         widget=forms.FileInput(attrs={"accept": ".csv,text/csv"}),
     )
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a file that cannot be imported, while its owner is still there to mend it."""
+        """Reject a file that cannot be imported, so that the user can fix it now."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if data.get("source") == "own":
             if not data.get("file"):
-                self.add_error("file", "Choose a CSV file, or take the sample.")
+                self.add_error("file", "Choose a CSV file, or use the sample.")
             else:
                 self._check(data["file"])
         return data
@@ -41,12 +41,12 @@ class ImportForm(forms.Form):
     def _check(self, file: File[bytes]) -> None:
         try:
             if count_rows(file) == 0:
-                self.add_error("file", "This file has only a first line. Add a row for an airport.")
+                self.add_error("file", "This file has only a header line. Add rows.")
         except BadFile as error:
             self.add_error("file", str(error))
 
     def open_file(self) -> File[bytes]:
-        """Return the file that was chosen."""
+        """Return the chosen file."""
         if self.cleaned_data["source"] == "sample":
             return File(SAMPLE.open("rb"), name=SAMPLE.name)
         file: File[bytes] = self.cleaned_data["file"]
@@ -54,7 +54,7 @@ class ImportForm(forms.Form):
 
 
 class SearchForm(forms.Form):
-    """Asks for an airport."""
+    """Asks for a search term."""
 
     q = forms.CharField(
         label="Search",

@@ -1,4 +1,4 @@
-"""From a CSV file to the database, batch by batch, telling how far it is."""
+"""Import a CSV file into the database in batches, with live progress."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ T = TypeVar("T")
 
 
 def run_import(import_: Import, track: Callable[..., ImportTracker] | None = None) -> None:
-    """Import the file of `import_`; its progress is told under the same id.
+    """Import the file of `import_`; the job has the same id.
 
-    In a task `track` is that of the task, which knows more of its end than the loop does.
+    Each batch is a transaction of its own: readers never wait long for a writer, and batches
+    before a failure stay. The file can simply be imported again: existing rows are updated.
 
-    Each batch is a transaction of its own: readers never wait long for a writer, and what was
-    imported before a failure stays. The file can simply be imported again, as rows that are there
-    already are updated.
+    Args:
+        import_: the import.
+        track: a task passes its own `track`, which also handles retries and time limits.
     """
     track = track or partial(track_import, import_.pk)
-    # `expose`: the message of a bad file is for the user. Whatever else goes wrong in here is
-    # shown as a neutral sentence, and stands in the log.
+    # `expose`: the message of a bad file is for the user. Other errors are shown as a neutral
+    # sentence, and logged.
     with (
         track(owner=import_.owner_id, stage="counting rows", expose=BadFile) as job,
         import_.file.open("rb") as file,
@@ -51,20 +52,20 @@ def run_import(import_: Import, track: Callable[..., ImportTracker] | None = Non
                 job.count("created", created)
                 job.count("updated", updated)
                 job.count("refused", refused)
-        # Inside the `with`: whoever sees the job done finds the result in the database.
+        # Inside the `with` block: once the job is done, the result is in the database.
         import_.finished_at = timezone.now()
         import_.save()
 
 
 def _begin(import_: Import) -> None:
-    """Forget what an earlier attempt has counted: a task may be run again."""
+    """Reset the counters: an earlier attempt may have counted."""
     import_.rows_created = import_.rows_updated = import_.rows_refused = 0
     import_.refused = []
 
 
 def _import_batch(import_: Import, batch: list[Line]) -> tuple[int, int, int]:
-    """Save the valid rows; how many were created, updated and refused."""
-    # Validated before the transaction: it would keep other writers waiting.
+    """Save the valid rows; return how many were created, updated and refused."""
+    # Validated before the transaction, so that other writers do not wait.
     valid, refused = validate(batch)
     codes = {airport.icao for airport in valid}
     with transaction.atomic():
@@ -87,7 +88,7 @@ def _import_batch(import_: Import, batch: list[Line]) -> tuple[int, int, int]:
 
 
 def validate(batch: Iterable[Line]) -> tuple[list[Airport], list[dict[str, object]]]:
-    """Return the airports of the valid rows, and why which lines are none."""
+    """Return the airports of the valid rows, and the line and reason of each invalid row."""
     valid, refused = [], []
     for line, row in batch:
         try:
@@ -101,12 +102,12 @@ def to_airport(row: dict[str | None, Any]) -> Airport:
     """Return an unsaved airport.
 
     Raises:
-        ValidationError: the row is not one.
+        ValidationError: the row is invalid.
     """
     if None in row:
-        raise ValidationError("It has more or fewer values than the first line has columns.")
+        raise ValidationError("The row has more or fewer values than the first line has columns.")
     airport = Airport(**{name: row[name].strip() for name in COLUMNS})
-    airport.clean_fields()  # Not `full_clean`: that would ask the database about each single row.
+    airport.clean_fields()  # Not `full_clean`, which queries the database for each row.
     return airport
 
 
@@ -119,6 +120,6 @@ def _reason(error: ValidationError) -> str:
 
 
 def in_batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of up to `size` items (Python 3.12 has `itertools.batched` for that)."""
+    """Yield lists of up to `size` items (Python 3.12 has `itertools.batched`)."""
     while batch := list(islice(items, size)):
         yield batch

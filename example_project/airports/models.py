@@ -1,4 +1,4 @@
-"""What is imported, and the imports themselves."""
+"""Airports, and their imports."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
-# PostgreSQL takes no null characters in a text; forms refuse them, but a CSV file is no form.
+# PostgreSQL rejects null characters in text. Forms do so as well, but a CSV file is not a form.
 no_null_characters = ProhibitNullCharactersValidator()
 
 
 def pattern(regex: str, message: str) -> RegexValidator:
-    """Return a validator for a whole value: `$` alone would let a line break pass at the end."""
+    """Return a validator for a whole value: `$` alone would accept a line break at the end."""
     return RegexValidator(rf"\A(?:{regex})\Z", message)
 
 
@@ -38,7 +38,7 @@ class Airport(models.Model):
         "ICAO code",
         max_length=4,
         unique=True,
-        # Where an airport has no code, the data set makes one of "_" and the IATA code.
+        # For an airport without a code, the data set has "_" and the IATA code.
         validators=[pattern("[A-Z0-9_][A-Z0-9]{3}", "Write four capital letters or digits.")],
     )
     iata = models.CharField(
@@ -54,7 +54,7 @@ class Airport(models.Model):
         max_length=2,
         validators=[pattern("[A-Z]{2}", "Write the two capital letters of ISO 3166, as in FR.")],
     )
-    # Decimals: a float field would take "nan" from a file, which passes every comparison.
+    # Decimals: a float field would accept "nan" from a file, which passes every comparison.
     elevation = models.DecimalField(
         "elevation in feet", max_digits=7, decimal_places=2, validators=between(-1500, 20000)
     )
@@ -77,7 +77,7 @@ class Airport(models.Model):
     )
 
     class Meta:
-        """In the order of the list."""
+        """Ordered by code."""
 
         ordering = ("icao",)
 
@@ -90,19 +90,19 @@ class ImportQuerySet(models.QuerySet["Import"]):
     """Imports."""
 
     def visible_to(self, user: Any) -> ImportQuerySet:
-        """Return those that `user` may see: nobody's, which are everybody's, and their own."""
+        """Return the imports that `user` may see: their own, and those without an owner."""
         return self.filter(Q(owner=None) | Q(owner=user.pk))
 
 
 def upload_path(instance: Import, filename: str) -> str:
-    """Return a path that no other upload has, so that the file keeps its name."""
+    """Return a unique path, so that the file keeps its name."""
     return f"imports/{instance.pk}/{filename}"
 
 
 class Import(models.Model):
-    """One file on its way into the database."""
+    """One import of a file."""
 
-    # The id of the job whose progress is shown, too: one thing less to store and to look up.
+    # Also the id of its job, so that no second id has to be stored.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     file = models.FileField(upload_to=upload_path, max_length=255)
     owner = models.ForeignKey(
@@ -110,12 +110,12 @@ class Import(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
-    # Progress is forgotten an hour after the end; what shall last stands here.
+    # Progress expires an hour after the end; the lasting result is stored here.
     finished_at = models.DateTimeField(null=True, editable=False)
     rows_created = models.PositiveIntegerField(default=0, editable=False)
     rows_updated = models.PositiveIntegerField(default=0, editable=False)
     rows_refused = models.PositiveIntegerField(default=0, editable=False)
-    # The first of them, each as {"line": 7, "reason": "…"}.
+    # The first refused rows, each as {"line": 7, "reason": "…"}.
     refused = models.JSONField(default=list, editable=False)
 
     objects = ImportQuerySet.as_manager()
@@ -130,25 +130,25 @@ class Import(models.Model):
         return self.filename
 
     def get_absolute_url(self) -> str:
-        """Return the page that shows how far it is."""
+        """Return the page that shows its progress."""
         return reverse("airports:import", args=[self.pk])
 
     @property
     def filename(self) -> str:
-        """The file's name as its owner knows it."""
+        """The name of the uploaded file."""
         return PurePath(self.file.name or "").name
 
     @property
     def rows_saved(self) -> int:
-        """How many rows are in the database by this import."""
+        """The number of rows that this import saved."""
         return self.rows_created + self.rows_updated
 
     @property
-    def rows_refused_untold(self) -> int:
-        """How many refused rows `refused` has no room for."""
+    def rows_refused_unlisted(self) -> int:
+        """The number of refused rows that are not in `refused`."""
         return self.rows_refused - len(self.refused)
 
     def discard(self) -> None:
-        """Forget it, saved or not, and remove its file."""
+        """Delete the import, saved or not, and its file."""
         self.file.delete(save=False)
         Import.objects.filter(pk=self.pk).delete()

@@ -1,4 +1,4 @@
-"""Reads a CSV file row by row, and says what is wrong with one that cannot be read, and the fix."""
+"""Read a CSV file row by row; errors say what is wrong with the file and how to fix it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from django.core.files import File
 COLUMNS = ["icao", "iata", "name", "city", "subd", "country"]
 COLUMNS += ["elevation", "lat", "lon", "tz", "lid"]
 HEAD_BYTES = 4096
-"""As many are looked at before a file is taken for text."""
+"""The part of a file that is checked before it is read as text."""
 MOST_LINES = 50
-"""No value has so many: a quote that was opened there is closed by another one far below."""
+"""A value with more lines has an unclosed quote, which another one far below has closed."""
 
 WANTED = f"The first line must name, separated by commas: {', '.join(COLUMNS)}."
 SAVE_AS_CSV = "Save it again as “CSV UTF-8 (comma delimited)”, for example in a spreadsheet."
-NO_TEXT = {
+NOT_CSV = {
     b"PK\x03\x04": "an Excel workbook (.xlsx) or another archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls)",
     b"%PDF": "a PDF",
@@ -29,32 +29,32 @@ NO_TEXT = {
     codecs.BOM_UTF16_BE: "in UTF-16",
     codecs.BOM_UTF32_BE: "in UTF-32",
 }
-"""How files begin that are no CSV in UTF-8, whatever their names say."""
+"""First bytes of files that are not CSV in UTF-8, whatever their names."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 Line = tuple[int, dict[str | None, Any]]
-"""The number of the line in which a row begins, and the row. If it has more or fewer values than
-there are columns, the key None has how many."""
+"""The number of the row's first line, and the row. If it has more or fewer values than there are
+columns, the key None holds their number."""
 
 
 class BadFile(Exception):
-    """A file that cannot be read; the message tells whoever uploaded it what to do."""
+    """A file that cannot be read; the message tells the user what to do."""
 
 
 @contextmanager
 def read_rows(file: File[bytes]) -> Iterator[Iterator[Line]]:
-    """Give the rows of a CSV file, streamed. Empty rows are skipped, those of commas only as well.
+    """Open a CSV file and stream its rows. Empty rows, and rows with only commas, are skipped.
 
     Raises:
-        BadFile: it is not one, or lacks columns. May also come while the rows are read.
+        BadFile: it is not CSV, or lacks columns. May also be raised while rows are read.
     """
     file.seek(0)
     _check_head(file.read(HEAD_BYTES))
     file.seek(0)
-    # "-sig": spreadsheets like to put a byte order mark at the beginning.
+    # "-sig": spreadsheets often write a byte order mark.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        # `strict`: a quote that is never closed would silently swallow the rest of the file.
+        # `strict`: otherwise an unclosed quote silently swallows the rest of the file.
         rows = _rows(csv.reader(text, strict=True))
         _, names = next(rows, (0, []))
         columns = [name.strip() for name in names]
@@ -63,11 +63,11 @@ def read_rows(file: File[bytes]) -> Iterator[Iterator[Line]]:
     except UnicodeDecodeError:
         raise BadFile(f"This file is not in UTF-8. {SAVE_AS_CSV}") from None
     finally:
-        text.detach()  # Else the wrapper would close the file, which is not ours, with itself.
+        text.detach()  # Otherwise the wrapper would close the file, which belongs to the caller.
 
 
 def count_rows(file: File[bytes]) -> int:
-    """Return how many rows there are: one quick pass, in constant memory.
+    """Return the number of rows, in one quick pass and constant memory.
 
     Raises:
         BadFile: the file cannot be read to its end.
@@ -79,12 +79,12 @@ def count_rows(file: File[bytes]) -> int:
 def _check_head(head: bytes) -> None:
     if not head:
         raise BadFile(f"This file is empty: 0 bytes. Export it again. {WANTED}")
-    for beginning, what in NO_TEXT.items():
+    for beginning, what in NOT_CSV.items():
         if head.startswith(beginning):
-            raise BadFile(f"This file is {what}, and no CSV in UTF-8. {SAVE_AS_CSV}")
-    # Of a text in UTF-16 without a mark every other byte is 0; a stray one is for the row's checks.
+            raise BadFile(f"This file is {what}, not CSV in UTF-8. {SAVE_AS_CSV}")
+    # In UTF-16 without a mark, every other byte is 0. A single one is left to the row's checks.
     if head.count(0) > len(head) // 4:
-        raise BadFile(f"This file is in UTF-16, or no text at all. {SAVE_AS_CSV}")
+        raise BadFile(f"This file is in UTF-16, or not a text file. {SAVE_AS_CSV}")
 
 
 def _check_columns(found: list[str]) -> None:
@@ -100,12 +100,12 @@ def _check_columns(found: list[str]) -> None:
         )
     missing = [name for name in COLUMNS if name not in found]
     if missing:
-        lacks = "" if missing == COLUMNS else f" It lacks {', '.join(missing)}."
-        raise BadFile(f"{WANTED}{lacks}")
+        hint = "" if missing == COLUMNS else f" Missing: {', '.join(missing)}."
+        raise BadFile(f"{WANTED}{hint}")
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not empty, and the line in which it begins."""
+    """Yield each row that is not empty, and the number of its first line."""
     while True:
         first = reader.line_num + 1
         try:
@@ -123,8 +123,8 @@ def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
 def _broken(first: int, last: int, what: object) -> str:
     where = f"Line {first:,}" if first >= last else f"Lines {first:,} to {last:,}"
     return (
-        f"{where}: this is no CSV ({what}). Is a quote missing? Or is one inside a value not"
-        f' doubled ("")? Look at line {first:,}.'
+        f"{where}: invalid CSV ({what}). Is a quote missing, or is a quote inside a value not"
+        f' doubled ("")? See line {first:,}.'
     )
 
 

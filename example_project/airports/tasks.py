@@ -1,4 +1,4 @@
-"""What a worker does, and how to make it do so."""
+"""The import as a Celery task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def import_airports(self: ImportTask, import_id: str) -> None:
 
 
 def queue_import(import_: Import) -> None:
-    """Have a worker import the file of `import_`: the task's id, and so its job's, is the import's.
+    """Queue the import of a file. The task and its job have the id of the import.
 
     Raises:
         kombu.exceptions.OperationalError: Redis is out of reach; raised by the commit.
@@ -31,5 +31,5 @@ def queue_import(import_: Import) -> None:
         task_id=str(import_.pk),
         progress_owner=import_.owner_id,
     )
-    # After the commit: before it a quick worker would not find the import.
+    # After the commit: before, a fast worker would not find the import.
     transaction.on_commit(send)

@@ -23,7 +23,7 @@ RECENT = 10
 
 
 class ImportCreate(FormView):
-    """Starts an import."""
+    """Start an import."""
 
     form_class = ImportForm
     template_name = "airports/home.html"
@@ -34,8 +34,8 @@ class ImportCreate(FormView):
         return super().get_context_data(recent=recent, **kwargs)
 
     def form_valid(self, form: ImportForm) -> HttpResponse:
-        """Store the file, queue the import, and go where its progress is shown."""
-        # An import belongs to who started it; of those who are not logged in it is everybody's.
+        """Store the file, queue the import, and redirect to its progress."""
+        # An import without an owner, started by an anonymous visitor, is visible to everybody.
         owner = self.request.user if self.request.user.is_authenticated else None
         with form.open_file() as file:
             import_ = Import(owner=owner)
@@ -44,11 +44,11 @@ class ImportCreate(FormView):
             with transaction.atomic():
                 import_.save()
                 queue_import(import_)
-        except OperationalError:  # The commit had it sent.
+        except OperationalError:  # Sent by the commit.
             import_.discard()
             form.add_error(
                 None,
-                "The import cannot be queued right now, as Redis is out of reach."
+                "The import cannot be queued because Redis is unavailable."
                 " Nothing was imported. Try again in a moment.",
             )
             return self.render_to_response(self.get_context_data(form=form), status=503)
@@ -56,21 +56,21 @@ class ImportCreate(FormView):
 
 
 class ImportDetail(DetailView):
-    """Shows how far an import is, and what came of it."""
+    """Show the progress and the result of an import."""
 
     context_object_name = "import"
     template_name = "airports/import.html"
 
     def get_queryset(self) -> QuerySet[Import]:
-        """Leave out what is somebody else's: it answers 404, as if it were not there."""
+        """Leave out the imports of others: the response is 404, as if they did not exist."""
         return Import.objects.visible_to(self.request.user)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Say whether there is a bar to show."""
+        """Add whether to show a progress bar."""
         return super().get_context_data(has_progress=self.has_progress(), **kwargs)
 
     def has_progress(self) -> bool:
-        """Ask Redis, which forgets a job an hour after the end."""
+        """Return whether Redis has the job, which expires an hour after its end."""
         try:
             return get_sync_progress_manager().get_progress(self.object.pk) is not None
         except ProgressUnavailable:
@@ -78,25 +78,25 @@ class ImportDetail(DetailView):
 
 
 class ImportsNow(UserPassesTestMixin, TemplateView):
-    """Shows staff all imports, live; others are asked to log in, or refused."""
+    """Show all imports live, to staff only."""
 
     login_url = reverse_lazy("airports:login")
     template_name = "airports/now.html"
 
     def test_func(self) -> bool:
-        """Say who is let in."""
+        """Return whether the user is staff."""
         return bool(self.request.user.is_active and self.request.user.is_staff)
 
 
 class AirportList(ListView):
-    """Lists the airports, and finds one."""
+    """List and search the airports."""
 
     context_object_name = "airports"
     paginate_by = 50
     template_name = "airports/list.html"
 
     def get_queryset(self) -> QuerySet[Airport]:
-        """Return those that match; all where nothing is looked for."""
+        """Return the matching airports, or all without a search term."""
         self.form = SearchForm(self.request.GET)
         wanted = self.form.cleaned_data["q"] if self.form.is_valid() else ""
         if not wanted:

@@ -1,4 +1,4 @@
-"""The site as an ASGI application: live progress needs an event loop that holds the streams."""
+"""The site as an ASGI application: live streams need an event loop."""
 
 import os
 
@@ -14,27 +14,27 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example.settings")
 
 http = get_asgi_application()
 
-# These need the apps, which are loaded by now.
+# Imported here: these need the loaded apps.
 from airports.consumers import ImportsNow  # noqa: E402
 
 from django_import_progress.asgi import ProgressStreams  # noqa: E402
 from django_import_progress.routing import websocket_urlpatterns  # noqa: E402
 
 if settings.DEBUG:
-    # `runserver` would serve the static files by itself, uvicorn doesn't. In production they are
-    # collected by `collectstatic` and served by the web server in front, or by WhiteNoise.
+    # `runserver` serves static files itself, uvicorn does not. In production, `collectstatic`
+    # collects them, and WhiteNoise or the web server in front serves them.
     http = ASGIStaticFilesHandler(http)
 
 websocket = AuthMiddlewareStack(
     URLRouter(
         [
             path("ws/progress/", URLRouter(websocket_urlpatterns)),
-            # The package's routes look at the Origin by themselves; a consumer of one's own must
-            # be guarded, or any site could read along with the cookies of who visits it.
+            # The package's routes check the Origin themselves. Your own consumer needs a guard, or
+            # any other site could connect with the cookies of its visitors.
             path("ws/imports/", AllowedHostsOriginValidator(ImportsNow.as_asgi())),
         ]
     )
 )
 
-# Streams by ticket, which are those of all bars, need nothing of Django's.
+# Serves streams by ticket, as those of all bars, without Django's request handling.
 application = ProtocolTypeRouter({"http": ProgressStreams(http), "websocket": websocket})

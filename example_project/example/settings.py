@@ -1,4 +1,4 @@
-"""Settings of the example project; the environment may override what differs between machines."""
+"""Settings of the example project; some can be overridden by environment variables."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import django
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Whatever the site writes: the database, the uploads, and the demo's logs.
+# Files that the site writes: the database, the uploads, and the demo's logs.
 VAR_DIR = Path(os.environ.get("EXAMPLE_VAR") or BASE_DIR / "var")
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 
@@ -35,7 +35,7 @@ MIDDLEWARE = [
 ]
 
 if django.VERSION >= (6, 0):
-    # The widget needs no inline script or style, so that the strictest policy will do.
+    # The widget needs no inline script or style, so the strictest policy works.
     MIDDLEWARE.append("django.middleware.csp.ContentSecurityPolicyMiddleware")
     SECURE_CSP = {"default-src": ["'self'"], "base-uri": ["'none'"], "object-src": ["'none'"]}
 
@@ -56,11 +56,11 @@ DATABASES = {
         "NAME": VAR_DIR / "db.sqlite3",
         "OPTIONS": {
             # The worker writes while the web server reads. With a write-ahead log neither waits
-            # for the other; two writers take turns, each waiting for up to `timeout` seconds.
+            # for the other. Two writers wait for each other, for up to `timeout` seconds.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
             "timeout": 20,
-            # Without it a transaction that first reads and then writes fails at once, whatever
-            # the time-out, where another one wrote in between.
+            # Otherwise a transaction that reads before it writes fails immediately, whatever the
+            # time-out, if another one has written in between.
             "transaction_mode": "IMMEDIATE",
         },
     }
@@ -74,8 +74,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_THOUSAND_SEPARATOR = True
 
-# One Redis (or Valkey) serves all: Celery's queue, the progress of the imports, and the channel
-# layer over which the staff's page is told of them.
+# One Redis (or Valkey) for Celery's queue, the progress of the imports, and the channel layer that
+# delivers updates to the staff's page.
 REDIS_URL = os.environ.get("REDIS_URL") or "redis://localhost:6379/0"
 
 IMPORT_PROGRESS = {"REDIS_URL": REDIS_URL, "WEBSOCKET_URL": "/ws/progress/"}
@@ -87,10 +87,10 @@ CHANNEL_LAYERS = {
     }
 }
 
-# Celery has a name of its own for Redis on a Unix socket.
+# Celery uses another scheme for Redis on a Unix socket.
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
-# A queue of our own: the worker must not take another project's tasks from a shared Redis.
+# A separate queue: the worker must not take another project's tasks from a shared Redis.
 CELERY_TASK_DEFAULT_QUEUE = "airport-imports"
 CELERY_TASK_IGNORE_RESULT = True
-# Without time-outs the form would wait for minutes where Redis doesn't answer.
+# Without time-outs, the form would wait for minutes if Redis does not respond.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 5, "socket_timeout": 5}

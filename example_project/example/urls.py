@@ -4,6 +4,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("airports.urls")),
-    # Where the widget on the import page asks how far the import is.
+    # The endpoints from which the widget gets the progress.
     path("progress/", include("django_import_progress.urls")),
 ]

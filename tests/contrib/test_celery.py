@@ -1,4 +1,4 @@
-"""`ImportTask` with real Celery workers: a task's id is its import's, and each end is told."""
+"""`ImportTask` with real Celery workers: ids, retries, and the status of each ending."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ POOLS = ("prefork", "threads", "gevent")
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[RedisProcess]:
-    """Where the messages are (database 1), and the progress (database 0)."""
+    """The server of the messages (database 1) and of the progress (database 0)."""
     with RedisProcess(valkey_binary()) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def connection(broker: RedisProcess) -> Iterator[Connection]:
-    """Ours to the broker."""
+    """A connection to the broker."""
     with Connection(_broker_url(broker)) as connection:
         yield connection
 
 
 @pytest.fixture(scope="module")
 def control(broker: RedisProcess) -> Iterator[Control]:
-    """Tells all workers something."""
+    """Sends a control command to all workers."""
     with Celery(broker=_broker_url(broker), set_as_current=False) as app:
         yield app.control
         pool: Any = app.pool
@@ -53,7 +53,7 @@ def control(broker: RedisProcess) -> Iterator[Control]:
 
 @pytest.fixture
 def send(jobs: SyncProgressManager, connection: Connection) -> Send:
-    """Queues a task, and gives its id."""
+    """Queues a task and returns its id."""
 
     def send(task: ImportTask, queue: str, *args: Any, **options: Any) -> str:
         return str(task.apply_async(args, queue=queue, connection=connection, **options).id)
@@ -101,7 +101,7 @@ def test_it_is_queued_before_a_worker_takes_it(jobs: SyncProgressManager, send: 
     assert job_id in [job["job_id"] for job in jobs.jobs(owner=7)]
 
 
-def test_an_id_of_ones_own_is_the_jobs(jobs: SyncProgressManager, send: Send) -> None:
+def test_a_given_task_id_is_the_job_id(jobs: SyncProgressManager, send: Send) -> None:
     jobs.create("mine", data={"file_name": "a.csv"})
     assert send(tasks.import_rows, "nobody", task_id="mine") == "mine"
     assert state(jobs, "mine")["file_name"] == "a.csv"
@@ -136,7 +136,7 @@ def test_without_the_base_class_it_is_as_short(
     assert shows(jobs, job_id, status="done")["processed_rows"] == 4
 
 
-def test_redis_away_keeps_nobody_from_queuing(
+def test_tasks_are_queued_while_redis_is_unavailable(
     jobs: SyncProgressManager,
     send: Send,
     pool: str,
@@ -185,7 +185,7 @@ def test_one_that_fails_before_its_block_has_failed(
 @pytest.mark.usefixtures("workers")
 def test_a_hard_time_limit_of_gevent_is_a_failure(jobs: SyncProgressManager, send: Send) -> None:
     ended = shows(jobs, send(tasks.import_for_ever, "gevent", time_limit=1), status="failed")
-    assert ended["error_message"] == "The import took longer than it may, and was stopped."
+    assert ended["error_message"] == "The import exceeded its time limit and was stopped."
 
 
 def test_only_the_last_failure_is_one(jobs: SyncProgressManager, send: Send, pool: str) -> None:
@@ -211,7 +211,7 @@ def test_one_that_is_revoked_before_it_runs_is_cancelled(
 def test_one_that_has_expired_has_failed(jobs: SyncProgressManager, send: Send, pool: str) -> None:
     job_id = send(tasks.import_rows, pool, expires=-1)
     ended = shows(jobs, job_id, status="failed")
-    assert "was not begun" in ended["error_message"]
+    assert "was not started" in ended["error_message"]
 
 
 @pytest.mark.parametrize("kind", ["prefork", "gevent"])
@@ -230,12 +230,12 @@ def test_one_that_is_terminated_is_cancelled(
 
 
 @pytest.mark.parametrize("limit", ["soft_time_limit", "time_limit"])
-def test_one_that_takes_too_long_fails_and_says_so(
+def test_a_task_over_its_time_limit_fails(
     jobs: SyncProgressManager, send: Send, prefork: CeleryWorker, limit: str
 ) -> None:
     job_id = send(tasks.import_for_ever, "prefork", **{limit: 1})
     ended = shows(jobs, job_id, status="failed")
-    assert ended["error_message"] == "The import took longer than it may, and was stopped."
+    assert ended["error_message"] == "The import exceeded its time limit and was stopped."
     assert ended["processed_rows"] > 0
 
 
@@ -267,7 +267,7 @@ def test_one_that_is_asked_to_stop_ends_in_order(
     wait_for(lambda: f"{job_id}] succeeded" in workers[pool].output(), "the task's end")
 
 
-def test_two_at_once_are_told_of_while_they_run(
+def test_two_concurrent_imports_are_reported(
     jobs: SyncProgressManager, send: Send, pool: str
 ) -> None:
     both = [send(tasks.import_for_ever, pool) for _ in range(2)]
@@ -297,7 +297,7 @@ def test_one_that_is_superseded_is_ignored_and_its_worker_lives_on(
     assert "WorkerLost" not in workers["threads"].output()
 
 
-def test_who_watched_before_it_was_queued_is_told_of_each(
+def test_a_watcher_from_before_receives_each_status(
     jobs: SyncProgressManager, send: Send, pool: str
 ) -> None:
     job_id = f"watched-{pool}"

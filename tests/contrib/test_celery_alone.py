@@ -1,4 +1,4 @@
-"""`ImportTask` without a worker: called, applied at once, and not queued after all."""
+"""`ImportTask` without a worker: called directly, applied eagerly, or not queued."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from ..site import tasks
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have tasks write to the test's server."""
+    """Make tasks write to the test's server."""
 
 
 @pytest.fixture
 def at_once() -> Any:
-    """Have tasks run where they are queued, as a test suite of a project does."""
+    """Run tasks eagerly, as the test suite of a project does."""
     tasks.app.conf.task_always_eager = True
     yield
     tasks.app.conf.task_always_eager = False
@@ -72,7 +72,7 @@ def test_applied_at_once_it_is_tracked_too(jobs: SyncProgressManager, at_once: N
     ("error", "status", "message"),
     [
         ("invalid", "failed", "Row 3."),
-        ("late", "failed", "The import took longer than it may, and was stopped."),
+        ("late", "failed", "The import exceeded its time limit and was stopped."),
         ("reject", "failed", "The import failed. Please give this number when you ask"),
         ("requeue", "queued", None),
     ],
@@ -97,7 +97,7 @@ def test_one_that_is_ignored_is_cancelled_if_it_had_begun(jobs: SyncProgressMana
     assert state(jobs)["status"] == "cancelled"
 
 
-def test_what_ends_the_process_cancels_the_job(jobs: SyncProgressManager) -> None:
+def test_an_exception_that_ends_the_process_cancels_the_job(jobs: SyncProgressManager) -> None:
     for task in (tasks.import_badly, tasks.import_nothing):
         jobs.set_progress(JOB, {"status": "queued"})
         with pytest.raises(SystemExit):
@@ -118,7 +118,7 @@ def test_one_that_never_came_to_import_is_done(jobs: SyncProgressManager) -> Non
     assert jobs.get_progress("unknown") is None
 
 
-def test_one_that_catches_what_left_the_with_has_failed(jobs: SyncProgressManager) -> None:
+def test_a_task_that_catches_the_exception_still_fails(jobs: SyncProgressManager) -> None:
     tasks.import_and_go_on.apply(task_id=JOB)
     assert (state(jobs)["status"], state(jobs)["error_message"]) == ("failed", "Row 3.")
 
@@ -206,7 +206,7 @@ def test_another_namespace_and_asyncio(at_once: None) -> None:
     assert (ended["status"], ended["processed_rows"], ended["attempt"]) == ("done", 2, 2)
 
 
-def test_nobody_waits_for_what_was_not_queued(jobs: SyncProgressManager) -> None:
+def test_a_task_that_was_not_queued_leaves_no_job(jobs: SyncProgressManager) -> None:
     with pytest.raises(OperationalError):
         tasks.import_rows.apply_async(task_id=JOB, connection=NOBODY_THERE, retry=False)
     assert jobs.get_progress(JOB) is None
@@ -228,7 +228,7 @@ def test_an_import_that_has_begun_is_not_forgotten(
     assert state(jobs)["status"] == "failed"
 
 
-def test_what_is_wrong_with_the_job_is_told_before_it_is_queued() -> None:
+def test_invalid_arguments_raise_before_the_task_is_queued() -> None:
     with pytest.raises(InvalidJobId):
         tasks.import_rows.apply_async(task_id="no id")
     with pytest.raises(InvalidProgress):
@@ -248,7 +248,7 @@ def test_an_anonymous_visitors_job_has_no_owner(jobs: SyncProgressManager, at_on
     assert [job["job_id"] for job in jobs.jobs()] == [job_id]
 
 
-def test_one_that_is_queued_again_for_a_lost_process_is_shown_so(
+def test_a_task_of_a_lost_process_is_shown_as_queued_again(
     jobs: SyncProgressManager,
 ) -> None:
     jobs.create(JOB, data={"status": "importing", "eta_seconds": 5})
@@ -260,11 +260,11 @@ def test_one_that_is_queued_again_for_a_lost_process_is_shown_so(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (TimeLimitExceeded(5), "The import took longer than it may, and was stopped."),
+        (TimeLimitExceeded(5), "The import exceeded its time limit and was stopped."),
         (WorkerLostError(), "The import failed. Please give this number when you ask"),
     ],
 )
-def test_the_main_process_tells_what_a_child_could_not(
+def test_the_main_process_reports_a_killed_child(
     jobs: SyncProgressManager, error: Exception, message: str
 ) -> None:
     jobs.create(JOB)
@@ -277,7 +277,7 @@ def test_the_main_process_tells_what_a_child_could_not(
 
 
 @pytest.mark.parametrize(("expired", "status"), [(False, "cancelled"), (True, "failed")])
-def test_the_main_process_tells_what_was_never_begun(
+def test_the_main_process_reports_a_task_that_never_started(
     jobs: SyncProgressManager, expired: bool, status: str
 ) -> None:
     jobs.create(JOB)
@@ -287,7 +287,7 @@ def test_the_main_process_tells_what_was_never_begun(
     assert state(jobs)["status"] == status
 
 
-def test_with_redis_away_all_goes_on(
+def test_tasks_run_while_redis_is_unavailable(
     settings: Any, at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}

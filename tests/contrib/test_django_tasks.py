@@ -38,18 +38,18 @@ def import_under(job_id: str, error: str = "") -> None:
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have tasks write to the test's server."""
+    """Make tasks write to the test's server."""
 
 
 @pytest.fixture
 def immediately(settings: Any) -> None:
-    """Have tasks run as they are queued."""
+    """Run tasks eagerly."""
     settings.TASKS = {"default": {"BACKEND": IMMEDIATE}}
 
 
 @pytest.fixture
 def run_worker(settings: Any, transactional_db: None) -> Iterator[Run]:
-    """Takes from the database what is queued there, until nothing is."""
+    """Runs the tasks that are queued in the database until none is left."""
     settings.TASKS = {"default": {"BACKEND": DATABASE}}
     caught = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
     handlers = [signal.getsignal(number) for number in caught]

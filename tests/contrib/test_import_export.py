@@ -1,4 +1,4 @@
-"""django-import-export: what a resource's import reports, and what the admin does with it."""
+"""django-import-export: the progress of a resource's import, and the admin."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def groups(jobs: SyncProgressManager, settings: Any) -> Iterator[Any]:
-    """The admin's module, which can be imported once the admin is there."""
+    """The admin's module; it can be imported once the admin is installed."""
     add_admin(settings)
     from ..site import groups
 
@@ -51,9 +51,7 @@ def run(groups: Any, *names: str, **options: Any) -> Any:
     return groups.GroupResource().import_data(dataset(*names), progress_job=JOB, **options)
 
 
-def test_an_import_reports_its_rows_and_what_became_of_them(
-    groups: Any, jobs: SyncProgressManager
-) -> None:
+def test_an_import_counts_its_rows_by_result(groups: Any, jobs: SyncProgressManager) -> None:
     Group.objects.create(name="b")
 
     def before(resource: Any, number: int) -> None:
@@ -107,7 +105,7 @@ def test_errors_in_the_result_are_a_failure_where_nothing_is_imported(
     assert (state(jobs)["status"], state(jobs)["error_message"]) == (status, message)
 
 
-def test_what_is_raised_goes_on(
+def test_exceptions_propagate(
     groups: Any, jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def get_diff_headers(self: Any) -> None:
@@ -120,7 +118,7 @@ def test_what_is_raised_goes_on(
 
 
 def cancelling(jobs: SyncProgressManager) -> Any:
-    """Ask the job to stop before its second row, and wait until it knows."""
+    """Request cancellation before the second row, and wait until the tracker knows."""
 
     def before(resource: Any, number: int) -> None:
         if number == 2:
@@ -131,13 +129,13 @@ def cancelling(jobs: SyncProgressManager) -> Any:
 
 
 def superseding(resource: Any, number: int) -> None:
-    """Have another attempt take the job."""
+    """Start another attempt of the job."""
     with track_import(resource._job.job_id):
         resource._job.set(note="something to write")
         wait_for(lambda: resource._job.interrupt, "the import to know")
 
 
-def test_a_cancelled_import_is_rolled_back_and_says_so(
+def test_a_cancelled_import_is_rolled_back_and_reports_it(
     groups: Any, jobs: SyncProgressManager
 ) -> None:
     groups.GroupResource.before_each = cancelling(jobs)
@@ -147,14 +145,14 @@ def test_a_cancelled_import_is_rolled_back_and_says_so(
     assert not Group.objects.exists()
 
 
-def test_one_that_is_superseded_says_so(groups: Any, jobs: SyncProgressManager) -> None:
+def test_a_superseded_import_raises(groups: Any, jobs: SyncProgressManager) -> None:
     groups.GroupResource.before_each = staticmethod(superseding)
     with pytest.raises(ImportSuperseded):
         run(groups, "a", "b")
 
 
 class Visitor:
-    """Somebody who imports in the admin, by the forms that it is shown."""
+    """A user that imports in the admin by its forms."""
 
     def __init__(self) -> None:
         self.client = Client(enforce_csrf_checks=True)
@@ -173,7 +171,7 @@ class Visitor:
 
     @property
     def job_id(self) -> str:
-        """The job that the page's bar shows."""
+        """The job of the page's bar."""
         [job_id] = re.findall(r'data-job="([^"]+)"', self.page)
         return job_id
 
@@ -261,7 +259,7 @@ def test_a_job_that_is_not_the_pages_is_not_taken(
     assert job["job_id"] not in {field, other, visitor.job_id}
 
 
-def test_outside_of_an_import_a_hook_does_what_it_did(groups: Any) -> None:
+def test_outside_of_an_import_hooks_are_unchanged(groups: Any) -> None:
     row = {"name": "a"}
     resource = groups.GroupResource()
     loader = resource._meta.instance_loader_class(resource, dataset("a"))

@@ -1,4 +1,4 @@
-"""What Prometheus is told, by its own library."""
+"""The metrics that Prometheus reads, by its own library."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def registry() -> CollectorRegistry:
 
 
 def scraped(registry: CollectorRegistry) -> dict[str, float]:
-    """Return what Prometheus would read."""
+    """Return the metrics that Prometheus would read."""
     families = text_string_to_metric_families(generate_latest(registry).decode())
     prefix = "import_progress_"
     return {
@@ -47,7 +47,7 @@ def scraped(registry: CollectorRegistry) -> dict[str, float]:
     }
 
 
-def test_what_is_watched_and_what_has_happened(
+def test_gauges_and_counters(
     live: AsgiServer, jobs: SyncProgressManager, registry: CollectorRegistry, foreign: redis.Redis
 ) -> None:
     wait_for(lambda: not scraped(registry)["streams"], "the streams of other tests to go")
@@ -86,7 +86,7 @@ def a_failed_try_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = Writer._failed
 
     def counts(writer: Writer, *what: Any) -> None:
-        writer._told_at = time.monotonic()
+        writer._reported_at = time.monotonic()
         failed(writer, *what)
 
     monkeypatch.setattr(Writer, "_failed", counts)
@@ -94,7 +94,7 @@ def a_failed_try_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("jobs")
 @without(a_failed_try_counts_as_well)
-def test_a_writer_lags_while_redis_is_frozen_and_until_the_end_is_told(
+def test_a_writer_lags_until_redis_has_the_final_status(
     site: RedisProcess, registry: CollectorRegistry
 ) -> None:
     wait_for(lambda: not scraped(registry)["imports"], "the imports of other tests to end")

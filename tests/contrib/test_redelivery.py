@@ -1,4 +1,4 @@
-"""A broker delivers a message again while its import runs: the import is not begun again.
+"""A broker delivers a message again while its import runs: the import is not started again.
 
 With ``acks_late`` that happens after the broker's visibility timeout, which is short here.
 """
@@ -46,7 +46,7 @@ class Broker:
         self._channel.qos.restore_visible(interval=1)
 
     def holds_a_copy(self) -> bool:
-        """Tell whether a worker has a message that is to wait.
+        """Return whether a worker has a message with a delay.
 
         One that is on its way to a worker would be lost with it: that is Celery's transport.
         """
@@ -54,7 +54,7 @@ class Broker:
         return any(message["headers"]["eta"] for message, *_ in held)
 
     def is_empty(self) -> bool:
-        """Tell whether there is no message, neither in the queue nor with a worker.
+        """Return whether there is no message, neither in the queue nor with a worker.
 
         One that is on its way to a worker is in neither place for a moment.
         """

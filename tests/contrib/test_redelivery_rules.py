@@ -1,4 +1,4 @@
-"""What a message does that a worker may have been given before, without a worker."""
+"""Decisions on messages that may have been delivered before, without a worker."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from django_import_progress.contrib.redelivery import (
     MESSAGE_HEADER,
     SEEN_HEADER,
     UNKNOWN,
+    Action,
     Delivery,
-    Verdict,
-    following,
-    judge,
+    decide,
+    next_headers,
     take_over,
 )
 
@@ -40,31 +40,31 @@ COPY_THAT_CAME_BACK = Delivery(is_redelivered=False, token=None, seen=UNKNOWN)
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have tasks write to the test's server."""
+    """Make tasks write to the test's server."""
 
 
-def verdict(delivery: Delivery) -> Verdict:
-    """Return what a message of the job is to do."""
-    return judge(None, JOB, delivery).verdict
+def action(delivery: Delivery) -> Action:
+    """Return the action for a message of the job."""
+    return decide(None, JOB, delivery).action
 
 
 def _sent(headers: dict[str, str] | None = None) -> str:
     """Send a message that follows another one; return its token."""
-    following_it = following(None, JOB, headers or {})
+    following_it = next_headers(None, JOB, headers or {})
     take_over(None, JOB, following_it)
     return str(following_it[MESSAGE_HEADER])
 
 
 def test_of_a_message_that_comes_for_the_first_time_redis_is_not_asked(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-    assert verdict(Delivery(is_redelivered=False, token=None, seen=None)) is Verdict.RUN
+    assert action(Delivery(is_redelivered=False, token=None, seen=None)) is Action.RUN
 
 
 def test_a_copy_waits_for_the_lease_of_a_living_attempt() -> None:
     with track_import(JOB):
-        judgement = judge(None, JOB, COPY)
-    assert (judgement.verdict, judgement.seen) == (Verdict.WAIT, ALIVE)
-    assert 20 < judgement.seconds <= 30
+        decision = decide(None, JOB, COPY)
+    assert (decision.action, decision.seen) == (Action.WAIT, ALIVE)
+    assert 20 < decision.seconds <= 30
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])
@@ -72,44 +72,46 @@ def test_a_copy_of_an_import_that_has_ended_does_nothing(
     jobs: SyncProgressManager, status: str
 ) -> None:
     jobs.create(JOB, data={"status": status})
-    assert verdict(COPY) is Verdict.DROP
+    assert action(COPY) is Action.DROP
 
 
-def test_nor_does_one_of_an_import_that_was_deleted(jobs: SyncProgressManager) -> None:
+def test_a_copy_for_a_deleted_import_does_nothing(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
     jobs.delete(JOB)
-    assert verdict(COPY) is Verdict.DROP
+    assert action(COPY) is Action.DROP
 
 
-def test_a_copy_runs_what_waits_or_is_not_tracked(jobs: SyncProgressManager) -> None:
+def test_a_copy_runs_a_queued_or_untracked_job(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
-    assert verdict(COPY) is Verdict.RUN
+    assert action(COPY) is Action.RUN
     jobs.update(JOB, {"status": "importing"})
-    assert verdict(COPY) is Verdict.RUN
+    assert action(COPY) is Action.RUN
 
 
-def test_a_copy_continues_what_was_cancelled_with_its_process(jobs: SyncProgressManager) -> None:
+def test_a_copy_continues_an_import_that_ended_with_its_process(jobs: SyncProgressManager) -> None:
     with pytest.raises(SystemExit), track_import(JOB):
         raise SystemExit
-    assert verdict(COPY) is Verdict.RUN
+    assert action(COPY) is Action.RUN
     jobs.set_progress(JOB, {"status": "importing"})
     jobs.request_cancel(JOB)
     jobs.update(JOB, {"status": "cancelled"})
-    assert verdict(COPY) is Verdict.DROP
+    assert action(COPY) is Action.DROP
 
 
-def test_a_copy_of_a_job_that_nobody_knows_comes_back_once() -> None:
-    judgement = judge(None, JOB, COPY)
-    assert (judgement.verdict, judgement.seen) == (Verdict.WAIT, UNKNOWN)
-    assert verdict(COPY_THAT_CAME_BACK) is Verdict.RUN
+def test_a_copy_for_an_unknown_job_is_sent_again_once() -> None:
+    decision = decide(None, JOB, COPY)
+    assert (decision.action, decision.seen) == (Action.WAIT, UNKNOWN)
+    assert action(COPY_THAT_CAME_BACK) is Action.RUN
 
 
-def test_so_it_is_while_redis_is_away(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_copy_is_sent_again_once_while_redis_is_unavailable(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-    assert judge(None, JOB, COPY).verdict is Verdict.WAIT
-    assert verdict(COPY_THAT_CAME_BACK) is Verdict.RUN
-    assert verdict(Delivery(is_redelivered=False, token="retry", seen=None)) is Verdict.RUN
-    assert following(None, JOB, {"own": 1, SEEN_HEADER: ALIVE}) == {"own": 1}
+    assert decide(None, JOB, COPY).action is Action.WAIT
+    assert action(COPY_THAT_CAME_BACK) is Action.RUN
+    assert action(Delivery(is_redelivered=False, token="retry", seen=None)) is Action.RUN
+    assert next_headers(None, JOB, {"own": 1, SEEN_HEADER: ALIVE}) == {"own": 1}
     take_over(None, JOB, {"own": 1})
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
@@ -118,12 +120,12 @@ def test_only_the_newest_message_is_responsible(jobs: SyncProgressManager) -> No
     jobs.create(JOB)
     tokens = [_sent() for _ in range(2)]
     older, newest = (Delivery(is_redelivered=False, token=token, seen=ALIVE) for token in tokens)
-    assert [verdict(each) for each in (COPY, older, newest)] == [
-        *(Verdict.DROP, Verdict.DROP, Verdict.RUN)
+    assert [action(each) for each in (COPY, older, newest)] == [
+        *(Action.DROP, Action.DROP, Action.RUN)
     ]
     retry = Delivery(is_redelivered=False, token=tokens[1], seen=None)
     with track_import(JOB):  # It asks for the retry, and is about to leave.
-        assert (verdict(retry), verdict(newest)) == (Verdict.RUN, Verdict.WAIT)
+        assert (action(retry), action(newest)) == (Action.RUN, Action.WAIT)
 
 
 def test_a_message_of_an_earlier_life_is_not(jobs: SyncProgressManager) -> None:
@@ -131,54 +133,54 @@ def test_a_message_of_an_earlier_life_is_not(jobs: SyncProgressManager) -> None:
     old = Delivery(is_redelivered=False, token=_sent(), seen=ALIVE)
     jobs.delete(JOB)
     jobs.create(JOB)
-    assert verdict(COPY) is Verdict.RUN
+    assert action(COPY) is Action.RUN
     _sent()
-    assert verdict(old) is Verdict.DROP
+    assert action(old) is Action.DROP
 
 
-def notes_what_will_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def notes_the_token_before_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a message responsible before it is sent."""
 
     def note(namespace: str | None, job_id: str, headers: Any) -> dict[str, Any]:
-        made = following(namespace, job_id, headers)
+        made = next_headers(namespace, job_id, headers)
         take_over(namespace, job_id, made)
         return made
 
-    monkeypatch.setattr(celery, "following", note)
+    monkeypatch.setattr(celery, "next_headers", note)
 
 
-def test_what_was_not_noted_yet_makes_no_message_responsible_alone(
+def test_tokens_that_are_not_noted_yet_exclude_no_message(
     jobs: SyncProgressManager,
 ) -> None:
     jobs.create(JOB)
     last = Delivery(is_redelivered=False, token=_sent(), seen=ALIVE)
-    both = [following(None, JOB, {MESSAGE_HEADER: last.token}) for _ in range(2)]
+    both = [next_headers(None, JOB, {MESSAGE_HEADER: last.token}) for _ in range(2)]
     twins = [Delivery(is_redelivered=False, token=h[MESSAGE_HEADER], seen=ALIVE) for h in both]
     # Their process was killed before, or after, they were sent.
-    assert {verdict(each) for each in (last, *twins)} == {Verdict.RUN}
+    assert {action(each) for each in (last, *twins)} == {Action.RUN}
     for headers in both:
         take_over(None, JOB, headers)
-    assert verdict(last) is Verdict.DROP
-    assert {verdict(each) for each in twins} == {Verdict.RUN, Verdict.DROP}
+    assert action(last) is Action.DROP
+    assert {action(each) for each in twins} == {Action.RUN, Action.DROP}
 
 
-def test_while_redis_is_away_a_message_follows_the_one_before(
+def test_while_redis_is_unavailable_a_message_follows_the_one_before(
     jobs: SyncProgressManager, settings: Any
 ) -> None:
     jobs.create(JOB)
     last = _sent()
     configured = settings.IMPORT_PROGRESS
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-    headers = following(None, JOB, {MESSAGE_HEADER: last})
+    headers = next_headers(None, JOB, {MESSAGE_HEADER: last})
     take_over(None, JOB, headers)
     settings.IMPORT_PROGRESS = configured
     again = Delivery(is_redelivered=False, token=headers[MESSAGE_HEADER], seen=ALIVE)
-    assert verdict(again) is Verdict.RUN
+    assert action(again) is Action.RUN
 
 
 @contextmanager
 def _delivered_again(task: Any) -> Iterator[None]:
-    """Have the task's request be what a worker makes of a message that is delivered again."""
+    """Make the task's request that of a message that is delivered again."""
     information = {"redelivered": True, "exchange": "", "routing_key": "copies"}
     task.push_request(
         id=JOB,
@@ -199,7 +201,7 @@ def _delivered_again(task: Any) -> Iterator[None]:
 def test_a_copy_is_sent_again_as_the_same_try_without_an_expiry(jobs: SyncProgressManager) -> None:
     with track_import(JOB), _delivered_again(tasks.import_rows):
         before = state(jobs)
-        with pytest.raises(Ignore, match="comes back later"):
+        with pytest.raises(Ignore, match="sent again with a delay"):
             tasks.import_rows()
         assert state(jobs)["attempt"] == before["attempt"] == 1
     with Connection("memory://") as connection, connection.SimpleQueue("copies") as queue:
@@ -212,7 +214,7 @@ def test_a_copy_is_sent_again_as_the_same_try_without_an_expiry(jobs: SyncProgre
     assert message.headers["own"] == "header"
 
 
-@without(notes_what_will_be_sent)
+@without(notes_the_token_before_sending)
 def test_one_that_cannot_be_sent_again_goes_back_to_the_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -221,10 +223,10 @@ def test_one_that_cannot_be_sent_again_goes_back_to_the_broker(
         with pytest.raises(Reject) as raised:
             tasks.import_rows()
         assert raised.value.requeue
-        assert verdict(COPY) is Verdict.WAIT
+        assert action(COPY) is Action.WAIT
 
 
-@without(notes_what_will_be_sent)
+@without(notes_the_token_before_sending)
 def test_a_retry_that_cannot_be_sent_leaves_the_import_to_the_message_before(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +234,7 @@ def test_a_retry_that_cannot_be_sent_leaves_the_import_to_the_message_before(
     monkeypatch.setattr(tasks.app.amqp, "send_task_message", _refuse)
     with pytest.raises(ConnectionError):
         tasks.import_rows.apply_async(task_id=JOB, retries=1)
-    assert verdict(COPY) is Verdict.RUN
+    assert action(COPY) is Action.RUN
 
 
 def _refuse(*_: Any, **__: Any) -> None:

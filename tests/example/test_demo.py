@@ -1,4 +1,4 @@
-"""`demo.py` as people run it: real processes that start, import, and all end."""
+"""`demo.py` as users run it: real processes that start, import, and all stop."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def running(var: Path, module: str) -> int:
 
 @contextmanager
 def demo(var: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the demo; in the end nothing of it may be left."""
+    """Run the demo; at the end none of its processes may be left."""
     clean = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "ONCE"}}
     process = subprocess.Popen(
         [sys.executable, str(DEMO)],
@@ -77,7 +77,7 @@ def demo(var: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """Read what the demo prints until `text` comes."""
+    """Return the lines that the demo prints, up to one with `text`."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -88,13 +88,13 @@ def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def output(process: subprocess.Popen[str]) -> str:
-    """Return all that the demo prints until it ends."""
+    """Return everything that the demo prints until it ends."""
     text, _ = process.communicate()
     return text
 
 
 def airports(var: Path) -> int:
-    """Return how many airports are in the database."""
+    """Return the number of airports in the database."""
     with closing(sqlite3.connect(var / "db.sqlite3")) as connection:
         count: int = connection.execute("SELECT count(*) FROM airports_airport").fetchone()[0]
         return count
@@ -174,7 +174,9 @@ def test_a_sigint_in_the_middle_of_an_import_ends_all(tmp_path: Path) -> None:
     ("module", "name"),
     [("celery", "worker"), ("uvicorn", "web server"), ("import_progress", "relay")],
 )
-def test_a_process_that_dies_is_told_with_its_log(tmp_path: Path, module: str, name: str) -> None:
+def test_a_process_that_dies_is_reported_with_its_log(
+    tmp_path: Path, module: str, name: str
+) -> None:
     with demo(tmp_path, PORT=str(free_port())) as process:
         lines_until(process, "Starting the web server")
         os.kill(wait_for(lambda: running(tmp_path, module), f"the {name} to start"), signal.SIGKILL)

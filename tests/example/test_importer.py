@@ -103,14 +103,14 @@ def test_a_bad_row_is_refused(site: RedisProcess, values: dict[str, str], reason
     assert reason in import_.refused[0]["reason"]
 
 
-def test_refused_rows_are_told_by_line(jobs: SyncProgressManager) -> None:
+def test_refused_rows_are_listed_by_line(jobs: SyncProgressManager) -> None:
     head, *rows = as_csv(*numbered(4)).splitlines(keepends=True)
     several_lines = rows[1].replace(b"Z\xc3\xbcrich Airport", b'"Z\xc3\xbcrich\nAirport"')
     content = head + rows[0] + several_lines + b"too,short\r\n" + rows[2][:-2] + b",more\r\n"
     import_ = imported(content + b"\r\n" + rows[3].replace(b"47.4647", b"north"))
     assert reasons(import_) == {
-        5: "It has more or fewer values than the first line has columns.",
-        6: "It has more or fewer values than the first line has columns.",
+        5: "The row has more or fewer values than the first line has columns.",
+        6: "The row has more or fewer values than the first line has columns.",
         8: "lat: “north” value must be a decimal number.",
     }
     snapshot = jobs.get_progress(import_.pk)
@@ -122,7 +122,7 @@ def test_only_the_first_refused_rows_are_kept(site: RedisProcess) -> None:
     import_ = imported(as_csv(*numbered(KEPT_REFUSALS + 450, country="?")))
     assert len(import_.refused) == KEPT_REFUSALS
     assert import_.rows_refused == KEPT_REFUSALS + 450
-    assert import_.rows_refused_untold == 450
+    assert import_.rows_refused_unlisted == 450
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(site: RedisProcess) -> None:
@@ -161,8 +161,8 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     ),
     "tabs": (as_csv(ZURICH).replace(b",", b"\t"), "The columns are separated by tabs."),
     "bars": (as_csv(ZURICH).replace(b",", b"|"), "The columns are separated by vertical bars."),
-    "one column": (b"icao\nLSZH\n", "It lacks iata, name, "),
-    "missing columns": (as_csv(columns=COLUMNS[:-2]), "It lacks tz, lid."),
+    "one column": (b"icao\nLSZH\n", "Missing: iata, name, "),
+    "missing columns": (as_csv(columns=COLUMNS[:-2]), "Missing: tz, lid."),
     "a column twice": (
         as_csv(ZURICH, columns=[*COLUMNS, "name"]),
         "The first line names name more than once",
@@ -174,24 +174,24 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
         "This file is not in UTF-8.",
     ),
     "UTF-16": (as_csv(ZURICH).decode().encode("utf-16"), "This file is in UTF-16"),
-    "UTF-16 without a mark": (as_csv(ZURICH).decode().encode("utf-16-le"), "is in UTF-16, or no"),
+    "UTF-16 without a mark": (as_csv(ZURICH).decode().encode("utf-16-le"), "is in UTF-16, or not"),
     "UTF-32": (as_csv(ZURICH).decode().encode("utf-32"), "This file is in UTF-"),
     "xlsx": (b"PK\x03\x04" + b"x" * 99, "This file is an Excel workbook (.xlsx)"),
     "xls": (b"\xd0\xcf\x11\xe0" + b"x" * 99, "This file is an old Excel workbook (.xls)"),
-    "an open quote": (_with_a_quote(3), "Lines 3 to 801: this is no CSV (unexpected end of data)"),
-    "an open quote in the last line": (_with_a_quote(801), "Line 801: this is no CSV"),
-    "a quote that closes far below": (_with_a_quote(3, 700), "Lines 3 to 700: this is no CSV"),
+    "an open quote": (_with_a_quote(3), "Lines 3 to 801: invalid CSV (unexpected end of data)"),
+    "an open quote in the last line": (_with_a_quote(801), "Line 801: invalid CSV"),
+    "a quote that closes far below": (_with_a_quote(3, 700), "Lines 3 to 700: invalid CSV"),
     "one that closes before a comma": (
         _with_a_quote(3).replace(b"X600,,", b'X600",,'),
-        "Lines 3 to 602: this is no CSV (a value has too many lines)",
+        "Lines 3 to 602: invalid CSV (a value has too many lines)",
     ),
     "a quote inside a value": (
         as_csv(ZURICH) + as_csv(ZURICH).splitlines()[1].replace(b",Z", b',"Z"ri', 1),
-        "Line 3: this is no CSV (',' expected after '\"')",
+        "Line 3: invalid CSV (',' expected after '\"')",
     ),
     "a very long value": (
         as_csv(ZURICH, ZURICH, {**ZURICH, "name": "x" * 200_000}),
-        "Line 4: this is no CSV (field larger than field limit (131072))",
+        "Line 4: invalid CSV (field larger than field limit (131072))",
     ),
 }
 
@@ -235,7 +235,7 @@ def test_rows_of_commas_only_are_skipped_and_lines_still_counted(
     assert jobs.get_progress(import_.pk)["total_rows"] == 2  # type: ignore[index]
 
 
-def test_a_refused_row_is_told_by_the_line_in_which_it_begins(site: RedisProcess) -> None:
+def test_a_refused_row_is_listed_by_its_first_line(site: RedisProcess) -> None:
     row = {**ZURICH, "name": "Zürich\nAirport", "lat": "north"}
     assert list(reasons(imported(as_csv(ZURICH, row, {**ZURICH, "lat": "south"})))) == [3, 5]
 
@@ -245,7 +245,7 @@ def test_spaces_around_names_and_columns_without_one_do_no_harm(site: RedisProce
     assert imported(content).rows_created == 1
 
 
-def test_a_second_attempt_counts_anew(site: RedisProcess) -> None:
+def test_a_second_attempt_counts_from_zero(site: RedisProcess) -> None:
     import_ = imported(as_csv(ZURICH, {**ZURICH, "icao": "?"}))
     run_import(import_)
     assert (import_.rows_created, import_.rows_updated, import_.rows_refused) == (0, 1, 1)
@@ -262,10 +262,10 @@ def test_the_form_takes_the_sample() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "Choose a CSV file, or take the sample."),
+        (None, "Choose a CSV file, or use the sample."),
         (b"", "This file is empty: 0 bytes."),
         (b"a,b\n", "The first line must name"),
-        (as_csv(), "This file has only a first line. Add a row for an airport."),
+        (as_csv(), "This file has only a header line. Add rows."),
         (as_csv(ZURICH) + b"\xff", "This file is not in UTF-8. Save it again"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The example's pages: an upload, its import, and what came of it."""
+"""The example's pages: an upload, its import, and the result."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def media(tmp_path: Path, settings: Any) -> Path:
 
 @pytest.fixture
 def broker(site: RedisProcess) -> Iterator[redis.Redis]:
-    """The site with a queue; a client that sees what is in it."""
+    """The site with a queue; a client that can read it."""
     with Celery("test", broker=site.url, set_as_current=True), redis.Redis(port=site.port) as raw:
         yield raw
 
 
 @pytest.fixture
 def no_broker(site: RedisProcess) -> Iterator[None]:
-    """The site with progress, but nobody there to take tasks."""
+    """The site with progress, but without a worker."""
     with Celery("test", broker="redis://127.0.0.1:1/0", set_as_current=True):
         yield
 
@@ -63,7 +63,7 @@ def test_an_upload_is_stored_and_queued(
     assert str(import_.pk) in message["headers"]["argsrepr"]
 
 
-def test_an_import_belongs_to_who_started_it(
+def test_an_import_belongs_to_the_user_that_started_it(
     broker: redis.Redis, client: Client, jobs: SyncProgressManager
 ) -> None:
     user = User.objects.create_user("amelia")
@@ -83,13 +83,13 @@ def test_a_bad_upload_leaves_nothing_behind(client: Client, media: Path) -> None
 
 
 @pytest.mark.parametrize("outage", ["no_broker", "settings"])
-def test_an_outage_is_told_and_leaves_nothing_behind(
+def test_an_outage_is_reported_and_leaves_nothing_behind(
     request: pytest.FixtureRequest, outage: str, client: Client, media: Path
 ) -> None:
     request.getfixturevalue(outage)  # With the plain settings Redis is out of reach altogether.
     response = client.post(reverse("airports:home"), {"source": "sample"})
     assert response.status_code == 503
-    assert "Redis is out of reach" in response.content.decode()
+    assert "Redis is unavailable" in response.content.decode()
     assert not Import.objects.exists()
     assert not list(media.rglob("*.csv"))
 
@@ -122,9 +122,9 @@ def test_progress_that_is_forgotten_leaves_the_result(
     assert "And 1 more." in page
 
 
-def test_an_import_that_was_broken_off_says_so(site: RedisProcess, client: Client) -> None:
+def test_an_interrupted_import_is_shown_as_such(site: RedisProcess, client: Client) -> None:
     page = client.get(stored(as_csv(ZURICH)).get_absolute_url()).content.decode()
-    assert "This import was broken off." in page
+    assert "This import was interrupted." in page
 
 
 def test_the_import_page_does_without_redis(client: Client) -> None:
@@ -166,7 +166,7 @@ def test_the_list_has_pages(site: RedisProcess, client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("query", "answer"),
-    [("", "There are no airports yet"), ("?q=x", "Nothing was found"), ("?q=%00", "Null char")],
+    [("", "There are no airports yet"), ("?q=x", "No airports found"), ("?q=%00", "Null char")],
 )
 def test_an_empty_list_says_what_to_do(client: Client, query: str, answer: str) -> None:
     assert answer in client.get(reverse("airports:list") + query).content.decode()

@@ -37,7 +37,7 @@ def staff(site: RedisProcess, settings: Any, transactional_db: None) -> Iterator
 
 @pytest.fixture
 def cookie(staff: AsgiServer) -> str:
-    """Of somebody of staff who is logged in."""
+    """The page of a staff user that is logged in."""
     client = Client()
     client.force_login(User.objects.get(username="amelia"))
     return f"sessionid={client.cookies['sessionid'].value}"
@@ -93,7 +93,7 @@ async def test_so_is_its_socket_and_for_pages_of_the_site_only(
 ) -> None:
     url = staff.url.replace("http", "ws") + "/ws/imports/"
     async with connect(url, additional_headers={"Origin": staff.url, "Cookie": cookie}):
-        """Let in."""
+        """Accept."""
     for headers in ({"Origin": staff.url}, {"Origin": "https://a.example", "Cookie": cookie}):
         with pytest.raises(InvalidStatus) as refusal:
             await connect(url, additional_headers=headers)

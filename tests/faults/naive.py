@@ -154,7 +154,9 @@ def writes_only_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write into what has gone as if it were there."""
 
     def write(self: Writer, attempt: Any, fields: dict[str, Any], most_bytes: int) -> Any:
-        return self._perform(dataclasses.replace(attempt, base={}), fields, most_bytes, anew=True)
+        return self._perform(
+            dataclasses.replace(attempt, base={}), fields, most_bytes, recreate=True
+        )
 
     monkeypatch.setattr(Writer, "_write", write)
 
@@ -215,7 +217,7 @@ def tells_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def begin(self: Writer, *args: Any, **how: Any) -> None:
         init(self, *args, **how)
-        self._beat_seconds = 3600.0
+        self._renewal_seconds = 3600.0
 
     monkeypatch.setattr(Writer, "__init__", begin)
 

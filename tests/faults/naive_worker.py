@@ -1,4 +1,4 @@
-"""What a naive worker's side would do: switches for negative controls."""
+"""Naive versions of the worker's side: switches for negative controls."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import redis
 
 from django_import_progress.redis import executor
 from django_import_progress.service import registry
-from django_import_progress.tracker import ImportTracker, process_exit, waiting, writer
-from django_import_progress.tracker.flag import Flag
-from django_import_progress.tracker.samples import steady
+from django_import_progress.tracker import ImportTracker, process_exit, reporting_thread, writer
+from django_import_progress.tracker.awaitable_event import AwaitableEvent
+from django_import_progress.tracker.fields import without_time
 from django_import_progress.tracker.writer import Writer
 from django_import_progress.watch.subscriber import Subscriber
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tell after each row, and wait for the answer."""
+    """Write after each row, and wait for the response."""
 
     def rows(self: ImportTracker, iterable: Iterable[T]) -> Iterator[T]:
         for row in iterable:  # pragma: no branch - the tests fail before its end
@@ -38,7 +38,7 @@ def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do so, and raise what Redis answers."""
+    """Do so, and raise the errors of Redis."""
     writes_in_the_loops_own_thread(monkeypatch)
     try_to_write = Writer._try_to_write
 
@@ -51,60 +51,62 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for the writer as sync code does."""
+    """Block the event loop while waiting for the writer."""
 
-    async def wait(flag: Flag, turns: int) -> None:
-        flag.wait_a_moment(turns)
+    async def wait(flag: AwaitableEvent, turns: int) -> None:
+        flag.wait_briefly(turns)
 
-    monkeypatch.setattr(Flag, "wait_a_moment_in_loop", wait)
-
-
-def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write the end as anything else."""
-    monkeypatch.setattr(Writer, "_write_the_last", Writer._try_to_write)
+    monkeypatch.setattr(AwaitableEvent, "wait_briefly_async", wait)
 
 
-def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stay in the `with` until the end is told."""
-    monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
-    monkeypatch.setattr(waiting, "END_SECONDS", 3600)
+def writes_the_final_status_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the final status like any other update."""
+    monkeypatch.setattr(Writer, "_write_final", Writer._try_to_write)
 
 
-def gives_up_when_nobody_waits_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try to tell the end for as long as the `with` lasts."""
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+def retries_the_final_status_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stay in the `with` block until the final status is written."""
+    monkeypatch.setattr(writer, "FINAL_SECONDS", 3600)
+    monkeypatch.setattr(reporting_thread, "LEAVE_SECONDS", 3600)
 
 
-def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take each end for the first try."""
-    last = Writer._write_the_last
+def gives_up_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry the final status only until the `with` block is left."""
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0)
+
+
+def waits_during_a_known_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat each final status as the first write."""
+    last = Writer._write_final
 
     def write(self: Writer) -> None:
         self._failing = False
         last(self)
 
-    monkeypatch.setattr(Writer, "_write_the_last", write)
-    monkeypatch.setattr(Writer, "_is_away", False)
+    monkeypatch.setattr(Writer, "_write_final", write)
+    monkeypatch.setattr(Writer, "_is_redis_unavailable", False)
 
 
 def waits_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enter once the beginning stands in Redis, or cannot."""
-    monkeypatch.setattr(Flag, "wait_a_moment", lambda flag, _: flag.wait(3600))
+    """Enter only when Redis has responded to the first write."""
+    monkeypatch.setattr(AwaitableEvent, "wait_briefly", lambda flag, _: flag.wait(3600))
 
 
 def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process go, and its threads with it."""
-    monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.forgets_who_leaves")
+    """Let the process end, and its threads with it."""
+    monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.registers_no_exit_wait")
 
 
-def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
-    """Register nothing for the end of the process."""
+def registers_no_exit_wait(  # pragma: no cover - in a worker
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Register nothing for the exit of the process."""
     monkeypatch.setattr(process_exit, "_wait_at_exit", lambda: None)
-    monkeypatch.setattr(waiting, "wait_if_nothing_else_will", lambda: None)
+    monkeypatch.setattr(reporting_thread, "wait_in_rq_job", lambda: None)
 
 
 def runs_what_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take each message for the first, in workers of Celery's."""
+    """Treat each message as a first delivery, in Celery workers."""
     monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.takes_each_for_the_first")
 
 
@@ -112,12 +114,12 @@ def takes_each_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma
     """Do so in this process."""
     from django_import_progress.contrib import celery, redelivery
 
-    first = redelivery.Judgement(redelivery.Verdict.RUN)
-    monkeypatch.setattr(celery, "judge", lambda *_: first)
+    first = redelivery.Decision(redelivery.Action.RUN)
+    monkeypatch.setattr(celery, "decide", lambda *_: first)
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say it again and again."""
+    """Log each failure."""
     failed = Writer._failed
 
     def log(self: Writer, *args: Any) -> None:
@@ -128,19 +130,21 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nothing to report, and believe that all is well."""
-    monkeypatch.setattr(Writer, "_is_told", lambda self, fields: steady(fields) == self._written)
-    monkeypatch.setattr(Writer, "_has_news", lambda self: False)
+    """Treat fields without a change as a successful write."""
+    monkeypatch.setattr(
+        Writer, "_is_up_to_date", lambda self, fields: without_time(fields) == self._written
+    )
+    monkeypatch.setattr(Writer, "_has_job_changed", lambda self: False)
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take one refusal for the last word."""
+    """Stop writing after the first refusal."""
     write = Writer._try_to_write
     monkeypatch.setattr(Writer, "_try_to_write", lambda self: self._failing or write(self))
 
 
 def passes_on_what_the_client_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have callers deal with redis-py's own exceptions."""
+    """Raise redis-py's own exceptions."""
     monkeypatch.setattr(executor, "_as_unavailable", nullcontext)
 
 
@@ -162,32 +166,32 @@ class _OfAnyLoop(dict[Any, Any]):
 
 
 def has_one_client_for_all_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a client when it is first needed, and keep it."""
+    """Create a client on first use, and keep it."""
     monkeypatch.setenv("NAIVE", "has_one_client_for_all_loops")
     monkeypatch.setattr(registry, "_per_loop", _OfAnyLoop())
     monkeypatch.setattr(registry, "_forget_closed_loops", lambda: None)
 
 
 def closes_nothing_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave it to the garbage collector."""
+    """Leave closing to the garbage collector."""
     monkeypatch.setenv("NAIVE", "closes_nothing_with_the_loop")
     monkeypatch.setattr(registry, "_close_with_loop", lambda *_: None)
 
 
 def shares_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no pool: open a connection, and keep it."""
+    """Use one connection instead of a pool."""
     monkeypatch.setenv("NAIVE", "shares_one_connection")
     connect = partial(redis.Redis.from_url, single_connection_client=True, socket_timeout=2)
     monkeypatch.setattr(registry, "create_sync_redis_client", lambda url, **_: connect(url))
 
 
 def leaves_the_log_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go in time, and let the thread say what has become of the end."""
+    """Leave the logging of a lost final status to the thread."""
     monkeypatch.setattr(Writer, "give_up", lambda _: None)
 
 
 def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that a link to which Redis has subscribed us is a good one."""
+    """Treat a confirmed subscription as a working connection."""
     take = Subscriber._take
 
     def note(self: Any, message: Any) -> bool:
@@ -198,7 +202,7 @@ def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that what comes last is the newest."""
+    """Treat the last write as the newest."""
     edit(
         monkeypatch,
         "WRITE",

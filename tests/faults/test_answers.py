@@ -28,7 +28,7 @@ from .refusals import ENOUGH, NO_KEYS, OF_READS, OF_WRITES, Refusal, RefusingSer
 
 NEVER = 3600
 """A heartbeat that nothing is mended by."""
-TOLD_AGAIN = f"The progress of import {JOB} is told again"
+REPORTED_AGAIN = f"Progress of import {JOB} is reported again"
 each_of_writes = pytest.mark.parametrize("refusal", OF_WRITES.values(), ids=OF_WRITES)
 each_of_reads = pytest.mark.parametrize("refusal", OF_READS.values(), ids=OF_READS)
 both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
@@ -67,7 +67,7 @@ def test_an_import_is_refused_twice_and_logs_where_each_outage_begins_and_ends(
                 wait_for(partial(_is_served, job), "the refusals to be over")
                 shows(worker, seen=job.processed, processed_rows=job.processed)
     assert (state(worker)["status"], state(worker)["processed_rows"]) == ("done", 3)
-    refused, served = f"The progress of import {JOB} is not told for now", TOLD_AGAIN
+    refused, served = f"Cannot report progress of import {JOB}; retrying", REPORTED_AGAIN
     assert [(line.levelname, line.getMessage().split(":")[0]) for line in caplog.records[1:-1]] == [
         ("WARNING", refused), ("INFO", served), ("WARNING", refused), ("INFO", served),
     ]  # fmt: skip
@@ -85,7 +85,7 @@ def test_what_changes_back_while_redis_refuses_does_not_show_that_it_serves(
         job.set(stage=None)
         enough = refusing.refused() + 2
         wait_for(lambda: refusing.refused() >= enough or _is_served(job), "it to be tried again")
-        assert TOLD_AGAIN not in caplog.messages
+        assert REPORTED_AGAIN not in caplog.messages
 
 
 @each_of_writes

@@ -1,4 +1,4 @@
-"""Redis is away when an import ends, and then its process ends: the final status is not lost."""
+"""Redis is unavailable when an import and then its process end: the final status is not lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .noted import impatient
 
 
 class Program(SiteProcess):
-    """A process that starts the import in a way of its own, and logs."""
+    """A process that starts the import in one of several ways, and logs."""
 
     def __init__(self, way: str, process: RedisProcess, broker: RedisProcess) -> None:
         super().__init__("outage", environment_of_the_site(process.url, {}))
@@ -53,7 +53,7 @@ class Program(SiteProcess):
 
 @pytest.fixture
 def process() -> Iterator[RedisProcess]:
-    """The server of the progress: its processes stop it themselves."""
+    """The server of the progress; the started processes stop it themselves."""
     with RedisProcess(valkey_binary()) as process:
         yield process
 
@@ -87,18 +87,18 @@ def test_a_final_status_that_is_lost_is_logged(
     with Program(way, process, server) as program:
         program.wait_for_end()
         lines = program.output()
-    assert f"The end of import {JOB} could not be told" in lines
+    assert f"Final status of import {JOB} could not be saved to Redis" in lines
 
 
 @pytest.fixture
 def broker_url(server: RedisProcess) -> str:
-    """Where Celery's messages are."""
+    """The URL of Celery's broker."""
     return server.url.removesuffix("0") + "1"
 
 
 @pytest.fixture
 def worker(broker_url: str, process: RedisProcess) -> Iterator[CeleryWorker]:
-    """A worker of Celery's that has a new process for each task."""
+    """A Celery worker with a new process for each task."""
     arguments = ("--max-tasks-per-child", "1")
     with CeleryWorker("prefork", broker_url, process.url, arguments=arguments) as worker:
         yield worker.wait_until_ready()
@@ -106,7 +106,7 @@ def worker(broker_url: str, process: RedisProcess) -> Iterator[CeleryWorker]:
 
 @pytest.mark.parametrize("task", [tasks.end_in_an_outage, tasks.end_plainly_in_an_outage])
 @without(naive_worker.leaves_nothing_for_the_exit)
-def test_so_it_is_in_a_child_of_celery_that_serves_one_task(
+def test_final_statuses_of_celery_children_that_run_one_task(
     worker: CeleryWorker, process: RedisProcess, broker_url: str, settings: Any, task: Any
 ) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": process.url}
@@ -121,5 +121,5 @@ def test_so_it_is_in_a_child_of_celery_that_serves_one_task(
             if comes_back:
                 process.signal(signal.SIGCONT)
                 shows(get_sync_progress_manager(), job_id, status="done", processed_rows=1)
-    line = f"The end of import {job_id} could not be told"
+    line = f"Final status of import {job_id} could not be saved to Redis"
     wait_for(lambda: line in worker.output(), "the loss to be logged")

@@ -1,4 +1,4 @@
-"""A process is forked within an import: the child's end is none of the import."""
+"""A process is forked inside an import: the child's exit does not end the import."""
 
 from __future__ import annotations
 
@@ -78,15 +78,17 @@ def test_a_child_counts_nothing_and_ends_nothing(
 ) -> None:
     lines, log = run(server, how)
     assert lines == [says, "done True"]
-    assert "could not be told" not in log
+    assert "could not be saved" not in log
     assert log.count(f"Import {JOB} is") == 1
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 1)
 
 
 @pytest.mark.parametrize("how", ["exit", "invalid"])
-def test_nor_does_one_of_a_task(jobs: SyncProgressManager, server: RedisProcess, how: str) -> None:
+def test_a_child_of_a_task_counts_nothing_and_ends_nothing(
+    jobs: SyncProgressManager, server: RedisProcess, how: str
+) -> None:
     lines, log = run(server, how)
     assert lines == ["done True"]
-    assert "could not be told" not in log
+    assert "could not be saved" not in log
     assert log.count(f"Import {JOB} is") == 1
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 1)

@@ -23,23 +23,25 @@ import django_import_progress
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.core.snapshot import TERMINAL
 from django_import_progress.tracker import ImportTracker, tracker, transactions
-from django_import_progress.tracker.transactions import Over
+from django_import_progress.tracker.transactions import TransactionEnd
 from django_import_progress.tracker.writer import Writer, writers
 from tests.kit.controls import without
 from tests.kit.tracked import JOB, shows, state
 from tests.kit.waiting import wait_for
 
 PACKAGE = str(Path(django_import_progress.__file__).parent / "tracker")
-PARTS = [f"{PACKAGE}/{name}.py" for name in ("tracker", "interrupts", "waiting", "transactions")]
+PARTS = [
+    f"{PACKAGE}/{name}.py" for name in ("tracker", "interrupts", "reporting_thread", "transactions")
+]
 
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 class StoppedError(Exception):
-    """What a soft time limit raises."""
+    """The exception of a soft time limit."""
 
 
 def _import(job_id: str) -> None:
@@ -96,7 +98,7 @@ def test_at_many_random_moments(jobs: SyncProgressManager) -> None:
 
 
 class Tracer:  # pragma: no cover - it takes the place of coverage's
-    """Raises as soon as so many steps were taken in the files that lead in and out of the block.
+    """Raises after a number of steps in the modules that enter and leave the block.
 
     A step is a line, or the beginning of a function: there Python looks for signals as well.
     """
@@ -115,7 +117,7 @@ class Tracer:  # pragma: no cover - it takes the place of coverage's
 
 
 def _stopped_after(steps: int, job_id: str) -> bool:  # pragma: no cover - without coverage's tracer
-    """Import, and raise after so many steps; whether it was through before."""
+    """Import, and raise after `steps` steps; return whether the import ended before."""
     tracer, before = Tracer(steps), sys.gettrace()
     sys.settrace(tracer)
     try:
@@ -127,19 +129,19 @@ def _stopped_after(steps: int, job_id: str) -> bool:  # pragma: no cover - witho
 
 
 def leaves_without_care(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the writer in the usual course of things, which it keeps for as long as it runs."""
+    """Stop the writer only if nothing is interrupted; it keeps its tracker alive."""
 
     def leave(  # pragma: no cover - without coverage's tracer, as all below the test
         self: Any, kind: object, error: BaseException | None, trace: object
     ) -> bool:
         self._finish(error)
-        self._writer.wait_for_the_end()
+        self._writer.wait_until_ended()
         return False
 
     start = Writer.start
 
     def begin(self: Any) -> bool:  # pragma: no cover - the same
-        self._kept = self._sample().__self__
+        self._kept_alive = self._sample().__self__
         return start(self)
 
     monkeypatch.setattr(ImportTracker, "__exit__", leave)
@@ -157,12 +159,12 @@ def test_at_each_step_into_and_out_of_the_block(jobs: SyncProgressManager) -> No
     wait_for(lambda: _all_ended(jobs, job_ids), "all writers and jobs to have ended")
 
 
-def takes_what_was_interrupted_for_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transactions._Wait, "_over", Over.ROLLED_BACK)
+def treats_interrupted_as_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions._Wait, "_end", TransactionEnd.ROLLED_BACK)
 
 
 @pytest.mark.django_db(transaction=True)
-@without(takes_what_was_interrupted_for_rolled_back)
+@without(treats_interrupted_as_rolled_back)
 def test_interrupted_right_after_its_transaction_was_committed_it_is_done(
     jobs: SyncProgressManager,
 ) -> None:
@@ -186,7 +188,7 @@ def keeps_its_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     start = Writer.start
 
     def begin(self: Any) -> bool:
-        self._kept = self._sample().__self__
+        self._kept_alive = self._sample().__self__
         return start(self)
 
     monkeypatch.setattr(Writer, "start", begin)
@@ -205,7 +207,7 @@ def test_an_import_whose_block_is_never_left_ends_with_its_tracker(
 
 @pytest.fixture
 def no_more_threads() -> Iterator[None]:
-    """Have the system refuse new threads: none has room for such a stack."""
+    """Make the system refuse new threads: no memory is large enough for their stack."""
     before = threading.stack_size(2**47)
     yield
     threading.stack_size(before)
@@ -229,7 +231,7 @@ def test_without_a_thread_the_import_runs_and_a_line_says_that_it_is_not_reporte
     assert line.startswith("Import job runs, but is not reported")
 
 
-def test_what_a_signal_handler_raises_as_the_thread_starts_is_raised_on(
+def test_an_exception_of_a_signal_handler_at_thread_start_propagates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -260,7 +262,7 @@ def _interrupted_with_a_row() -> weakref.ref[Row]:
     return weakref.ref(row)
 
 
-def test_what_interrupted_it_keeps_nothing_of_the_import_alive(
+def test_an_interruption_keeps_nothing_of_the_import_alive(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)  # What is logged refers to frames.

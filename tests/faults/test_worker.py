@@ -1,4 +1,4 @@
-"""Redis goes while an import runs, or just as it ends: the import never notices."""
+"""Redis fails while an import runs, or as it ends: the import is not affected."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import ExitStack, closing
 import pytest
 
 from django_import_progress import SyncProgressManager, create_sync_redis_client, track_import
-from django_import_progress.tracker import flag, writer
-from django_import_progress.tracker.process_exit import wait_for_leaving
-from django_import_progress.tracker.waiting import END_SECONDS
+from django_import_progress.tracker import awaitable_event, writer
+from django_import_progress.tracker.process_exit import wait_for_finishing
+from django_import_progress.tracker.reporting_thread import LEAVE_SECONDS
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
 from tests.kit.processes import DURABLE, RedisProcess, valkey_binary
@@ -27,9 +27,9 @@ from .outages import OUTAGES, Outage, away_until, hung, killed
 
 each_outage = pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
 BUSY_SECONDS = 3.0
-"""What a busy machine may add."""
+"""Extra time for a busy machine."""
 MANY = 10_000
-"""So many rows take far less than waiting for one answer in vain does."""
+"""So many rows take far less time than one time-out."""
 
 
 class OwnError(Exception):
@@ -38,7 +38,7 @@ class OwnError(Exception):
 
 @pytest.fixture
 def process() -> Iterator[RedisProcess]:
-    """A server of the test's own, that has its data again when it is started anew."""
+    """A server for one test, which keeps its data when restarted."""
     end_writers()  # Of earlier tests, which may still have something to log.
     with RedisProcess(valkey_binary(), *DURABLE) as process:
         yield process
@@ -46,14 +46,14 @@ def process() -> Iterator[RedisProcess]:
 
 @pytest.fixture
 def only_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the tracker write when it begins and when it ends, and not between."""
+    """Write only when the import starts and ends."""
     monkeypatch.setattr(writer, "INTERVAL_SECONDS", 3600)
 
 
 @pytest.fixture
-def nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the tracker try no longer than it is waited for."""
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+def no_retries_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not retry after the `with` block."""
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0)
 
 
 @without(naive_worker.writes_in_the_loops_own_thread)
@@ -79,7 +79,7 @@ def _imported(manager: SyncProgressManager) -> tuple[list[int], int]:
 
 @without(naive_worker.lets_refusals_through, fails_with=(Exception,))
 def test_an_imports_result_is_the_same_with_redis_healthy_frozen_and_dead(
-    process: RedisProcess, nothing_beside: None
+    process: RedisProcess, no_retries_after_the_block: None
 ) -> None:
     nobody = RedisProcess(process.binary)  # It is not started.
     with impatient(process.url) as there, impatient(nobody.url) as away:
@@ -98,21 +98,21 @@ def test_the_last_chance_is_taken_or_logged(
     caplog: pytest.LogCaptureFixture,
     comes_back: bool,
 ) -> None:
-    monkeypatch.setattr(writer, "LAST_SECONDS", 20.0 if comes_back else 0.1)
+    monkeypatch.setattr(writer, "FINAL_SECONDS", 20.0 if comes_back else 0.1)
     process.kill()
     with impatient(process.url) as manager:
         with track_import(JOB, manager=manager):
             pass
         if comes_back:
             process.start()
-        wait_for_leaving()
-        assert ("could not be told" in caplog.text) is not comes_back
+        wait_for_finishing()
+        assert ("could not be saved" in caplog.text) is not comes_back
         end_writers()
 
 
 @each_outage
-@without(naive_worker.tries_to_tell_the_end_once)
-def test_an_end_that_redis_missed_is_told_when_it_is_back(
+@without(naive_worker.writes_the_final_status_once)
+def test_a_final_status_that_redis_missed_is_written_after_the_outage(
     process: RedisProcess, only_the_ends: None, outage: Outage
 ) -> None:
     with noted(process.url) as (manager, client):
@@ -124,8 +124,8 @@ def test_an_end_that_redis_missed_is_told_when_it_is_back(
         assert [listed["attempt"] for listed in manager.jobs(owner=7)] == [1]
 
 
-@without(naive_worker.tries_to_tell_the_end_once)
-def test_an_end_is_told_to_a_redis_that_came_back_empty(only_the_ends: None) -> None:
+@without(naive_worker.writes_the_final_status_once)
+def test_a_final_status_is_written_to_a_redis_that_came_back_empty(only_the_ends: None) -> None:
     with RedisProcess(valkey_binary()) as process, noted(process.url) as (manager, client):
         error = OwnError("No header.")
         manager.create(JOB, owner=7, data={"label": "Products"})
@@ -142,8 +142,8 @@ def test_an_end_is_told_to_a_redis_that_came_back_empty(only_the_ends: None) -> 
         assert [listed["label"] for listed in manager.jobs(owner=7)] == ["Products"]
 
 
-@without(naive_worker.waits_for_whom_it_knows_to_be_away)
-def test_an_outage_that_was_there_before_is_not_waited_for_and_the_end_is_told_after_it(
+@without(naive_worker.waits_during_a_known_outage)
+def test_a_known_outage_is_not_waited_for_and_the_final_status_follows_it(
     process: RedisProcess,
 ) -> None:
     with noted(process.url) as (manager, client):
@@ -164,7 +164,7 @@ def test_an_outage_that_was_there_before_is_not_waited_for_and_the_end_is_told_a
 def test_a_frozen_redis_is_waited_for_no_longer_than_for_a_moment(
     process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flag, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(awaitable_event, "MOST_SECONDS", 0.5)
     with noted(process.url, timeout_seconds=3) as (manager, client):
         with process.frozen():
             with track_import(JOB, manager=manager) as job:
@@ -189,11 +189,11 @@ def test_a_process_that_ends_in_an_outage_gives_the_end_a_last_chance(
         assert (state(manager)["status"], state(manager)["processed_rows"]) == ("done", 1)
 
 
-@without(naive_worker.gives_up_when_nobody_waits_any_longer)
-def test_an_end_that_nobody_waits_for_any_longer_is_told_when_redis_is_back(
+@without(naive_worker.gives_up_with_the_block)
+def test_a_final_status_is_written_when_redis_is_back_after_the_block(
     process: RedisProcess, only_the_ends: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "LAST_SECONDS", 0.2)
+    monkeypatch.setattr(writer, "FINAL_SECONDS", 0.2)
     with impatient(process.url) as manager:
         with track_import(JOB, manager=manager) as job:
             list(job.rows("abc"))
@@ -205,11 +205,11 @@ def test_an_end_that_nobody_waits_for_any_longer_is_told_when_redis_is_back(
 
 
 @each_outage
-@without(naive_worker.tries_to_tell_the_end_for_as_long_as_it_takes)
-def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_in_the_log(
+@without(naive_worker.retries_the_final_status_without_limit)
+def test_leaving_without_redis_takes_limited_time_keeps_the_result_and_logs_a_line(
     process: RedisProcess,
     only_the_ends: None,
-    nothing_beside: None,
+    no_retries_after_the_block: None,
     outage: Outage,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -232,19 +232,19 @@ def test_who_leaves_without_redis_leaves_in_time_with_the_own_result_and_a_line_
         with outage(process):
             away.set()
             both = (returning, raising)
-            _, late = concurrent.futures.wait(both, END_SECONDS + BUSY_SECONDS)
+            _, late = concurrent.futures.wait(both, LEAVE_SECONDS + BUSY_SECONDS)
             assert not late
             lines = [record.getMessage() for record in caplog.records]
         assert returning.result() == ["a", "b", "c"]
         assert raising.exception() is error
     for job_id in ("j1", "j2"):
-        assert f"The end of import {job_id} could not be told" in lines
+        assert f"Final status of import {job_id} could not be saved to Redis" in lines
     assert len(lines) == 4  # The outage and the end, of each.
 
 
 @without(naive_worker.waits_in_the_event_loop)
 async def test_the_event_loop_runs_on_while_an_import_is_entered_and_left_without_redis(
-    process: RedisProcess, nothing_beside: None
+    process: RedisProcess, no_retries_after_the_block: None
 ) -> None:
     turns = 0
 
@@ -264,8 +264,8 @@ async def test_the_event_loop_runs_on_while_an_import_is_entered_and_left_withou
     assert min(while_entering, while_leaving) > 3
 
 
-@without(naive_worker.tries_to_tell_the_end_once)
-async def test_the_end_of_an_asynchronous_import_is_told_when_redis_is_back(
+@without(naive_worker.writes_the_final_status_once)
+async def test_the_final_status_of_an_asynchronous_import_is_written_when_redis_is_back(
     process: RedisProcess, only_the_ends: None
 ) -> None:
     with noted(process.url) as (manager, client):
@@ -288,4 +288,4 @@ def test_a_client_with_more_patience_is_not_waited_for_and_the_log_says_that_the
             lines = [record.getMessage() for record in caplog.records]
         assert job._writer is not None
         job._writer.join(BUSY_SECONDS)
-    assert lines == [f"The end of import {JOB} could not be told"]
+    assert lines == [f"Final status of import {JOB} could not be saved to Redis"]

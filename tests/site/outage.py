@@ -37,7 +37,7 @@ def leave_in_an_outage(job: Any, redis_pid: int) -> None:  # pragma: no cover - 
         import_string(switch)(pytest.MonkeyPatch())  # For a negative control: a defence is off.
     os.kill(redis_pid, signal.SIGSTOP)
     job.advance()
-    while not job._writer._is_away:
+    while not job._writer._is_redis_unavailable:
         time.sleep(0.01)
     print("leaving", flush=True)  # noqa: T201
 

@@ -1,4 +1,4 @@
-"""Exceptions that are no `Exception`: those that stop what runs, and those that are failures."""
+"""Exceptions that are not an `Exception`: cancellations and failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..site import tasks
 
 __all__ = ["defence"]
 
-STOPPED = "The import took longer than it may, and was stopped."
+STOPPED = "The import exceeded its time limit and was stopped."
 
 
 class OwnInterrupt(BaseException):
@@ -38,7 +38,7 @@ def _takes_each_for_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_one_that_stops_nothing_is_a_failure(
     ],
     ids=["greenlet", "generator", "group", "group-in-a-group"],
 )
-def test_one_that_stops_what_runs_is_a_cancellation(
+def test_exceptions_that_stop_the_worker_cancel_the_job(
     jobs: SyncProgressManager, error: BaseException
 ) -> None:
     with pytest.raises(type(error)), track_import(JOB):

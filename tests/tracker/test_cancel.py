@@ -1,4 +1,4 @@
-"""A job that is asked to stop: at a row's boundary, once, and with one end."""
+"""Requested cancellation: between two rows, once, and with one final status."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_request_cancel_says_whether_there_is_something_to_stop(
     assert not await progress.request_cancel("j1")
 
 
-async def test_it_is_told_once_and_no_field_of_the_snapshot(progress: ProgressManager) -> None:
+async def test_a_request_is_published_once_and_is_not_a_field(progress: ProgressManager) -> None:
     await progress.create("j1", data={"n": 1})
     before = await progress.get_progress("j1")
     await progress.request_cancel("j1")
@@ -47,7 +47,7 @@ async def test_it_is_told_once_and_no_field_of_the_snapshot(progress: ProgressMa
 
 
 def _cancel_after(jobs: SyncProgressManager, rows: int) -> Any:
-    """Yield rows for ever; after so many of them the job is asked to stop."""
+    """Yield rows forever; request cancellation after some of them."""
     for number in range(10**9):  # pragma: no branch
         if number == rows:
             assert jobs.request_cancel(JOB)
@@ -113,7 +113,7 @@ async def test_so_does_an_asynchronous_one_that_is_still_queued(jobs: SyncProgre
     assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("cancelled", 0)
 
 
-def test_who_looks_by_himself_ends_cancelled_too(jobs: SyncProgressManager) -> None:
+def test_a_loop_that_reads_cancelled_ends_cancelled(jobs: SyncProgressManager) -> None:
     with track_import(JOB) as job:
         for _ in _cancel_after(jobs, 5):  # pragma: no branch
             if job.cancelled:
@@ -121,7 +121,7 @@ def test_who_looks_by_himself_ends_cancelled_too(jobs: SyncProgressManager) -> N
     assert state(jobs)["status"] == "cancelled"
 
 
-def test_a_loop_that_was_through_before_it_noticed_ends_done(jobs: SyncProgressManager) -> None:
+def test_a_loop_that_ended_before_it_noticed_ends_done(jobs: SyncProgressManager) -> None:
     with track_import(JOB) as job:
         for _ in job.rows(range(5)):
             pass
@@ -139,7 +139,7 @@ def test_a_new_attempt_is_not_cancelled_by_what_ended_the_last(jobs: SyncProgres
     assert (state(jobs)["status"], state(jobs)["attempt"]) == ("done", 2)
 
 
-def test_an_end_that_somebody_else_has_told_absorbs_what_the_worker_tells(
+def test_a_final_status_by_other_code_wins_over_the_workers(
     jobs: SyncProgressManager,
 ) -> None:
     with pytest.raises(ImportSuperseded), track_import(JOB) as job:

@@ -1,4 +1,4 @@
-"""Whose a cancellation is, and what becomes of the job if other code swallows or wraps it."""
+"""To which tracker a cancellation belongs, and what happens if other code swallows or wraps it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OUTER = "outer"
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 def _status(jobs: SyncProgressManager, job_id: str) -> Any:
@@ -50,9 +50,9 @@ def _cancel(jobs: SyncProgressManager, job: Any) -> None:
 
 
 def absorbs_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take each cancellation for the own one."""
+    """Treat each cancellation as one's own."""
     monkeypatch.setattr(
-        tracker, "belongs_to", lambda error, job, kind: isinstance(error, ImportCancelled)
+        tracker, "was_raised_by", lambda error, job, kind: isinstance(error, ImportCancelled)
     )
 
 
@@ -86,12 +86,12 @@ def test_an_inner_import_that_is_cancelled_leaves_the_outer_one_running(
 
 
 def forgets_what_it_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge by what leaves the block alone."""
+    """Judge only by the exception that leaves the block."""
     cancelled = interrupts.Stoppable._cancelled
 
     def make(self: Any) -> BaseException:
         error = cancelled(self)
-        self._has_noticed = False
+        self._has_seen_cancel = False
         return error
 
     monkeypatch.setattr(interrupts.Stoppable, "_cancelled", make)
@@ -190,7 +190,7 @@ def test_messages_for_the_end_user_are_found_inside_groups(jobs: SyncProgressMan
     assert (state(jobs)["status"], state(jobs)["error_message"]) == ("failed", "Row 3. Row 4.")
 
 
-def test_a_group_of_what_stops_a_worker_cancels_the_job(jobs: SyncProgressManager) -> None:
+def test_a_group_of_cancellations_cancels_the_job(jobs: SyncProgressManager) -> None:
     with pytest.raises(BaseExceptionGroup), track_import(JOB):
         raise BaseExceptionGroup("", [SystemExit(), asyncio.CancelledError()])
     assert state(jobs)["status"] == "cancelled"
@@ -204,7 +204,7 @@ async def test_superseded_in_a_group_it_is_raised_by_itself(jobs: SyncProgressMa
             await _advance_in_tasks(job)
 
 
-def test_what_stops_a_loop_says_whose_it_is_and_can_be_pickled(jobs: SyncProgressManager) -> None:
+def test_the_exceptions_know_their_tracker_and_can_be_pickled(jobs: SyncProgressManager) -> None:
     with track_import(JOB) as job:
         _cancel(jobs, job)
         with pytest.raises(ImportCancelled, match="import job was requested") as raised:
@@ -261,7 +261,7 @@ def test_a_generator_is_closed_though_something_still_refers_to_it(
     assert not source.is_open
 
 
-def test_what_a_generator_raises_when_it_is_closed_does_not_matter(
+def test_exceptions_of_a_closing_generator_are_suppressed(
     jobs: SyncProgressManager,
 ) -> None:
     source = Source()
@@ -304,7 +304,7 @@ def _keep(job: Any, error: BaseException | None) -> None:
 
 
 def keeps_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what the import has raised for as long as the tracker lives."""
+    """Keep the import's exception as long as the tracker."""
     never = property(lambda self: self.__dict__["error"], _keep)
     monkeypatch.setattr(tracker.ImportTracker, "_error", never, raising=False)
 

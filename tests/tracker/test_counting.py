@@ -1,4 +1,4 @@
-"""Counting in several threads, in a forked process, and by attributes that there are not."""
+"""Counting in several threads, in a forked process, and by attributes that do not exist."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from django_import_progress import NotTracking, OutsideOfTheWith, SyncProgressManager, track_import
 from django_import_progress.tracker import counters, interrupts
-from django_import_progress.tracker.cleaning import as_count
-from django_import_progress.tracker.transactions import Over
+from django_import_progress.tracker.fields import as_count
+from django_import_progress.tracker.transactions import TransactionEnd
 from tests.faults.conftest import defence
 
 from ..kit.controls import without
@@ -30,12 +30,12 @@ THREADS, TIMES = 10, 5000
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 @pytest.fixture
 def often_switched() -> Iterator[None]:
-    """Have Python switch threads as often as it can."""
+    """Make Python switch threads as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -57,7 +57,7 @@ def sets_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0)  # Other threads may run here.
         self._fields = {**kept, **fields}
 
-    monkeypatch.setattr(counters.ProgressCounters, "_put", put)
+    monkeypatch.setattr(counters.ProgressCounters, "_set_fields", put)
 
 
 def _in_threads(body: Callable[[], object]) -> None:
@@ -181,7 +181,7 @@ from django_import_progress.tracker import interrupts
 from django_import_progress.signals import import_finished
 
 if sys.argv[1] == "careless":
-    interrupts.Stoppable.leave_to_parent = lambda self: None
+    interrupts.Stoppable.deactivate = lambda self: None
 
 def says(**_):
     print("finished in", "parent" if os.getpid() == parent else "child", flush=True)
@@ -235,11 +235,11 @@ def test_without_that_the_child_would_end_the_import(server: RedisProcess) -> No
 async def test_a_copy_does_nothing_whichever_way_it_is_left(jobs: SyncProgressManager) -> None:
     job = track_import(JOB).__enter__()
     other = await track_import("other").__aenter__()
-    interrupts._leave_to_parent()  # What a fork calls in the child.
+    interrupts._deactivate_copies()  # What a fork calls in the child.
     with pytest.raises(NotTracking):
         job.advance()
     assert not job.__exit__(None, None, None)
     assert not await other.__aexit__(None, None, None)
-    job._settle(Over.COMMITTED)
-    assert (state(jobs)["status"], job._end) == ("importing", {})
+    job._end_after_commit(TransactionEnd.COMMITTED)
+    assert (state(jobs)["status"], job._final) == ("importing", {})
     end_writers()

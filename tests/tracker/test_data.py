@@ -1,4 +1,4 @@
-"""What an import's data hold never ends it: values are cleaned, or left out if too large."""
+"""Data never end an import: values are cleaned, or left out if too large."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import InvalidProgress, SyncProgressManager, track_import
 from django_import_progress.core.snapshot import MAX_BYTES
-from django_import_progress.tracker import cleaning, counters, field_limit, writer
-from django_import_progress.tracker.field_limit import FieldLimit
+from django_import_progress.tracker import counters, fields, writer
+from django_import_progress.tracker.fields import FieldLimit
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -31,11 +31,11 @@ __all__ = ["defence"]
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 class Int64:
-    """A whole number as numpy has them."""
+    """A whole number like numpy's."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -49,7 +49,7 @@ class Int64:
 
 @Real.register
 class Float32(Int64):
-    """A number with a fraction, as numpy has them: no `float`."""
+    """A fractional number like numpy's, which is not a `float`."""
 
     __index__ = None  # type: ignore[assignment]
 
@@ -63,7 +63,7 @@ class Colour(enum.Enum):
 
 
 def _takes_what_a_manager_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cleaning, "_cleaned", lambda value: value)
+    monkeypatch.setattr(fields, "_cleaned", lambda value: value)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_value_that_has_no_json_is_cleaned(
         job.set(other=given)
     assert state(jobs)["value"] == state(jobs)["other"] == shown
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
-    assert "the field 'value' was made fit" in caplog.text
+    assert "the value of 'value' was changed to fit" in caplog.text
     with pytest.raises(InvalidProgress):
         jobs.set_progress("another", {"value": given})
 
@@ -106,9 +106,9 @@ def test_a_stage_is_cleaned_as_well_and_kept_short(jobs: SyncProgressManager) ->
     with track_import(JOB, stage=os.fsdecode(b"caf\xe9.csv")) as job:
         shows(jobs, stage="caf?.csv")
         job.set(stage="x" * 70_000)
-        shows(jobs, stage="x" * cleaning.OWN_LENGTH)
+        shows(jobs, stage="x" * fields.OWN_LENGTH)
         job.set(stage=["x"] * 70_000)
-    assert state(jobs)["stage"] == "x" * cleaning.OWN_LENGTH
+    assert state(jobs)["stage"] == "x" * fields.OWN_LENGTH
 
 
 def _circle() -> list[Any]:
@@ -126,7 +126,7 @@ def test_a_value_that_is_too_large_is_left_out_with_a_warning(
         job.set(value=given, note="m")
         job.set(value=given)
     assert (state(jobs)["value"], state(jobs)["note"]) == ("small", "m")
-    assert caplog.text.count("'value' and what is added later may be left out") == 1
+    assert caplog.text.count("'value' and later fields may be left out") == 1
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_number_that_is_missing_counts_nothing(jobs: SyncProgressManager, n: A
 
 
 @pytest.mark.parametrize("n", ["5", None, 1.5, Decimal("1.5"), 1e308, math.inf, Decimal("snan")])
-def test_what_is_no_whole_number_is_an_error_of_the_code(n: Any) -> None:
+def test_numbers_that_are_not_whole_are_an_error(n: Any) -> None:
     with track_import(JOB) as job:
         for count in (job.advance, lambda n: job.count("created", n)):
             with pytest.raises(InvalidProgress, match="pass a whole number"):
@@ -207,9 +207,9 @@ def test_a_length_that_raises_is_no_total(jobs: SyncProgressManager, error: Exce
 
 
 def _keeps_whatever_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FieldLimit, "takes", lambda self, sizes: list(sizes))
-    monkeypatch.setattr(writer, "own_fields", lambda fields: fields)
-    monkeypatch.setattr(writer, "END_BYTES", MAX_BYTES)
+    monkeypatch.setattr(FieldLimit, "reserve", lambda self, sizes: list(sizes))
+    monkeypatch.setattr(writer, "tracker_fields", lambda fields: fields)
+    monkeypatch.setattr(writer, "FINAL_BYTES", MAX_BYTES)
 
 
 def _counters(job: track_import) -> None:
@@ -253,10 +253,10 @@ def test_fields_that_grow_with_the_file_leave_room_for_the_trackers_own(
         wait_for(is_asked, "the request to cancel")
     assert state(jobs)["status"] == "cancelled"
     assert state(jobs).get("category 0", 1) == 1
-    assert caplog.text.count("may be left out: a snapshot is 65536 bytes") == 1
+    assert caplog.text.count("may be left out: a snapshot is limited to 65536 bytes") == 1
 
 
-def test_what_the_job_had_before_stays_and_the_newest_fields_go(
+def test_earlier_fields_of_the_job_stay_and_the_newest_are_dropped(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Redis was away until now: what was counted meanwhile had the whole room.
@@ -266,16 +266,16 @@ def test_what_the_job_had_before_stays_and_the_newest_fields_go(
         counted.count(f"category {number}")
     counted.set(late="x" * 20_000)
     counted._note_stored({"label": "x" * 30_000, "category 1": "x" * 100, "attempt": 1})
-    kept = counted._facts()
+    kept = counted._current_fields()
     assert "late" not in kept
     assert kept["category 0"] == kept["category 999"] == 1
     counted.set(late="x" * 10)
-    assert counted._facts()["late"] == "x" * 10
+    assert counted._current_fields()["late"] == "x" * 10
 
 
 def _takes_no_notice_of_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "own_fields", lambda fields: fields)
-    monkeypatch.setattr(writer, "END_BYTES", MAX_BYTES)
+    monkeypatch.setattr(writer, "tracker_fields", lambda fields: fields)
+    monkeypatch.setattr(writer, "FINAL_BYTES", MAX_BYTES)
 
 
 @without(_takes_no_notice_of_a_refusal)
@@ -289,21 +289,23 @@ def test_others_may_fill_the_snapshot(
             job.advance()
             shows(jobs, processed_rows=number)
         assert "mine" not in state(jobs)
-        assert caplog.text.count("own fields are not updated") == 1
+        assert caplog.text.count("only the tracker's own fields are updated") == 1
     assert (state(jobs)["status"], state(jobs)["mine"]) == ("done", "y" * 400)
 
 
 def test_room_is_made_by_a_field_that_shrinks() -> None:
     space = FieldLimit()
-    half = (MAX_BYTES - field_limit.OWN_BYTES) // 2
-    assert space.takes({"a": half, "b": half, "c": 1}) == ["a", "b"]
-    assert space.takes({"a": 1, "c": half - 10, "d": half}) == ["a", "c"]
+    half = (MAX_BYTES - fields.OWN_BYTES) // 2
+    assert space.reserve({"a": half, "b": half, "c": 1}) == ["a", "b"]
+    assert space.reserve({"a": 1, "c": half - 10, "d": half}) == ["a", "c"]
 
 
 def _writes_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = counters.ProgressCounters._facts
+    facts = counters.ProgressCounters._current_fields
     unknown = {"stage": None, "total_rows": None}
-    monkeypatch.setattr(counters.ProgressCounters, "_facts", lambda self: unknown | facts(self))
+    monkeypatch.setattr(
+        counters.ProgressCounters, "_current_fields", lambda self: unknown | facts(self)
+    )
 
 
 @without(_writes_what_it_does_not_know)

@@ -1,4 +1,4 @@
-"""`track_import`: how an import ends, and what Redis and faults may not do to it."""
+"""`track_import`: how an import ends, also with faults of Redis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..kit.waiting import wait_for
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 def test_an_exception_ends_the_job_and_goes_on_unchanged(
@@ -80,7 +80,7 @@ def test_with_debug_any_message_is_shown(jobs: SyncProgressManager, settings: An
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
-def test_what_stops_the_worker_cancels_the_job(
+def test_exceptions_that_stop_the_worker_cancel_the_job(
     jobs: SyncProgressManager, error: type[BaseException]
 ) -> None:
     with pytest.raises(error), track_import(JOB):
@@ -116,11 +116,11 @@ async def test_a_cancelled_task_cancels_its_job(jobs: SyncProgressManager) -> No
     assert state(jobs)["status"] == "cancelled"
 
 
-def test_redis_away_does_not_fail_the_import(
+def test_an_unavailable_redis_does_not_fail_the_import(
     settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 1)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 1)
     with track_import(JOB) as job:
         rows = list(job.rows(range(1000)))
     assert len(rows) == 1000
@@ -130,7 +130,7 @@ def test_redis_away_does_not_fail_the_import(
     assert levels == ["WARNING", "ERROR"]  # One line for the outage, one for the end.
 
 
-def test_an_import_that_began_without_redis_is_told_once_it_is_there(
+def test_an_import_that_started_without_redis_is_reported_once_it_is_available(
     settings: Any, valkey_server: RedisProcess
 ) -> None:
     late = RedisProcess(valkey_server.binary)
@@ -149,7 +149,7 @@ def test_an_import_that_began_without_redis_is_told_once_it_is_there(
         late.close()
 
 
-def test_what_cannot_be_merged_is_logged_and_the_import_goes_on(
+def test_an_invalid_snapshot_is_logged_and_the_import_continues(
     jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs.create(JOB, data={"large": "x" * 60_000})
@@ -159,7 +159,7 @@ def test_what_cannot_be_merged_is_logged_and_the_import_goes_on(
     assert "bytes of JSON" in caplog.text
 
 
-def test_a_fault_of_the_writer_itself_is_logged_and_harms_nobody(
+def test_a_fault_of_the_writer_is_logged_and_does_not_affect_the_import(
     jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     with track_import(JOB) as job:
@@ -170,7 +170,9 @@ def test_a_fault_of_the_writer_itself_is_logged_and_harms_nobody(
     assert state(jobs)["status"] == "done"
 
 
-def test_the_end_is_told_though_what_was_added_is_too_large(jobs: SyncProgressManager) -> None:
+def test_the_final_status_is_written_if_added_fields_are_too_large(
+    jobs: SyncProgressManager,
+) -> None:
     with track_import(JOB) as job:
         job.set(note="x" * 65_400)  # It would fit alone.
         job.advance(3)
@@ -178,7 +180,7 @@ def test_the_end_is_told_though_what_was_added_is_too_large(jobs: SyncProgressMa
     assert "note" not in state(jobs)
 
 
-def test_the_end_is_told_though_the_job_was_large_before(jobs: SyncProgressManager) -> None:
+def test_the_final_status_is_written_if_the_job_was_large_before(jobs: SyncProgressManager) -> None:
     jobs.create(JOB, data={"note": "x" * 65_480})
     with track_import(JOB) as job:
         job.advance(3)
@@ -215,7 +217,7 @@ def test_expose_takes_exception_classes() -> None:
         track_import(JOB, expose="ValueError")  # type: ignore[arg-type]
 
 
-def test_what_was_given_to_the_job_outlives_an_emptied_redis(jobs: SyncProgressManager) -> None:
+def test_the_jobs_earlier_fields_survive_an_emptied_redis(jobs: SyncProgressManager) -> None:
     jobs.create(JOB, owner=5, ttl_seconds=7777)
     with track_import(JOB, owner=6) as job:  # Another one's job stays theirs.
         jobs.redis.flushall()
@@ -230,7 +232,7 @@ class StoppedError(SystemExit):
 
 
 def left_by_a_signal() -> None:
-    """Enter while Redis does not answer, and be interrupted meanwhile."""
+    """Enter while Redis does not respond, and be interrupted."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise StoppedError
@@ -254,13 +256,13 @@ async def left_by_a_cancellation() -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_who_is_stopped_while_entering_leaves_a_cancelled_job_and_no_thread(
+def test_an_interruption_while_entering_leaves_a_cancelled_job_and_no_thread(
     settings: Any,
     valkey_server: RedisProcess,
     asynchronous: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("django_import_progress.tracker.tracker.BEGIN_TURNS", math.inf)
+    monkeypatch.setattr("django_import_progress.tracker.tracker.ENTER_TURNS", math.inf)
     frozen = RedisProcess(valkey_server.binary).start()
     settings.IMPORT_PROGRESS = {"REDIS_URL": frozen.url}
     try:

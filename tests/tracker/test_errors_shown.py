@@ -1,4 +1,4 @@
-"""What of an exception reaches those who watch: never what is for the log."""
+"""The part of an exception that watchers see: never the part for the log."""
 
 from __future__ import annotations
 

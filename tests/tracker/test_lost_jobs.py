@@ -1,8 +1,7 @@
-"""A job that others delete, end or cancel while its import runs, or whose list is evicted."""
+"""A job that is deleted, ended or cancelled while its import runs, or whose list is evicted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.core.lease import Lease, WriteResult
-from django_import_progress.signals import import_finished
 from django_import_progress.tracker import interrupts, writer
 from django_import_progress.tracker.writer import Writer
 from tests.faults import naive
@@ -37,26 +35,13 @@ def jobs(site: RedisProcess, settings: Any) -> SyncProgressManager:
     return get_sync_progress_manager()
 
 
-@pytest.fixture
-def ends() -> Iterator[list[str]]:
-    """The statuses with which `import_finished` was sent."""
-    sent: list[str] = []
-
-    def receive(*, status: str, **_: Any) -> None:
-        sent.append(status)
-
-    import_finished.connect(receive)
-    yield sent
-    import_finished.disconnect(receive)
-
-
 def reads_nothing_between_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learn of a job only when a field has changed."""
-    monkeypatch.setattr(Writer, "_has_news", lambda _: False)
+    """Notice changes of a job only when a field has changed."""
+    monkeypatch.setattr(Writer, "_has_job_changed", lambda _: False)
 
 
 def stops_for_other_attempts_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go on with a job that was ended or deleted."""
+    """Continue a job that was ended or deleted."""
     for module in (interrupts, writer):
         monkeypatch.setattr(module, "LOST", frozenset({WriteResult.SUPERSEDED}))
 
@@ -86,7 +71,7 @@ def _begin_another(jobs: SyncProgressManager) -> None:
         (_delete, "was deleted.*request_cancel"),
         (_end, "was ended by other code"),
         (_delete_and_end_another, "was deleted"),
-        (_begin_another, "Another worker has started import job again.*an id of its own"),
+        (_begin_another, "Another worker has started import job again.*unique id for each"),
     ],
 )
 @without(reads_nothing_between_writes)
@@ -108,7 +93,7 @@ def test_the_loop_stops_though_no_field_has_changed(
 
 @without(stops_for_other_attempts_only, fails_with=(AssertionError, pytest.fail.Exception))
 @pytest.mark.parametrize("happens", [_delete, _end])
-def test_an_import_that_went_through_is_told_as_well(
+def test_an_import_whose_rows_are_done_learns_it_as_well(
     jobs: SyncProgressManager, ends: list[str], happens: Any
 ) -> None:
     with pytest.raises(ImportSuperseded), track_import(JOB) as job:
@@ -150,7 +135,7 @@ def test_an_attempt_that_learns_late_that_it_began_and_was_superseded_reports_no
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = Lease("older-worker", 30)
-    begin = Writer._begin
+    begin = Writer._start_attempt
 
     def begin_once_more(self: Writer) -> Any:
         self._lease = lease
@@ -160,7 +145,7 @@ def test_an_attempt_that_learns_late_that_it_began_and_was_superseded_reports_no
         self._lease = lease
         return begin(self)
 
-    monkeypatch.setattr(Writer, "_begin", begin_once_more)
+    monkeypatch.setattr(Writer, "_start_attempt", begin_once_more)
     with pytest.raises(ImportSuperseded), track_import(JOB) as job:
         wait_for(lambda: job.interrupt, "the worker to know")
         job.advance()

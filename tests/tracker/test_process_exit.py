@@ -1,4 +1,4 @@
-"""What is asked to wait at the end of a process: see `tests/faults/test_exits.py` for real ones."""
+"""What waits at the end of a process; see `tests/faults/test_exits.py` for real processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..kit.tracked import JOB, state
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 def test_without_celery_only_python_is(
@@ -34,7 +34,7 @@ def test_without_celery_only_python_is(
 def test_a_job_of_rq_waits_itself(monkeypatch: pytest.MonkeyPatch, job: object) -> None:
     waits: list[object] = []
     monkeypatch.setitem(sys.modules, "rq", SimpleNamespace(get_current_job=lambda: job))  # type: ignore[arg-type]
-    monkeypatch.setattr(process_exit, "wait_for_leaving", lambda **_: waits.append(job))
+    monkeypatch.setattr(process_exit, "wait_for_finishing", lambda **_: waits.append(job))
     with track_import(JOB):
         pass
     assert waits == [job] * (job is not None)

@@ -1,4 +1,4 @@
-"""`import_finished`: sent once an attempt's end, and a receiver changes nothing of the import."""
+"""`import_finished`: sent once per attempt; receivers do not affect the import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.signals import import_finished
-from django_import_progress.tracker import waiting, writer
+from django_import_progress.tracker import reporting_thread, writer
 from tests.faults.conftest import defence
 
 from ..kit.controls import without
@@ -36,8 +36,8 @@ News = dict[str, Any]
 
 
 @pytest.fixture
-def heard() -> Iterator[list[News]]:
-    """What a receiver was told, and in which thread."""
+def received() -> Iterator[list[News]]:
+    """The arguments of each notification, and its thread."""
     told: list[News] = []
 
     def receive(**news: Any) -> None:
@@ -50,15 +50,17 @@ def heard() -> Iterator[list[News]]:
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have imports write to the test's server."""
+    """Make imports write to the test's server."""
 
 
-def test_it_says_what_has_ended_and_how(jobs: SyncProgressManager, heard: list[News]) -> None:
+def test_it_has_the_job_and_its_final_status(
+    jobs: SyncProgressManager, received: list[News]
+) -> None:
     jobs.create(JOB, owner=7, data={"file_name": "a.csv"})
     with track_import(JOB, total=3, stage="first") as job:
         for _ in job.rows(range(3)):
             job.count("created")
-    [news] = heard
+    [news] = received
     assert news["sender"] is track_import
     assert (news["job_id"], news["namespace"]) == (JOB, "import_progress")
     assert (news["owner"], news["status"], news["error"]) == ("7", "done", None)
@@ -70,8 +72,8 @@ def test_it_says_what_has_ended_and_how(jobs: SyncProgressManager, heard: list[N
     assert news["snapshot"] == stored
 
 
-def test_it_is_sent_by_the_thread_that_imports_once_the_end_is_told(
-    jobs: SyncProgressManager, heard: list[News]
+def test_it_is_sent_by_the_importing_thread_after_the_final_status(
+    jobs: SyncProgressManager, received: list[News]
 ) -> None:
     seen = []
 
@@ -83,7 +85,7 @@ def test_it_is_sent_by_the_thread_that_imports_once_the_end_is_told(
         pass
     import_finished.disconnect(look)
     assert seen == ["done"]
-    assert heard[0]["thread"] is threading.current_thread()
+    assert received[0]["thread"] is threading.current_thread()
 
 
 @pytest.mark.parametrize(
@@ -95,31 +97,31 @@ def test_it_is_sent_by_the_thread_that_imports_once_the_end_is_told(
     ],
 )
 def test_each_end_has_a_status_and_an_error(
-    heard: list[News], error: BaseException, status: str
+    received: list[News], error: BaseException, status: str
 ) -> None:
     with suppress(type(error)), track_import(JOB):
         raise error
-    [news] = heard
+    [news] = received
     assert (news["status"], news["error"]) == (status, error)
     assert news["snapshot"]["error_message"] == ("Row 3." if status == "failed" else None)
 
 
-def test_each_attempt_sends_its_own(heard: list[News]) -> None:
+def test_each_attempt_sends_its_own(received: list[News]) -> None:
     for _ in range(2):
         with track_import(JOB):
             pass
-    assert [news["attempt"] for news in heard] == [1, 2]
+    assert [news["attempt"] for news in received] == [1, 2]
 
 
 def test_beginning_and_end_are_logged_as_information(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "django_import_progress")
     with track_import(JOB) as job:
         list(job.rows(range(3)))
-    assert caplog.messages == ["Import job begins", "Import job is done after 3 rows"]
+    assert caplog.messages == ["Import job started", "Import job is done after 3 rows"]
 
 
 def test_one_that_is_superseded_sends_nothing(
-    heard: list[News], caplog: pytest.LogCaptureFixture
+    received: list[News], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "django_import_progress")
     newer = track_import(JOB)
@@ -127,74 +129,74 @@ def test_one_that_is_superseded_sends_nothing(
         newer.__enter__()
         job.advance()
         wait_for(lambda: job.interrupt, "the older one to know")
-    assert heard == []
+    assert received == []
     assert caplog.messages[-1].startswith("Another worker has started import job again")
     newer.__exit__(None, None, None)
-    assert [news["attempt"] for news in heard] == [2]
+    assert [news["attempt"] for news in received] == [2]
 
 
 def test_it_is_sent_without_redis_too(
-    settings: Any, heard: list[News], monkeypatch: pytest.MonkeyPatch
+    settings: Any, received: list[News], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0)
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     with track_import(JOB, owner=7) as job:
         list(job.rows(range(3)))
     assert job._writer is not None
     job._writer.join()
-    [news] = heard
+    [news] = received
     assert (news["status"], news["attempt"], news["owner"]) == ("done", None, "7")
     assert news["snapshot"]["processed_rows"] == 3
 
 
 def test_one_that_is_interrupted_as_it_begins_has_ended(
-    heard: list[News], monkeypatch: pytest.MonkeyPatch
+    received: list[News], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     job = track_import(JOB)
-    monkeypatch.setattr(waiting.Flag, "wait_a_moment", interrupted)
+    monkeypatch.setattr(reporting_thread.AwaitableEvent, "wait_briefly", interrupted)
     with pytest.raises(KeyboardInterrupt):
         job.__enter__()
-    assert [news["status"] for news in heard] == ["cancelled"]
+    assert [news["status"] for news in received] == ["cancelled"]
 
 
 async def test_one_that_is_cancelled_as_it_begins_has_ended(
-    heard: list[News], monkeypatch: pytest.MonkeyPatch
+    received: list[News], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def cancelled(*_: object) -> None:
         raise asyncio.CancelledError
 
     job = track_import(JOB)
-    monkeypatch.setattr(waiting.Flag, "wait_a_moment_in_loop", cancelled)
+    monkeypatch.setattr(reporting_thread.AwaitableEvent, "wait_briefly_async", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await job.__aenter__()
-    assert [news["status"] for news in heard] == ["cancelled"]
+    assert [news["status"] for news in received] == ["cancelled"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_in_a_transaction_it_is_sent_after_the_commit(heard: list[News]) -> None:
+def test_in_a_transaction_it_is_sent_after_the_commit(received: list[News]) -> None:
     with transaction.atomic():
         with track_import(JOB):
             pass
-        assert heard == []
-    assert [news["status"] for news in heard] == ["done"]
+        assert received == []
+    assert [news["status"] for news in received] == ["done"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_rolled_back_after_the_with_block_it_says_so(heard: list[News]) -> None:
+def test_rolled_back_after_the_with_block_it_is_failed(received: list[News]) -> None:
     with transaction.atomic():
         with track_import(JOB):
             pass
         transaction.set_rollback(True)
-    [news] = heard
+    [news] = received
     assert (news["status"], news["error"]) == ("failed", None)
     assert news["snapshot"]["error_message"] == "The import was rolled back."
 
 
 def spoil(**_: Any) -> None:
-    """Do what must not be done twice."""
+    """Write something that fails the second time."""
     User.objects.create(username="one")
 
 
@@ -205,7 +207,7 @@ def without_savepoints(monkeypatch: pytest.MonkeyPatch) -> None:
 @without(without_savepoints)
 @pytest.mark.django_db(transaction=True)
 def test_a_receiver_that_fails_changes_nothing(
-    jobs: SyncProgressManager, heard: list[News], caplog: pytest.LogCaptureFixture
+    jobs: SyncProgressManager, received: list[News], caplog: pytest.LogCaptureFixture
 ) -> None:
     import_finished.connect(spoil)
     with transaction.atomic():
@@ -216,7 +218,7 @@ def test_a_receiver_that_fails_changes_nothing(
     assert User.objects.count() == 1
     assert state(jobs)["status"] == "cancelled"
     assert [record.name for record in caplog.records] == ["django.dispatch"]
-    assert len(heard) == 1
+    assert len(received) == 1
 
 
 async def enter_and_leave(job: Any) -> None:
@@ -225,7 +227,9 @@ async def enter_and_leave(job: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_an_asynchronous_import_tells_receivers_of_both_kinds(heard: list[News]) -> None:
+async def test_an_asynchronous_import_notifies_receivers_of_both_kinds(
+    received: list[News],
+) -> None:
     told = []
 
     async def receive(**news: Any) -> None:
@@ -240,10 +244,10 @@ async def test_an_asynchronous_import_tells_receivers_of_both_kinds(heard: list[
     import_finished.disconnect(receive)
     import_finished.disconnect(count)
     assert told == [("done", 0)] * 2
-    assert [news["status"] for news in heard] == ["done"]
+    assert [news["status"] for news in received] == ["done"]
 
 
-async def test_what_cannot_be_told_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_while_sending_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def receive(**_: Any) -> None:
         raise AssertionError
 
@@ -256,18 +260,18 @@ async def test_what_cannot_be_told_is_logged(caplog: pytest.LogCaptureFixture) -
     ]
 
 
-def test_celery_sends_what_it_has_made_of_each_attempt(
-    jobs: SyncProgressManager, heard: list[News]
+def test_celery_sends_the_status_of_each_attempt(
+    jobs: SyncProgressManager, received: list[News]
 ) -> None:
     tasks.import_from_afar.apply((1,), task_id=JOB)
-    assert [(news["attempt"], news["status"]) for news in heard] == [(1, "queued"), (2, "done")]
-    assert isinstance(heard[0]["error"], ConnectionError)
+    assert [(news["attempt"], news["status"]) for news in received] == [(1, "queued"), (2, "done")]
+    assert isinstance(received[0]["error"], ConnectionError)
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [("invalid", "failed"), ("ignore", "cancelled"), ("requeue", "queued")]
 )
-def test_celery_sends_once_a_task(heard: list[News], error: str, status: str) -> None:
+def test_celery_sends_once_a_task(received: list[News], error: str, status: str) -> None:
     with suppress(BaseException):
         tasks.import_badly.apply((error,), task_id=JOB)
-    assert [news["status"] for news in heard] == [status]
+    assert [news["status"] for news in received] == [status]

@@ -1,4 +1,4 @@
-"""`track_import`: what it counts and tells, on a real server."""
+"""`track_import`: what it counts and writes, on a real server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import InvalidProgress, SyncProgressManager, track_import
-from django_import_progress.tracker import waiting, writer
+from django_import_progress.tracker import reporting_thread, writer
 
 from ..kit.tracked import JOB, shows, state
 from ..kit.waiting import wait_for
@@ -20,7 +20,7 @@ from ..kit.waiting import wait_for
 
 @pytest.fixture(autouse=True)
 def of_the_site(jobs: SyncProgressManager) -> None:
-    """Have `track_import` write to the test's server."""
+    """Make `track_import` write to the test's server."""
 
 
 def test_two_lines_make_a_loop_report_itself(jobs: SyncProgressManager) -> None:
@@ -43,7 +43,7 @@ def test_two_lines_make_a_loop_report_itself(jobs: SyncProgressManager) -> None:
     }
 
 
-def test_a_row_counts_once_its_body_is_through(jobs: SyncProgressManager) -> None:
+def test_a_row_counts_once_its_body_has_finished(jobs: SyncProgressManager) -> None:
     with track_import(JOB, total=9) as job:
         for row in job.rows(iter("abc")):
             assert job.processed == "abc".index(row)
@@ -56,7 +56,7 @@ def test_a_row_counts_once_its_body_is_through(jobs: SyncProgressManager) -> Non
 @pytest.mark.parametrize(
     "rows", [SimpleLazyObject(lambda: iter("abc")), range(10**20)], ids=["lazy", "endless"]
 )
-def test_a_length_that_cannot_be_told_is_no_total(rows: Any) -> None:
+def test_an_unknown_length_is_no_total(rows: Any) -> None:
     with track_import(JOB) as job:
         assert next(iter(job.rows(rows))) in ("a", 0)
         assert job.total is None
@@ -150,15 +150,13 @@ def test_a_known_field_is_no_counter_and_a_name_is_text(name: Any) -> None:
         {"processed_rows": -1},
     ],
 )
-def test_what_cannot_be_set_is_refused_in_the_loop(
-    jobs: SyncProgressManager, fields: dict[str, Any]
-) -> None:
+def test_fields_that_cannot_be_set_raise(jobs: SyncProgressManager, fields: dict[str, Any]) -> None:
     with track_import(JOB) as job, pytest.raises(InvalidProgress):
         job.set(**fields)
     assert state(jobs)["status"] == "done"
 
 
-def test_it_keeps_what_the_job_was_made_with(jobs: SyncProgressManager) -> None:
+def test_it_keeps_the_fields_of_create(jobs: SyncProgressManager) -> None:
     jobs.create(JOB, owner=7, data={"file_name": "a.csv"})
     with track_import(JOB, owner=8):
         shows(jobs, file_name="a.csv", status="importing")
@@ -187,7 +185,7 @@ def test_started_again_it_is_a_new_attempt_from_zero(jobs: SyncProgressManager) 
         pass  # pragma: no cover - it is not entered
 
 
-def test_only_what_changed_is_written(jobs: SyncProgressManager) -> None:
+def test_only_changes_are_written(jobs: SyncProgressManager) -> None:
     def version() -> int:
         return int(str(jobs.redis.hget(f"import_progress:hash:{JOB}", "_v"), "ascii"))
 
@@ -241,7 +239,7 @@ async def test_asynchronous_imports_use_the_same_names(jobs: SyncProgressManager
         list(job.rows(source()))
 
 
-def test_another_manager_writes_where_it_is_told(jobs: SyncProgressManager) -> None:
+def test_a_given_manager_is_used(jobs: SyncProgressManager) -> None:
     orders = SyncProgressManager(jobs.redis, "order_imports")
     with track_import(JOB, manager=orders) as job:
         assert "job" in repr(job)
@@ -255,13 +253,13 @@ def test_no_thread_is_left() -> None:
     wait_for(lambda: not writer.writers(), "the writer to end")
 
 
-def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
+def test_a_final_status_that_takes_too_long_is_logged_as_lost(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    held, last = threading.Event(), writer.Writer._write_the_last
-    monkeypatch.setattr(waiting, "END_SECONDS", 0.01)
+    held, last = threading.Event(), writer.Writer._write_final
+    monkeypatch.setattr(reporting_thread, "LEAVE_SECONDS", 0.01)
     monkeypatch.setattr(
-        writer.Writer, "_write_the_last", lambda self: (held.wait(), last(self))
+        writer.Writer, "_write_final", lambda self: (held.wait(), last(self))
     )  # As a client does that hangs.
     job = track_import(JOB)
 
@@ -270,12 +268,12 @@ def test_an_end_that_nobody_waits_for_any_longer_is_a_line_in_the_log(
             """Nothing."""
 
     def is_told_once() -> None:
-        assert caplog.text.count("could not be told") == 1
+        assert caplog.text.count("could not be saved") == 1
         held.set()
         shows(jobs, status="done")
         assert job._writer is not None
         job._writer.give_up()
-        assert caplog.text.count("could not be told") == 1
+        assert caplog.text.count("could not be saved") == 1
 
     asyncio.run(import_nothing())
     is_told_once()  # pragma: no cover - what a timeout is thrown through, 3.11 traces no further

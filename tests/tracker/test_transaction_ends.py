@@ -34,7 +34,7 @@ STALLED_AFTER_SECONDS = 0.6
 
 @pytest.fixture(autouse=True)
 def jobs(site: RedisProcess, settings: Any) -> SyncProgressManager:
-    """Have workers believed alive for a short time only; the manager of the site."""
+    """Use short leases; return the manager of the site."""
     settings.IMPORT_PROGRESS = {
         "REDIS_URL": site.url,
         "STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS,
@@ -42,25 +42,12 @@ def jobs(site: RedisProcess, settings: Any) -> SyncProgressManager:
     return get_sync_progress_manager()
 
 
-@pytest.fixture
-def ends() -> Iterator[list[str]]:
-    """The statuses with which `import_finished` was sent."""
-    sent: list[str] = []
-
-    def receive(*, status: str, **_: Any) -> None:
-        sent.append(status)
-
-    import_finished.connect(receive)
-    yield sent
-    import_finished.disconnect(receive)
-
-
 class ChangedMindError(Exception):
     pass
 
 
 def waits_for_the_same_alias_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for open transactions once more in the hook, all of them."""
+    """Check all open transactions again in the hook."""
     after = transactions.after_transactions
     rounds = iter(range(100))
 
@@ -95,7 +82,7 @@ def looks_at_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     async def after(then: Any) -> bool:
         return transactions.after_transactions(then)
 
-    monkeypatch.setattr(tracker, "_after_transactions_in_loop", after)
+    monkeypatch.setattr(tracker, "_after_transactions_async", after)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -161,15 +148,15 @@ def test_with_autocommit_off_and_rolled_back_it_has_failed(
 
 
 def stops_renewing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the writer end with the block."""
-    hold = tracker.Writer.hold
+    """Make the writer end with the block."""
+    flush = tracker.Writer.flush
 
     def end(self: Any) -> None:
-        hold(self)
-        wait_for(self.held.is_set, "all to be written")
-        self._beat_seconds = 3600.0
+        flush(self)
+        wait_for(self.flushed.is_set, "all to be written")
+        self._renewal_seconds = 3600.0
 
-    monkeypatch.setattr(tracker.Writer, "hold", end)
+    monkeypatch.setattr(tracker.Writer, "flush", end)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -187,7 +174,7 @@ def test_a_transaction_that_outlasts_the_block_does_not_look_stalled(
 
 
 def relies_on_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take a hook that was discarded for one of a transaction that was rolled back."""
+    """Treat each discarded hook as a rollback."""
     never = property(lambda _: False, lambda *_: None)
     monkeypatch.setattr(transactions._Wait, "is_committed", never, raising=False)
 
@@ -272,8 +259,10 @@ def test_the_same_connection_serves_many_imports(
 
 
 def takes_a_test_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    committed = transactions.Over.COMMITTED
-    monkeypatch.setattr(tracker, "Over", SimpleNamespace(COMMITTED=committed, TEST_OVER=None))
+    committed = transactions.TransactionEnd.COMMITTED
+    monkeypatch.setattr(
+        tracker, "TransactionEnd", SimpleNamespace(COMMITTED=committed, TEST_OVER=None)
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -296,7 +285,7 @@ def test_the_end_of_a_test_case_notifies_no_receiver(
     assert state(jobs)["status"] == "failed"
 
 
-async def test_where_djangos_thread_is_gone_there_is_no_transaction(
+async def test_if_djangos_thread_has_ended_there_is_no_transaction(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object) -> None:

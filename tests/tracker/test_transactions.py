@@ -28,7 +28,7 @@ STALLED_AFTER_SECONDS = 0.6
 
 @pytest.fixture(autouse=True)
 def jobs(site: RedisProcess, settings: Any) -> SyncProgressManager:
-    """Have workers believed alive for a short time only; the manager of the site."""
+    """Use short leases; return the manager of the site."""
     settings.IMPORT_PROGRESS = {
         "REDIS_URL": site.url,
         "STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS,
@@ -139,7 +139,7 @@ def test_rolled_back_to_a_savepoint_from_before_it_ends_as_failed(
     _failed(jobs)
 
 
-def test_a_failure_is_told_at_once(jobs: SyncProgressManager) -> None:
+def test_a_failure_is_written_at_once(jobs: SyncProgressManager) -> None:
     with transaction.atomic():
         with pytest.raises(ValidationError), track_import(JOB):
             raise ValidationError("Row 3.")
@@ -178,7 +178,7 @@ def test_one_around_the_with_is_not_for_the_with_absorbs_it(jobs: SyncProgressMa
     assert User.objects.count() == state(jobs)["processed_rows"]
 
 
-def test_who_looks_by_himself_ends_cancelled_in_a_transaction_too(
+def test_a_loop_that_reads_cancelled_ends_cancelled_in_a_transaction(
     jobs: SyncProgressManager,
 ) -> None:
     with transaction.atomic(), track_import(JOB) as job:
@@ -187,7 +187,7 @@ def test_who_looks_by_himself_ends_cancelled_in_a_transaction_too(
     assert state(jobs)["status"] == "cancelled"
 
 
-def test_superseded_before_the_commit_it_is_not_told_to_be_done(jobs: SyncProgressManager) -> None:
+def test_superseded_before_the_commit_it_does_not_end_done(jobs: SyncProgressManager) -> None:
     with transaction.atomic():
         with track_import(JOB) as job:
             _save(1)

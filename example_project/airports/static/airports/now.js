@@ -1,4 +1,4 @@
-// Follows all imports over the site's own WebSocket: one row an import, newest first.
+// Shows all imports over the site's own WebSocket: one row per import, newest first.
 
 const rows = document.querySelector("#imports");
 const template = document.querySelector("#import-row");
@@ -27,7 +27,7 @@ function show(job) {
   const total = job.total_rows;
   row.querySelector("[data-show=rows]").textContent =
     total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : done.toLocaleString("en");
-  // What was listed has no percentage, what the relay tells has.
+  // Only updates of the relay have a percentage.
   const percent = job.percent ?? (job.status === "done" ? 100 : total ? (100 * done) / total : null);
   const bar = row.querySelector("progress");
   if (percent !== null) bar.value = percent;
