@@ -231,7 +231,7 @@ def _on_revoked(
     if isinstance(sender, ImportTask):
         fields: Fields = {"status": "cancelled"}
         if expired:
-            message = gettext("The import waited for longer than it may, and was not begun.")
+            message = gettext("The import waited too long in the queue and was not started.")
             fields = {"status": "failed", "error_message": message}
         report = tell if terminated else tell_unbegun
         report(sender.progress_namespace, request.id, {**fields, "eta_seconds": None})

@@ -94,5 +94,5 @@ def in_words(error: BaseException | None) -> BaseException | None:
     gevent: Any = sys.modules.get("gevent")
     by_gevent = gevent is not None and isinstance(error, gevent.Timeout)
     if by_gevent or isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
-        return TookTooLong(gettext("The import took longer than it may, and was stopped."))
+        return TookTooLong(gettext("The import exceeded its time limit and was stopped."))
     return error

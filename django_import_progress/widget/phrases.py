@@ -93,10 +93,10 @@ def statuses() -> dict[str, str]:
 def notices() -> dict[str, str]:
     """Return what is said where the status alone would not be the whole truth."""
     return {
-        "expired": gettext("Reload this page to see how it goes on"),
+        "expired": gettext("Reload the page to see the current progress"),
         "offline": gettext("Reconnecting…"),
-        "refused": gettext("It could not be cancelled. Reload this page and try again."),
-        "stalled": gettext("No news from the worker"),
+        "refused": gettext("The import could not be cancelled. Reload the page and try again."),
+        "stalled": gettext("The worker is not responding"),
         "cancelling": gettext("Cancelling…"),
         "unstarted": gettext("No worker has started it yet"),
     }

@@ -36,11 +36,11 @@ async def test_it_asks_once_more_and_then_cancels(
     await button.focus()
     await page.keyboard.press("Enter")
     await expect(button).to_be_hidden()
-    await expect(bar.get_by_role("button", name="No, go on")).to_be_focused()
+    await expect(bar.get_by_role("button", name="No, keep importing")).to_be_focused()
     await page.keyboard.press("Escape")
     await expect(button).to_be_focused()
     await button.click()
-    await bar.get_by_role("button", name="No, go on").click()
+    await bar.get_by_role("button", name="No, keep importing").click()
     await expect(question).to_be_hidden()
     await button.click()
     await bar.get_by_role("button", name="Yes, cancel it").click()
@@ -55,7 +55,9 @@ async def test_it_asks_once_more_and_then_cancels(
     await expect(part(bar, "notice")).to_have_text("")
 
 
-@pytest.mark.parametrize(("status", "text"), [(403, "It could not be cancelled."), (409, "")])
+@pytest.mark.parametrize(
+    ("status", "text"), [(403, "The import could not be cancelled."), (409, "")]
+)
 async def test_a_refusal_is_told(
     live: AsgiServer,
     page: Page,

@@ -64,7 +64,9 @@ async def test_one_of_several_that_may_not_be_watched_says_so(
 
     await page.route("**/bars/**", forge)
     bars = await opened(page, live.url, *job_ids)
-    await expect(part(bars.first, "notice")).to_have_text("Reload this page to see how it goes on")
+    await expect(part(bars.first, "notice")).to_have_text(
+        "Reload the page to see the current progress"
+    )
     jobs.update(job_ids[1], {"status": "done"})
     await expect(bars.last).to_have_attribute("data-status", "done")
     await expect(bars.first).to_have_attribute("data-status", "importing")

@@ -175,7 +175,7 @@ async def test_a_silent_worker_is_told(
     jobs.redis.hset(f"import_progress:hash:{job_id}", "_d", "1")
     bar = await opened(page, live.url, job_id)
     for _ in range(2):  # By the page, and by the script.
-        await expect(part(bar, "notice")).to_have_text("No news from the worker")
+        await expect(part(bar, "notice")).to_have_text("The worker is not responding")
         await expect(part(bar, "pace")).to_have_text("")
         await page.evaluate("new Promise(requestAnimationFrame)")
     await expect(bar).to_have_attribute("data-notice", "stalled")

@@ -166,7 +166,7 @@ async def test_a_page_whose_ticket_has_grown_old_says_what_to_do(
     await opened(page, live.url, jobs.create(data={"status": "importing"}))
     shown = page.locator("[data-show=notice]")
     await expect(page.locator("[data-show=status]")).to_have_text("Importing")
-    await expect(shown).to_have_text("Reload this page to see how it goes on", timeout=20_000)
+    await expect(shown).to_have_text("Reload the page to see the current progress", timeout=20_000)
     settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 3600}
     await expect(shown).to_have_text("", timeout=20_000)
     assert all("404" in complaint for complaint in complaints)

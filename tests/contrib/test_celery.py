@@ -185,7 +185,7 @@ def test_one_that_fails_before_its_block_has_failed(
 @pytest.mark.usefixtures("workers")
 def test_a_hard_time_limit_of_gevent_is_a_failure(jobs: SyncProgressManager, send: Send) -> None:
     ended = shows(jobs, send(tasks.import_for_ever, "gevent", time_limit=1), status="failed")
-    assert ended["error_message"] == "The import took longer than it may, and was stopped."
+    assert ended["error_message"] == "The import exceeded its time limit and was stopped."
 
 
 def test_only_the_last_failure_is_one(jobs: SyncProgressManager, send: Send, pool: str) -> None:
@@ -235,7 +235,7 @@ def test_one_that_takes_too_long_fails_and_says_so(
 ) -> None:
     job_id = send(tasks.import_for_ever, "prefork", **{limit: 1})
     ended = shows(jobs, job_id, status="failed")
-    assert ended["error_message"] == "The import took longer than it may, and was stopped."
+    assert ended["error_message"] == "The import exceeded its time limit and was stopped."
     assert ended["processed_rows"] > 0
 
 

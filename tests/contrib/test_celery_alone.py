@@ -72,7 +72,7 @@ def test_applied_at_once_it_is_tracked_too(jobs: SyncProgressManager, at_once: N
     ("error", "status", "message"),
     [
         ("invalid", "failed", "Row 3."),
-        ("late", "failed", "The import took longer than it may, and was stopped."),
+        ("late", "failed", "The import exceeded its time limit and was stopped."),
         ("reject", "failed", "The import failed. Please give this number when you ask"),
         ("requeue", "queued", None),
     ],
@@ -260,7 +260,7 @@ def test_one_that_is_queued_again_for_a_lost_process_is_shown_so(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (TimeLimitExceeded(5), "The import took longer than it may, and was stopped."),
+        (TimeLimitExceeded(5), "The import exceeded its time limit and was stopped."),
         (WorkerLostError(), "The import failed. Please give this number when you ask"),
     ],
 )

@@ -79,7 +79,7 @@ def texts_of_sources() -> set[str]:
 def _texts_of_modules() -> Iterator[str]:
     for module in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_bytes())):
-            if not isinstance(node, ast.RedisCommand) or not isinstance(node.func, ast.Name):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
             if node.func.id == "pgettext":

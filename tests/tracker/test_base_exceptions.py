@@ -25,7 +25,7 @@ from ..site import tasks
 
 __all__ = ["defence"]
 
-STOPPED = "The import took longer than it may, and was stopped."
+STOPPED = "The import exceeded its time limit and was stopped."
 
 
 class OwnInterrupt(BaseException):
