@@ -15,7 +15,7 @@ from playwright.async_api import Page, expect
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.core.errors import InvalidProgress
-from django_import_progress.widget.job_list import Listing, viewer_of
+from django_import_progress.widget.job_list import JobList, viewer_of
 from tests.faults.conftest import defence
 
 from ..kit.asgi import AsgiServer
@@ -121,9 +121,9 @@ def test_nobody_else_may_ask(
     forged = url[:-2] + ("A/" if url[-2] != "A" else "B/")
     assert owners_client.get(forged).status_code == 404
     assert owners_client.get(url).status_code == 200
-    reference = url.rstrip("/").rsplit("/", 1)[1]
-    assert Listing.read(reference, str(owner.pk)) is not None
-    assert Listing.read(reference, None) is None
+    signed = url.rstrip("/").rsplit("/", 1)[1]
+    assert JobList.from_signed(signed, str(owner.pk)) is not None
+    assert JobList.from_signed(signed, None) is None
 
 
 def test_a_site_without_logins_has_viewers_without_names() -> None:
