@@ -1,4 +1,4 @@
-"""What this process serves and imports, for Prometheus: ``REGISTRY.register(ProgressCollector())``.
+"""Prometheus metrics of this process: ``REGISTRY.register(ProgressCollector())``.
 
 Source: https://prometheus.github.io/client_python/collector/custom
 """
@@ -19,36 +19,40 @@ PREFIX = "import_progress"
 
 
 class ProgressCollector(Collector):
-    """Looks when it is asked, and so costs nothing meanwhile."""
+    """Collects the metrics. Computes them when it is scraped, so it costs nothing in between."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield each metric as it is now."""
+        """Yield each metric with its current value."""
         watched = [hub.watched() for hub in open_hubs()]
         lags = [writer.lag_seconds for writer in writers()]
-        for name, what, value in (
-            ("streams", "Event streams and WebSockets that are open", len(open_streams)),
-            ("watchers", "Who watches a job", sum(one.watchers for one in watched)),
-            ("watched_jobs", "Jobs that are watched", sum(one.jobs for one in watched)),
+        for name, description, value in (
+            ("streams", "Open event streams and WebSockets", len(open_streams)),
+            ("watchers", "Watchers of jobs", sum(one.watchers for one in watched)),
+            ("watched_jobs", "Watched jobs", sum(one.jobs for one in watched)),
             (
                 "stalled_jobs",
                 "Watched jobs whose worker is overdue",
                 sum(one.stalled for one in watched),
             ),
-            ("imports", "Imports that run here, or whose end is not told yet", len(lags)),
+            ("imports", "Imports of this process whose final status is not saved yet", len(lags)),
             (
                 "writer_lag_seconds",
-                "For how long Redis may not have all of an import that runs here, at most",
+                "Longest time for which an import's progress may not be in Redis",
                 max(lags, default=0),
             ),
         ):
-            yield GaugeMetricFamily(f"{PREFIX}_{name}", what, value=value)
-        for name, what, value in (
-            ("events", "States that watchers have taken", process_metrics.events),
-            ("resyncs", "Reads that found what no message had told", process_metrics.resyncs),
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", description, value=value)
+        for name, description, value in (
+            ("events", "Updates delivered to watchers", process_metrics.events),
+            (
+                "resyncs",
+                "Reads that found a state which no message had announced",
+                process_metrics.resyncs,
+            ),
             (
                 "connections_lost",
-                "Subscriptions to Redis that were lost",
+                "Lost subscriptions to Redis",
                 process_metrics.connections_lost,
             ),
         ):
-            yield CounterMetricFamily(f"{PREFIX}_{name}", what, value=value)
+            yield CounterMetricFamily(f"{PREFIX}_{name}", description, value=value)
