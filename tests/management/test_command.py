@@ -96,7 +96,7 @@ def test_show_prints_each_field(several: None) -> None:
 
 
 def test_show_of_a_job_that_is_not_there_exits_with_1(jobs: SyncProgressManager) -> None:
-    with pytest.raises(CommandError, match="no job unknown") as error:
+    with pytest.raises(CommandError, match="unknown does not exist") as error:
         run("show", "unknown")
     assert error.value.returncode == 1
 
@@ -104,13 +104,13 @@ def test_show_of_a_job_that_is_not_there_exits_with_1(jobs: SyncProgressManager)
 def test_another_namespace(jobs: SyncProgressManager) -> None:
     SyncProgressManager(jobs.redis, namespace="order_imports").create("a")
     assert "queued" in run("show", "a", "--namespace", "order_imports")
-    with pytest.raises(CommandError, match="no job a"):
+    with pytest.raises(CommandError, match="a does not exist"):
         run("show", "a")
 
 
 @pytest.mark.parametrize("command", ["list", "show a", "watch a", "cancel a", "relay"])
 def test_a_namespace_that_cannot_be_is_refused(command: str) -> None:
-    with pytest.raises(CommandError, match="'a:hash' is no namespace: use 1 to 128 characters"):
+    with pytest.raises(CommandError, match="Invalid namespace 'a:hash': use 1 to 128 characters"):
         run(*command.split(), "--namespace", "a:hash")
 
 
@@ -120,7 +120,10 @@ def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressMa
         for _ in job.rows(iter(int, 1)):  # pragma: no branch
             if not job.processed:
                 assert f"Cancellation of job {JOB} was requested" in run("cancel", JOB)
-    for job_id, answer in ((JOB, f"Job {JOB} has ended"), ("unknown", "no job unknown")):
+    for job_id, answer in (
+        (JOB, f"Job {JOB} has ended"),
+        ("unknown", "Job unknown does not exist"),
+    ):
         with pytest.raises(CommandError, match=answer) as error:
             run("cancel", job_id)
         assert error.value.returncode == 1

@@ -85,8 +85,11 @@ async def test_the_process_relays_and_ends_promptly(
 @pytest.mark.parametrize(
     ("layers", "problem"),
     [
-        ({}, "CHANNEL_LAYERS names no channel layer"),
-        ({"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}, "no other process"),
+        ({}, "CHANNEL_LAYERS has no default channel layer"),
+        (
+            {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+            "does not reach other processes",
+        ),
         ({"default": {"BACKEND": "channels_redis_is.not.Installed"}}, "Cannot import BACKEND"),
     ],
 )

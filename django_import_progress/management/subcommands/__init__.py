@@ -1,1 +1,1 @@
-"""The parts of `manage.py import_progress`, a module each."""
+"""The subcommands of `manage.py import_progress`, one small module each: what it accepts and does."""
