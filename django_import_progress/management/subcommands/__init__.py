@@ -1,1 +1,1 @@
-"""The subcommands of `manage.py import_progress`, one small module each: what it accepts and does."""
+"""The subcommands of `manage.py import_progress`, one module each, however small."""
