@@ -122,7 +122,7 @@ async def test_an_end_takes_the_question_away(
 
 async def test_the_button_needs_a_token_and_a_job_that_goes_on(jobs: SyncProgressManager) -> None:
     tag = "{% import_progress job_id cancel=True %}"
-    with pytest.raises(ImproperlyConfigured, match="render the page with its request"):
+    with pytest.raises(ImproperlyConfigured, match="render the page with the request"):
         render(tag, job_id="a")
     assert "data-csrf" in render(tag, job_id="a", csrf_token="t")
     ended = jobs.create(data={"status": "done"})
