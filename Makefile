@@ -6,7 +6,7 @@ GOAL = $(or $(firstword $(MAKECMDGOALS)),demo)
 # Where it is set, every worker of pytest and every server of the tests compiles all files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test newest soak bench lint types messages docs pictures build release clean help
+.PHONY: demo test check newest soak bench lint types messages docs pictures build release clean help
 # A virtual environment that was interrupted half-way is made anew.
 .DELETE_ON_ERROR:
 
@@ -16,6 +16,14 @@ demo: .venv/demo.stamp ## Import 28,298 airports and watch (PORT=8000, ONCE=1, R
 test: .venv/tests-compiled.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
 	.venv/bin/python -m pytest -n 8 --dist worksteal \
 	    $(if $(CI),--cov --cov-report=term --cov-fail-under=100) $(ARGS)
+
+# Without browsers, negative controls, task queues, and all that takes servers apart.
+CHECK_TESTS = tests/core tests/redis tests/watch tests/service tests/tracker tests/access tests/web \
+    tests/widget tests/management $(wildcard tests/test_*.py)
+
+check: .venv/tests-compiled.stamp ## Run the unit tests, in about a minute
+	.venv/bin/python -m pytest -n 4 --dist worksteal -m "not browser and not soak and not xfail" \
+	    $(CHECK_TESTS) $(ARGS)
 
 # What a newer Python or Django may break: its handlers, templates, checks, tasks and transactions, its
 # asyncio, threads and forks. The rest hangs on Redis, servers and browsers, which are the same ones.

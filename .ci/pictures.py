@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import sys
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,9 @@ def jobs_in_all_states(words: dict[str, str]) -> dict[str, str]:
     jobs, ids = get_sync_progress_manager(), {}
     for name, state in STATES.items():
         said = {key: words[word] for key, word in state.said.items()}
-        ids[name] = jobs.create(data={**state.fields, **said})
-    for name in ("waiting", "missing"):
-        jobs.delete(ids[name])
+        ids[name] = str(uuid.uuid4())
+        if name not in {"waiting", "missing"}:
+            jobs.create(ids[name], data={**state.fields, **said})
     long_ago = jobs.redis.time()[0] - 200
     jobs.redis.hset(f"import_progress:hash:{ids['unstarted']}", "_l", f"{long_ago}000000")
     jobs.redis.hset(f"import_progress:hash:{ids['stalled']}", "_d", "1")

@@ -142,13 +142,17 @@ class Truth:
 
     def _may_be_last(self, watcher: Judged, has_beats: bool) -> bool:
         seen = self.moments[watcher.opened :]
+        # While another watcher keeps an ended job known, whoever joins is shown all its fields, and
+        # not only the outcome that is remembered.
+        before = self.moments[: watcher.opened] if seen[0].outcome is not None else []
+        whole = [moment for moment in before if moment.ended][-1:]
         if watcher.last is None:
             return any(
                 moment.is_deleted or (has_beats and moment.fields is None) for moment in seen
             )
         if any(moment.outcome == watcher.last for moment in seen):
             return True
-        if any(moment.ended and moment.fields == watcher.last for moment in seen):
+        if any(moment.ended and moment.fields == watcher.last for moment in [*whole, *seen]):
             return True
         return is_terminal(watcher.last) and self._is_over_any(
             [NOTHING, *self._since(watcher)], watcher
