@@ -262,7 +262,7 @@ class TestInABrowser:
         jobs.update(ended, {"status": "failed", "error_message": "Line 7 is broken", **rows})
         jobs.redis.delete(f"import_progress:hash:{ended}")
         jobs.delete(deleted)
-        with requests(page) as asked:
+        with requests(page) as requested:
             bars = await opened(page, live.url, ended, deleted, running, cancel="True")
             await expect(bars.nth(0)).to_have_attribute("data-status", "failed")
             jobs.update(running, {"status": "done"})  # By then the page's script has run.
@@ -271,4 +271,4 @@ class TestInABrowser:
         await expect(bars.nth(0).locator("[data-show=error]")).to_have_text("Line 7 is broken")
         await expect(bars.nth(1).locator("[data-show=status]")).to_have_text("No longer available")
         await expect(page.get_by_role("button")).to_have_count(0)
-        assert not [url for url in asked if ended in url or deleted in url]
+        assert not [url for url in requested if ended in url or deleted in url]

@@ -193,9 +193,9 @@ async def test_an_incomplete_response_does_not_stop_the_refreshes(
     list_script_without(monkeypatch, "EVERY_MS = 4000", "EVERY_MS = 50")
     await serve(page)
     await page.add_init_script(INCOMPLETE_ONCE)
-    with requests(page, "/list/") as asked:
+    with requests(page, "/list/") as requested:
         await page.goto(f"{live.url}/mine/")
-        await until(lambda: len(asked) > 1 or complaints, "the list to be requested again")
+        await until(lambda: len(requested) > 1 or complaints, "the list to be requested again")
     complained = complaints.copy()
     complaints.clear()
     assert complained == []
