@@ -19,10 +19,10 @@ PREFIX = "import_progress"
 
 
 class ProgressCollector(Collector):
-    """Collects the metrics. Computes them when it is scraped, so it costs nothing in between."""
+    """Collects the metrics when they are scraped; costs nothing in between."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield each metric with its current value."""
+        """Yield the current value of each metric."""
         watched = [hub.watched() for hub in open_hubs()]
         lags = [writer.lag_seconds for writer in writers()]
         for name, description, value in (
@@ -34,10 +34,14 @@ class ProgressCollector(Collector):
                 "Watched jobs whose worker is overdue",
                 sum(one.stalled for one in watched),
             ),
-            ("imports", "Imports of this process whose final status is not saved yet", len(lags)),
+            (
+                "imports",
+                "Running imports, and those whose final status is not saved yet",
+                len(lags),
+            ),
             (
                 "writer_lag_seconds",
-                "Longest time for which an import's progress may not be in Redis",
+                "Age of the oldest progress that Redis may lack, over all running imports",
                 max(lags, default=0),
             ),
         ):
@@ -46,7 +50,7 @@ class ProgressCollector(Collector):
             ("events", "Updates delivered to watchers", process_metrics.events),
             (
                 "resyncs",
-                "Reads that found a state which no message had announced",
+                "Reads that found an undelivered state",
                 process_metrics.resyncs,
             ),
             (
