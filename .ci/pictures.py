@@ -55,7 +55,7 @@ WORDS = {
         "long": "Autumn_catalogue_2026_of_all_northern_warehouses_final_v3.csv",
         "stage": "Second pass: prices of the northern warehouses",
         "error": "Row 14,101: a price must be a number, not “twelve”.\n"
-        "Mend the file, and import it again.",
+        "Correct the file and import it again.",
     },
     "ar": {
         "label": "المنتجات",
@@ -101,7 +101,7 @@ class State:
 
 
 STATES = {
-    "waiting": State(caption="not there yet", status="waiting"),
+    "waiting": State(caption="waiting for an unknown job", status="waiting"),
     "missing": State(caption="never appeared", status="gone", transport="polling"),
     "queued": State(caption="queued", fields=QUEUED, status="queued"),
     "unstarted": State(
@@ -109,12 +109,12 @@ STATES = {
     ),
     "unknown": State(caption="total unknown", fields=UNKNOWN, status="parsing"),
     "running": State(caption="running"),
-    "stalled": State(caption="worker silent", notice="stalled"),
+    "stalled": State(caption="worker not responding", notice="stalled"),
     "offline": State(caption="connection lost", notice="offline", transport="sse"),
-    "asking": State(caption="asks before it cancels"),
+    "asking": State(caption="asks for confirmation"),
     "cancelling": State(caption="being cancelled", notice="cancelling"),
     "refused": State(caption="could not be cancelled", notice="refused"),
-    "expired": State(caption="page too old", notice="expired", transport="polling"),
+    "expired": State(caption="ticket expired", notice="expired", transport="polling"),
     "done": State(caption="done", fields=DONE, status="done"),
     "over": State(caption="more rows than expected", fields=OVER, status="done"),
     "failed": State(
@@ -122,7 +122,7 @@ STATES = {
     ),
     "long": State(caption="long texts", label="long", said={"stage": "stage"}),
     "cancelled": State(caption="cancelled", fields=CANCELLED, status="cancelled"),
-    "forgotten": State(caption="done long ago", fields=FORGOTTEN, status="done"),
+    "forgotten": State(caption="only the outcome is left", fields=FORGOTTEN, status="done"),
     "gone": State(caption="deleted, or expired", status="gone"),
 }
 

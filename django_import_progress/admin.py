@@ -1,4 +1,4 @@
-"""Bars in the Django admin: in a changelist, and in a change form."""
+"""Progress bars in the Django admin, in changelists and change forms."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .widget.context import assets_context, bar_context
 from .widget.prefetch import READS, PageReads
 
 _PAGE = "_import_progress_page"
-"""The attribute by which a row of a changelist has its `_Page`."""
+"""The attribute of a changelist's row that holds its `_Page`."""
 
 
 class _Assets:
-    """The style sheet and the script, as an entry of a `Media`."""
+    """The style sheet and the script, as an entry of `Media`."""
 
     def __html__(self) -> SafeString:
         return render_to_string("django_import_progress/assets.html", assets_context(Context()))
@@ -34,12 +34,12 @@ class _Assets:
 
 
 class _Page:
-    """The rows of a changelist, whose jobs are read when the first bar is drawn.
+    """The rows of a changelist. Their jobs are read together when the first bar is rendered.
 
     Args:
         rows: the objects.
-        field: the name of their field that has the job's id.
-        namespace: of the jobs.
+        field: the name of the field that holds the job's id.
+        namespace: the jobs' namespace.
     """
 
     def __init__(self, rows: Iterable[Any], field: str, namespace: str | None) -> None:
@@ -47,7 +47,7 @@ class _Page:
         self._reads = PageReads()
 
     def reads(self) -> PageReads:
-        """Return what was read."""
+        """Return the jobs, which the first call reads."""
         rows, self._rows = self._rows, ()
         job_ids = (getattr(row, self._field, None) for row in rows)
         self._reads.read(filter(None, job_ids), self._namespace)
@@ -55,7 +55,7 @@ class _Page:
 
 
 class ProgressAdminMixin:
-    """Gives a `ModelAdmin` a column, and a read-only field, ``import_progress``.
+    """Adds ``import_progress`` to a `ModelAdmin`, as a column and a read-only field.
 
     ::
 
@@ -64,19 +64,19 @@ class ProgressAdminMixin:
             list_display = ["file", "import_progress"]
             readonly_fields = ["import_progress"]
 
-    Whoever may see the page may watch the jobs on it.
+    Everyone who can open the page may watch its jobs.
 
     Source: https://docs.djangoproject.com/en/stable/ref/contrib/admin/
     """
 
     progress_job_field = "job_id"
-    """The model's field, or property, that has the job's id; empty where there is none."""
+    """The model's field or property that holds the job's id; empty if there is no job."""
     progress_namespace: str | None = None
-    """The jobs' namespace, where it is not the setting's."""
+    """The jobs' namespace, if it is not the one in the settings."""
 
     @admin.display(description=gettext_lazy("Progress"))
     def import_progress(self, obj: Any) -> SafeString | str:
-        """Return the bar of an object's job."""
+        """Return the bar of the object's job as HTML."""
         job_id = getattr(obj, self.progress_job_field, None)
         if not job_id:
             return ""
@@ -88,21 +88,22 @@ class ProgressAdminMixin:
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Return the changelist, the jobs of whose rows will be read together."""
+        """Return the changelist, with its rows prepared for reading their jobs together."""
         response: HttpResponse = super().changelist_view(  # type: ignore[misc]
             request, extra_context
         )
-        # A redirect, as after an action, has no rows.
-        shown = (getattr(response, "context_data", None) or {}).get("cl")
-        if shown is not None:
-            page = _Page(shown.result_list, self.progress_job_field, self.progress_namespace)
-            for row in shown.result_list:
+        # A redirect, as after an action, has no changelist.
+        changelist = (getattr(response, "context_data", None) or {}).get("cl")
+        if changelist is not None:
+            rows = changelist.result_list
+            page = _Page(rows, self.progress_job_field, self.progress_namespace)
+            for row in rows:
                 setattr(row, _PAGE, page)
         return response
 
     @property
     def media(self) -> Media:
-        """Return the admin's own assets, and the bars'."""
+        """Return the assets of the admin and of the bars."""
         own: Media = super().media  # type: ignore[misc]
         assets: Any = _Assets()
         return own + Media(js=[assets])

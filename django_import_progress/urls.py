@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from .web import views
-from .widget import list_view
+from .widget.job_list import list_items
 
 app_name = "import_progress"
 
@@ -14,5 +14,5 @@ urlpatterns = [
     path("jobs/<str:job>/stream/", views.stream, name="stream"),
     path("jobs/<str:job>/cancel/", views.cancel, name="cancel"),
     path("stream/", views.streams, name="streams"),
-    path("list/<str:listing>/", list_view.jobs, name="list"),
+    path("list/<str:listing>/", list_items, name="list"),
 ]

@@ -1,1 +1,1 @@
-"""What can be done from a command line."""
+"""The management command `import_progress`."""

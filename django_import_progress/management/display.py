@@ -1,4 +1,4 @@
-"""How a job that is watched in a terminal looks: a bar, a line that changes, or many lines."""
+"""Shows a watched job in a terminal: as a bar, as one line that is rewritten, or line by line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ GONE = "Job {} no longer exists."
 
 
 class Display(Protocol):
-    """Shows states; to be used as a context manager."""
+    """Shows a job's states. A context manager."""
 
     max_per_second: float
-    """How often something new is worth being shown."""
+    """The highest useful rate of updates."""
 
     def __enter__(self) -> Any: ...
 
@@ -32,7 +32,7 @@ class Display(Protocol):
 
 
 class Lines:
-    """A line for each change: for pipes, files and logs."""
+    """One line for each change, for pipes, files and logs."""
 
     max_per_second = 1.0
 
@@ -43,7 +43,7 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave all as it is."""
+        """Do nothing: each line is complete."""
 
     def show(self, state: State) -> None:
         """See `Display`."""
@@ -55,7 +55,7 @@ class Lines:
 
 
 class JsonLines(Lines):
-    """What viewers get, a line each."""
+    """The JSON of each update that viewers receive, one per line."""
 
     max_per_second = 10.0
 
@@ -64,7 +64,7 @@ class JsonLines(Lines):
 
 
 class OneLine:
-    """A line of a terminal, written over and over."""
+    """A single line of a terminal, which is rewritten."""
 
     max_per_second = 10.0
 
@@ -80,7 +80,7 @@ class OneLine:
     def show(self, state: State) -> None:
         """See `Display`."""
         text = GONE.format(state.job_id) if state.gone else line(state.representation)
-        # ECMA-48: CR goes back to the line's beginning, EL clears what was there.
+        # ECMA-48: CR returns to the start of the line, EL clears the rest of it.
         self._out.write(f"\r{cut(text, shutil.get_terminal_size().columns)}\x1b[K")
         self._out.flush()
 
@@ -122,11 +122,11 @@ class Bar:
 
 
 def display_on(out: Any, *, as_json: bool) -> Display:
-    """Return what fits `out`: rich's bar on a terminal where it is installed, else a plain line.
+    """Return a display for `out`: on a terminal rich's bar if it is installed, else one line.
 
     Args:
         out: Django's wrapper of a stream.
-        as_json: whether a program is to read it.
+        as_json: whether to print JSON, for programs.
     """
     stream = getattr(out, "_out", out)
     if as_json:

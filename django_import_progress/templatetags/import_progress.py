@@ -1,4 +1,4 @@
-"""The tags: ``{% import_progress_assets %}`` and ``{% import_progress job_id %}``."""
+"""Template tags that render live bars and lists of imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ register = template.Library()
 
 @register.inclusion_tag("django_import_progress/assets.html", takes_context=True)
 def import_progress_assets(context: Context) -> dict[str, Any]:
-    """Link the style sheet and the script."""
+    """Render the links to the style sheet and the script, once per page."""
     return assets_context(context)
 
 
@@ -33,19 +33,19 @@ def import_progress(
     cancel: bool = False,
     transport: str | None = None,
 ) -> dict[str, Any]:
-    """Draw a job's bar, which the script keeps live.
+    """Render a job's bar, which the script keeps live.
 
-    Whoever sees the page may watch the job: the bar carries a ticket.
+    Everyone who can open the page may watch the job: the bar carries a ticket.
 
     Args:
-        context: the page's.
-        job_id: the job, there or not yet.
-        label: what is imported; the bar's name.
-        namespace: the job's, where it is not the setting's; also the namespace under which the
-            URLs were included for it.
-        cancel: whether who sees the page may cancel the job, too.
-        transport: the only way by which the bar is to be kept live: ``sse``, ``websocket`` or
-            ``polling``. Each that works, the best first, where none is given.
+        context: the page's context.
+        job_id: the job; it may not exist yet.
+        label: what is imported; also the bar's accessible name.
+        namespace: the job's namespace, if it is not the one in the settings; also the namespace
+            of its URLs.
+        cancel: whether everyone who can open the page may also cancel the job.
+        transport: the only transport to use: ``sse``, ``websocket`` or ``polling``. By default
+            the script picks the best that works.
     """
     return bar_context(
         context, job_id, label=label, namespace=namespace, cancel=cancel, transport=transport
@@ -56,12 +56,12 @@ def import_progress(
 def import_progress_prefetch(
     context: Context, job_ids: Iterable[JobId], namespace: str | None = None
 ) -> str:
-    """Read jobs in one round trip for the bars that follow on this page.
+    """Read the jobs of the bars that follow on this page, in one round trip.
 
     Args:
-        context: the page's.
-        job_ids: the jobs of these bars, as a list or another iterable.
-        namespace: the jobs', where it is not the setting's.
+        context: the page's context.
+        job_ids: the jobs, as a list or another iterable.
+        namespace: the jobs' namespace, if it is not the one in the settings.
     """
     if isinstance(job_ids, str):
         raise TemplateSyntaxError(
@@ -80,15 +80,16 @@ def import_progress_list(
     *,
     cancel: bool = False,
 ) -> dict[str, Any]:
-    """Draw the bars of somebody's newest imports, to which the script adds new ones.
+    """Render the bars of a user's newest imports. The script adds new ones.
 
-    Whoever sees the page may watch these jobs, and those that the owner begins while it is open.
+    Everyone who can open the page may watch these jobs, and those that the owner starts while
+    it is open.
 
     Args:
-        context: the page's.
-        owner: a user, or a primary key: `request.user`, mostly.
-        limit: how many.
-        namespace: the jobs', where it is not the setting's.
-        cancel: whether who sees the page may cancel the jobs, too.
+        context: the page's context.
+        owner: a user or a primary key; usually `request.user`.
+        limit: the maximum number of bars.
+        namespace: the jobs' namespace, if it is not the one in the settings.
+        cancel: whether everyone who can open the page may also cancel the jobs.
     """
     return list_context(context, owner=owner, limit=limit, cancel=cancel, namespace=namespace)

@@ -1,1 +1,1 @@
-"""The HTML of bars and of lists of jobs."""
+"""Renders bars and lists of jobs as HTML."""

@@ -1,4 +1,4 @@
-"""What the widget's templates are filled with: right before any script runs."""
+"""The context of the bar's template: the bar is correct before any script runs."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ from .text import notice_of, parts, status_of
 APP_NAME = "import_progress"
 TRANSPORTS = ("sse", "websocket", "polling")
 
-
 GONE = "gone"
-"""What is shown as the status of a job that was deleted."""
+"""The status that is shown for a deleted job."""
 UNKNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
-"""The representation of a job of which nothing is known."""
+"""The representation of an unknown job."""
 
 
 def assets_context(context: Context) -> dict[str, Any]:
-    """Return what the assets' template needs."""
+    """Return the context of the assets' template."""
     return {"nonce": nonce_of(context)}
 
 
 def nonce_of(context: Context) -> Any:
-    """Return the nonce of the page's Content-Security-Policy, if any: Django's or django-csp's."""
+    """Return the nonce of the page's CSP, set by Django or django-csp, if there is one."""
     return context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", None)
 
 
@@ -50,58 +49,59 @@ def bar_context(
     cancel: bool = False,
     transport: str | None = None,
 ) -> dict[str, Any]:
-    """Return what the bar's template needs; see the tag for the arguments.
+    """Return the context of the bar's template; see the tag for the arguments.
 
     Raises:
-        InvalidJobId: `job_id` cannot be one.
-        ValueError: `namespace` cannot be one.
-        ImproperlyConfigured: the app's URLs are not included, the page has no CSRF token, or
-            WebSockets are asked for and not mounted.
-        TemplateSyntaxError: there is no such transport.
+        InvalidJobId: `job_id` is invalid.
+        ValueError: `namespace` is invalid.
+        ImproperlyConfigured: the app's URLs are not included; `cancel` without a CSRF token; or
+            ``websocket`` without WebSocket routes.
+        TemplateSyntaxError: `transport` is unknown.
     """
     job_id = clean_job_id(job_id)
     reads = reads_of(context)
     stored, was_read = reads.stored(job_id, namespace), reads.was_read(job_id, namespace)
-    shown = _shown(job_id, stored)
+    job = _representation(job_id, stored)
     owner = None if stored is None else stored.owner
     waited_seconds = None if stored is None else _waited_seconds(stored)
-    # While Redis is away the page cannot tell whether the job exists.
+    # During an outage of Redis the page does not know whether the job exists.
     waiting_seconds = settings.waiting_seconds if stored is None and was_read else None
     if cancel and not context.get("csrf_token"):
         raise ImproperlyConfigured(
-            "cancel=True needs a CSRF token: render the page with its request, as"
+            "cancel=True needs a CSRF token: render the page with the request, as"
             " django.shortcuts.render does"
         )
     return {
-        "job": shown,
+        "job": job,
         "job_id": job_id,
-        "status": status_of(shown),
-        "notice": notice_of(shown, waited_seconds),
+        "status": status_of(job),
+        "notice": notice_of(job, waited_seconds),
         "waited_seconds": waited_seconds,
         "waiting_seconds": waiting_seconds,
         "label": label or pgettext("noun", "Import"),
-        "parts": (texts_of_parts := parts(shown, waited_seconds)),
-        # For templates that were overridden before there were more parts.
+        "parts": (texts_of_parts := parts(job, waited_seconds)),
+        # For overriding templates that were written before `parts` existed.
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
         "texts": texts(),
-        "can_cancel": cancel and not is_terminal(shown) and shown.get("status") != GONE,
-        "transport": _known(transport),
+        "can_cancel": cancel and not is_terminal(job) and job.get("status") != GONE,
+        "transport": _clean_transport(transport),
         "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),
         "websocket_url": _websocket_url(namespace, transport),
     }
 
 
-def _shown(job_id: str, stored: Stored | None) -> Mapping[str, Any]:
-    """Return how a job is shown; of one that was deleted, that it is gone."""
+def _representation(job_id: str, stored: Stored | None) -> Mapping[str, Any]:
+    """Return the representation to show; a deleted job has the status `GONE`."""
     if stored is not None and stored.deleted:
         return {**UNKNOWN, "status": GONE}
     return description_of(job_id, stored) or UNKNOWN
 
 
 def _waited_seconds(stored: Stored) -> int | None:
-    """Return for how long a job has been queued, by Redis's clock; None if that is not known.
+    """Return how long a job has been queued, by Redis's clock; None if this is unknown.
 
-    One that is queued for another attempt has not waited since it was made.
+    It is unknown for a job that is queued for another attempt: only the time of its creation is
+    stored.
     """
     fields = stored.fields
     if fields.get("status") != "queued" or "attempt" in fields or not stored.life:
@@ -109,14 +109,14 @@ def _waited_seconds(stored: Stored) -> int | None:
     return max(stored.read_at - stored.life, 0) // 1_000_000
 
 
-def _known(transport: str | None) -> str | None:
+def _clean_transport(transport: str | None) -> str | None:
     if transport is None or transport in TRANSPORTS:
         return transport
-    raise TemplateSyntaxError(f"transport={transport!r}: choose one of {', '.join(TRANSPORTS)}")
+    raise TemplateSyntaxError(f"Invalid transport {transport!r}: use {', '.join(TRANSPORTS)}")
 
 
 def _stream_url(job_id: str, namespace: str | None, owner: str | None, *, cancel: bool) -> str:
-    # Bound to the owner that the job has now: the page may be open when the id is used again.
+    # Bound to the current owner: the id may be used again while the page is still open.
     ticket = make_ticket(job_id, cancel=cancel, namespace=namespace, owner=owner)
     with checked_url(namespace):
         return reverse(f"{namespace or APP_NAME}:stream", args=[ticket])
@@ -124,8 +124,8 @@ def _stream_url(job_id: str, namespace: str | None, owner: str | None, *, cancel
 
 @contextmanager
 def checked_url(namespace: str | None) -> Iterator[None]:
-    """Have a URL that is not there raise `ImproperlyConfigured`, which says what to include."""
-    if namespace:  # A template's variable that is not set is empty.
+    """Turn a missing URL into `ImproperlyConfigured`, with the line to add to the URLs."""
+    if namespace:  # An undefined template variable is empty.
         clean_namespace(namespace)
     try:
         yield
@@ -140,11 +140,11 @@ def checked_url(namespace: str | None) -> Iterator[None]:
 
 
 def _websocket_url(namespace: str | None, transport: str | None) -> str | None:
-    """Return where the WebSocket routes are; known of the setting's namespace only."""
+    """Return the URL of the WebSocket routes, which only the default namespace has."""
     url = settings.websocket_url if namespace in {None, "", settings.namespace} else None
     if transport == "websocket" and url is None:
         raise ImproperlyConfigured(
-            "transport='websocket' needs WebSocket routes of the default namespace: mount"
-            " django_import_progress.routing and set IMPORT_PROGRESS['WEBSOCKET_URL']"
+            "transport='websocket' needs WebSocket routes, which only the default namespace has:"
+            " mount django_import_progress.routing and set IMPORT_PROGRESS['WEBSOCKET_URL']"
         )
     return url

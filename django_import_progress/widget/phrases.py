@@ -1,4 +1,4 @@
-"""The widget's texts, in the language that is active: for the page, and as data for its script."""
+"""The widget's texts in the active language, for the page and as data for its script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils.formats import get_format
 from django.utils.translation import get_language, gettext, ngettext
 
 WAITING = "waiting"
-"""What is shown as the status of a job of which nothing is known yet."""
+"""The status that is shown for a job that is not known yet."""
 
 PLURALS: dict[str, Callable[[int], str]] = {
     "rows": lambda n: ngettext("{processed} row", "{processed} rows", n),
@@ -42,24 +42,24 @@ PLURALS: dict[str, Callable[[int], str]] = {
     "waited_hours": lambda n: ngettext("Waiting for {count} hour", "Waiting for {count} hours", n),
     "waited_days": lambda n: ngettext("Waiting for {count} day", "Waiting for {count} days", n),
 }
-"""Patterns by the number that they agree with; a pattern's ``{name}`` is filled with a number, and
-``{minutes}`` with what `and_minutes` says."""
+"""Functions that return a pattern in the plural form of a number. ``{minutes}`` is filled with the
+text of `and_minutes`, every other placeholder with a number."""
 
 COUNTERS = ("created", "updated", "deleted", "skipped", "refused")
-"""The counters of a job that are shown, in this order."""
+"""The counters that are shown, in this order."""
 
 _SAMPLES = (0, 1, 2, 3, 5, 11, 100, 1_000_000)
-"""One number at least of each plural category that a language may have.
+"""At least one number of each plural category of any language.
 
 Source: https://www.unicode.org/cldr/charts/latest/supplemental/language_plural_rules.html
 """
 
 
 def texts() -> dict[str, Any]:
-    """Return what the script needs to say the same as the page.
+    """Return the texts and number formats for the script.
 
-    A plural's patterns come each with the numbers for which it is right: the script takes the one
-    whose numbers are of the same category as its own, by `Intl.PluralRules`.
+    Each plural form comes with the sample numbers that take it. The script uses the form whose
+    samples are in the same category of `Intl.PluralRules` as its own number.
     """
     return {
         "language": _language_tag(),
@@ -77,7 +77,7 @@ def texts() -> dict[str, Any]:
 
 
 def statuses() -> dict[str, str]:
-    """Return the names of the statuses that have one; any other is shown as it is."""
+    """Return the texts of the known statuses; any other status is shown unchanged."""
     return {
         WAITING: gettext("Waiting"),
         "queued": gettext("Queued"),
@@ -91,12 +91,12 @@ def statuses() -> dict[str, str]:
 
 
 def notices() -> dict[str, str]:
-    """Return what is said where the status alone would not be the whole truth."""
+    """Return the notices: what viewers should know besides the status."""
     return {
-        "expired": gettext("Reload this page to see how it goes on"),
+        "expired": gettext("Reload the page to see the current progress"),
         "offline": gettext("Reconnecting…"),
-        "refused": gettext("It could not be cancelled. Reload this page and try again."),
-        "stalled": gettext("No news from the worker"),
+        "refused": gettext("The import could not be cancelled. Reload the page and try again."),
+        "stalled": gettext("The worker is not responding"),
         "cancelling": gettext("Cancelling…"),
         "unstarted": gettext("No worker has started it yet"),
     }
@@ -110,13 +110,13 @@ def _forms(pattern: Callable[[int], str]) -> list[tuple[str, list[int]]]:
 
 
 def _language_tag() -> str:
-    """Return the language by a name that every browser takes: a site may have one of its own."""
+    """Return the language as a tag that browsers accept, which a site's own language may not be."""
     language = get_language() or ""
     return language if re.fullmatch(r"[a-z]{2,3}(-[a-zA-Z0-9]{2,8})*", language) else "en"
 
 
 def _groups() -> str:
-    """Return the regular expression of where a number's digits are separated."""
+    """Return a regular expression that matches where separators go between a number's digits."""
     grouping = get_format("NUMBER_GROUPING")
     sizes = [grouping] if isinstance(grouping, int) else [size for size in grouping if size > 0]
     first, others = sizes[0], sizes[-1]

@@ -1,4 +1,4 @@
-"""The jobs that a page shows: each is read once, many in one round trip."""
+"""Reads the jobs of a page: each once, many in one round trip."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..core.snapshot import Stored
 from ..service.registry import get_guarded_sync_manager
 
 READS = "import_progress_reads"
-"""The name under which a page has its `PageReads`."""
+"""The name of the page's `PageReads` in a template context."""
 
 
 class PageReads:
-    """What one page has read so far."""
+    """The jobs that one page has read so far."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Stored | None] = {}
@@ -29,45 +29,45 @@ class PageReads:
 
         Args:
             job_ids: the jobs.
-            namespace: theirs, where it is not the setting's.
+            namespace: the jobs' namespace, if it is not the one in the settings.
 
         Raises:
-            InvalidJobId: one of `job_ids` cannot be one.
+            InvalidJobId: one of `job_ids` is invalid.
         """
-        place = namespace or settings.namespace
+        namespace = namespace or settings.namespace
         ids = dict.fromkeys(map(clean_job_id, job_ids))
-        missing = [job_id for job_id in ids if (place, job_id) not in self._found]
+        missing = [job_id for job_id in ids if (namespace, job_id) not in self._found]
         if not missing:
             return
         found: Iterable[Stored | None] = [None] * len(missing)
-        # Without Redis the page is shown all the same; its script updates it later.
+        # Without Redis the page is rendered too; its script updates the bars later.
         try:
             found = get_guarded_sync_manager(namespace).read(missing)
         except ProgressUnavailable:
-            self._unread.update((place, job_id) for job_id in missing)
+            self._unread.update((namespace, job_id) for job_id in missing)
         for job_id, stored in zip(missing, found, strict=True):
             self.add(job_id, stored, namespace)
 
     def add(self, job_id: str, stored: Stored | None, namespace: str | None) -> None:
-        """Keep what was read of a job."""
+        """Add a job that was read elsewhere."""
         self._found[namespace or settings.namespace, job_id] = stored
 
     def was_read(self, job_id: str, namespace: str | None) -> bool:
-        """Tell whether Redis has said whether the job exists."""
+        """Return False if Redis could not be reached, so it is unknown whether the job exists."""
         return (namespace or settings.namespace, job_id) not in self._unread
 
     def stored(self, job_id: str, namespace: str | None) -> Stored | None:
-        """Return a job as it is stored; it is read if it has not been."""
+        """Return a job as it is stored. Reads it if it has not been read yet."""
         self.read([job_id], namespace)
         return self._found[namespace or settings.namespace, job_id]
 
 
 def reads_of(context: Context) -> PageReads:
-    """Return what the page that is being rendered has read.
+    """Return the `PageReads` of the page that is being rendered.
 
-    It lives as long as the outermost template is rendered, and is the same one in templates that
-    are included or extended, and in other inclusion tags. (`RenderContext` shows a tag only what
-    belongs to its own template, so it is looked for below that.)
+    It lasts while the outermost template is rendered, and is shared by included and extended
+    templates and by other inclusion tags. A tag sees only its own template's layer of
+    `RenderContext`, so the object is kept in the layer of the outermost template.
     """
     given: PageReads | None = context.get(READS)
     if given is not None:

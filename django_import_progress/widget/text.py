@@ -1,4 +1,4 @@
-"""The texts of a bar before the script runs; import-progress.js has the same rules."""
+"""The texts of a bar before the script runs. import-progress.js has the same rules."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .phrases import COUNTERS, PLURALS, WAITING, notices, statuses
 
 SEPARATOR = " · "
 WAIT_STEP_SECONDS = 15
-"""Below a minute, how long a job has waited is shown in these steps: the script's text is renewed
-no more often."""
+"""Below a minute the waiting time is shown in these steps, because the script updates it no more
+often."""
 UNSTARTED_SECONDS = 60
-"""After so long a wait the bar says that no worker has started the job."""
+"""After this time in the queue the bar says that no worker has started the job."""
 WAITS = (("days", 172_800, 86_400), ("hours", 3600, 3600), ("minutes", 60, 60))
-"""How a wait is said: the unit, from how many seconds on it is used, and how many one has."""
+"""Units of the waiting time: name, from how many seconds on it is used, seconds per unit."""
 
 
 def parts(job: Mapping[str, Any], waited_seconds: float | None = None) -> dict[str, str]:
     """Return the text of each part of a bar.
 
     Args:
-        job: a representation; known fields may be missing, or be of any type.
-        waited_seconds: for how long the job has been queued; None if it is not, or not known.
+        job: a representation; its fields may be missing, or of any type.
+        waited_seconds: how long the job has been queued; None if it is not queued, or unknown.
     """
     status = status_of(job)
     notice = notice_of(job, waited_seconds)
@@ -37,22 +37,22 @@ def parts(job: Mapping[str, Any], waited_seconds: float | None = None) -> dict[s
         "stage": _text(job.get("stage")),
         "percent": _percent(job["percent"]),
         "rows": _rows(job),
-        "counts": _joined(_counts(job)),
-        "waited": "" if waited_seconds is None else _waited(waited_seconds),
-        "pace": "" if notice else _joined(_pace(job)),
+        "counts": _join(_counts(job)),
+        "waited": "" if waited_seconds is None else _time_waited(waited_seconds),
+        "pace": "" if notice else _join(_pace(job)),
         "notice": notices().get(notice, ""),
         "error": _text(job.get("error_message")),
     }
 
 
 def status_of(job: Mapping[str, Any]) -> str:
-    """Return what is shown as the job's status."""
+    """Return the status to show."""
     status = job.get("status")
     return status if isinstance(status, str) and status else WAITING
 
 
 def notice_of(job: Mapping[str, Any], waited_seconds: float | None = None) -> str:
-    """Return the name of the notice that a job calls for; empty for none."""
+    """Return the name of the notice to show; empty for none."""
     if job["stalled"]:
         return "stalled"
     if job["cancelling"]:
@@ -61,8 +61,8 @@ def notice_of(job: Mapping[str, Any], waited_seconds: float | None = None) -> st
     return "unstarted" if is_unstarted else ""
 
 
-def _joined(texts: Iterable[str]) -> str:
-    """Join what may be parted at the end of a line."""
+def _join(texts: Iterable[str]) -> str:
+    """Join texts so that a line breaks only between them."""
     return SEPARATOR.join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in texts)
 
 
@@ -81,30 +81,30 @@ def _rows(job: Mapping[str, Any]) -> str:
     if not is_number(processed):
         return ""
     if not is_number(total):
-        return _say("rows", processed, processed=processed)
+        return _plural("rows", processed, processed=processed)
     name, agrees_with = ("rows_over", processed) if processed > total else ("rows_of", total)
-    return _say(name, agrees_with, processed=processed, total=total)
+    return _plural(name, agrees_with, processed=processed, total=total)
 
 
 def _counts(job: Mapping[str, Any]) -> Iterable[str]:
     for name in COUNTERS:
         count = job.get(name)
         if is_number(count) and count > 0:
-            yield _say(name, count, count=count)
+            yield _plural(name, count, count=count)
 
 
 def _pace(job: Mapping[str, Any]) -> Iterable[str]:
     rate, seconds = job.get("rows_per_second"), job.get("eta_seconds")
-    # Halves go up, as in JavaScript.
+    # Rounds half up, as JavaScript does.
     if is_number(rate) and (rounded := math.floor(rate * 10 + 0.5) / 10) > 0:
         rounded = rounded if rounded < 10 else math.floor(rate + 0.5)
-        yield _say("rate", rounded, count=rounded)
+        yield _plural("rate", rounded, count=rounded)
     if is_number(seconds) and 0 < seconds <= LONGEST_FORECAST_SECONDS:
-        yield _left(seconds)
+        yield _time_left(seconds)
 
 
-def _left(seconds: float) -> str:
-    """Return the time left: seconds or minutes up to 60 of them, then hours and minutes."""
+def _time_left(seconds: float) -> str:
+    """Return the time left: up to 60 seconds, up to 60 minutes, then hours and minutes."""
     if seconds <= 60:
         return _counted("seconds", math.ceil(seconds))
     hours, minutes = divmod(math.ceil(seconds / 60), 60)
@@ -112,10 +112,10 @@ def _left(seconds: float) -> str:
         return _counted("minutes", 60 * hours + minutes)
     if not minutes:
         return _counted("hours", hours)
-    return _say("hours_and", hours, count=hours, minutes=_counted("and_minutes", minutes))
+    return _plural("hours_and", hours, count=hours, minutes=_counted("and_minutes", minutes))
 
 
-def _waited(seconds: float) -> str:
+def _time_waited(seconds: float) -> str:
     for unit, least, length in WAITS:
         if seconds >= least:
             return _counted(f"waited_{unit}", int(seconds // length))
@@ -124,10 +124,10 @@ def _waited(seconds: float) -> str:
 
 
 def _counted(name: str, count: int) -> str:
-    return _say(name, count, count=count)
+    return _plural(name, count, count=count)
 
 
-def _say(name: str, agrees_with: float, **values: float | str) -> str:
+def _plural(name: str, agrees_with: float, **values: float | str) -> str:
     pattern = PLURALS[name](abs(math.ceil(agrees_with)))
     for key, value in values.items():
         pattern = pattern.replace(f"{{{key}}}", value if isinstance(value, str) else _number(value))

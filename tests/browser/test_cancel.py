@@ -1,4 +1,4 @@
-"""The cancel button: it asks once more, and then the server."""
+"""The cancel button: it asks for confirmation, then sends the request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = IN_A_BROWSER
 
 
 @pytest.mark.parametrize("setting", ["CSRF_COOKIE_HTTPONLY", "CSRF_USE_SESSIONS"])
-async def test_it_asks_once_more_and_then_cancels(
+async def test_cancelling_asks_for_confirmation(
     live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any, setting: str
 ) -> None:
     setattr(settings, setting, True)
@@ -36,11 +36,11 @@ async def test_it_asks_once_more_and_then_cancels(
     await button.focus()
     await page.keyboard.press("Enter")
     await expect(button).to_be_hidden()
-    await expect(bar.get_by_role("button", name="No, go on")).to_be_focused()
+    await expect(bar.get_by_role("button", name="No, keep importing")).to_be_focused()
     await page.keyboard.press("Escape")
     await expect(button).to_be_focused()
     await button.click()
-    await bar.get_by_role("button", name="No, go on").click()
+    await bar.get_by_role("button", name="No, keep importing").click()
     await expect(question).to_be_hidden()
     await button.click()
     await bar.get_by_role("button", name="Yes, cancel it").click()
@@ -49,14 +49,16 @@ async def test_it_asks_once_more_and_then_cancels(
     await expect(button).to_be_hidden()
     await expect(bar).to_be_focused()
     key = f"import_progress:hash:{job_id}"
-    await until(lambda: jobs.redis.hget(key, "_c"), "the wish to stop")
+    await until(lambda: jobs.redis.hget(key, "_c"), "the request to cancel")
     jobs.update(job_id, {"status": "cancelled"})
     await expect(part(bar, "status")).to_have_text("Cancelled")
     await expect(part(bar, "notice")).to_have_text("")
 
 
-@pytest.mark.parametrize(("status", "text"), [(403, "It could not be cancelled."), (409, "")])
-async def test_a_refusal_is_told(
+@pytest.mark.parametrize(
+    ("status", "text"), [(403, "The import could not be cancelled."), (409, "")]
+)
+async def test_a_refused_cancellation_is_shown(
     live: AsgiServer,
     page: Page,
     complaints: list[str],
@@ -80,15 +82,15 @@ async def test_a_refusal_is_told(
 
 
 @pytest.mark.parametrize("status", [202, 403])
-async def test_an_answer_that_the_end_has_overtaken_changes_nothing(
+async def test_a_response_after_the_end_changes_nothing(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, status: int
 ) -> None:
-    may_answer = asyncio.Event()
+    may_respond = asyncio.Event()
 
     async def hold(route: Route) -> None:
-        answer = await route.fetch()
-        await may_answer.wait()
-        await route.fulfill(response=answer, status=status)
+        response = await route.fetch()
+        await may_respond.wait()
+        await route.fulfill(response=response, status=status)
 
     await page.route("**/cancel/", hold)
     job_id = jobs.create(data={"status": "importing"})
@@ -96,18 +98,18 @@ async def test_an_answer_that_the_end_has_overtaken_changes_nothing(
     await bar.get_by_role("button", name="Cancel", exact=True).click()
     await bar.get_by_role("button", name="Yes, cancel it").click()
     key = f"import_progress:hash:{job_id}"
-    await until(lambda: jobs.redis.hget(key, "_c"), "the wish to stop")
+    await until(lambda: jobs.redis.hget(key, "_c"), "the request to cancel")
     jobs.update(job_id, {"status": "cancelled"})
     await expect(part(bar, "status")).to_have_text("Cancelled")
     async with page.expect_response("**/cancel/"):
-        may_answer.set()
-    await page.evaluate("fetch(location).then((page) => page.text())")  # Later than the answer.
+        may_respond.set()
+    await page.evaluate("fetch(location).then((page) => page.text())")  # Later than the response.
     await expect(part(bar, "status")).to_have_text("Cancelled")
     await expect(part(bar, "notice")).to_have_text("")
     complaints.clear()
 
 
-async def test_an_end_takes_the_question_away(
+async def test_the_end_hides_the_question(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create()
@@ -118,16 +120,16 @@ async def test_an_end_takes_the_question_away(
     await expect(bar).to_be_focused()
 
 
-async def test_the_button_needs_a_token_and_a_job_that_goes_on(jobs: SyncProgressManager) -> None:
+async def test_the_button_needs_a_token_and_a_running_job(jobs: SyncProgressManager) -> None:
     tag = "{% import_progress job_id cancel=True %}"
-    with pytest.raises(ImproperlyConfigured, match="render the page with its request"):
+    with pytest.raises(ImproperlyConfigured, match="render the page with the request"):
         render(tag, job_id="a")
     assert "data-csrf" in render(tag, job_id="a", csrf_token="t")
     ended = jobs.create(data={"status": "done"})
     assert "data-csrf" not in render(tag, job_id=ended, csrf_token="t")
 
 
-async def test_a_wrong_transport_is_an_error_that_says_what_to_do(
+async def test_an_invalid_transport_is_an_error_with_the_fix(
     jobs: SyncProgressManager, settings: Any
 ) -> None:
     with pytest.raises(TemplateSyntaxError, match="sse, websocket, polling"):

@@ -1,4 +1,4 @@
-"""How bars are kept live: one connection for all of them, by the best way that works."""
+"""How bars are kept live: one connection for all, by the best transport that works."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WEBSOCKET = {"WEBSOCKET_URL": "/ws/progress/"}
 
 
 async def refuse(route: Route) -> None:
-    # No event stream: an EventSource gives up on it for good, as on an error status.
+    # Not an event stream: EventSource gives up, as after an error status.
     await route.fulfill(status=200, content_type="text/html")
 
 
@@ -27,15 +27,15 @@ async def cut(route: Route) -> None:
     await route.abort()
 
 
-async def test_bars_share_a_stream_that_follows_who_comes_and_goes(
+async def test_bars_share_a_stream_while_bars_are_added_and_removed(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     first, second, third = (jobs.create(data={"stage": name}) for name in "abc")
     bars = await opened(page, live.url, first, second, second)
     await streams(1)
-    jobs.update(second, {"stage": "to both"})
+    jobs.update(second, {"stage": "for both"})
     for place in (1, 2):
-        await expect(part(bars.nth(place), "stage")).to_have_text("to both")
+        await expect(part(bars.nth(place), "stage")).to_have_text("for both")
     html = await (await page.request.get(f"{live.url}/bars/?job={third}")).text()
     await page.evaluate(
         "html => document.querySelector('main').insertAdjacentHTML('beforeend', html)",
@@ -50,7 +50,7 @@ async def test_bars_share_a_stream_that_follows_who_comes_and_goes(
     await streams(0)
 
 
-async def test_one_of_several_that_may_not_be_watched_says_so(
+async def test_an_unauthorized_bar_among_others_shows_a_notice(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
 ) -> None:
     job_ids = [jobs.create(data={"status": "importing"}) for _ in range(2)]
@@ -64,11 +64,13 @@ async def test_one_of_several_that_may_not_be_watched_says_so(
 
     await page.route("**/bars/**", forge)
     bars = await opened(page, live.url, *job_ids)
-    await expect(part(bars.first, "notice")).to_have_text("Reload this page to see how it goes on")
+    await expect(part(bars.first, "notice")).to_have_text(
+        "Reload the page to see the current progress"
+    )
     jobs.update(job_ids[1], {"status": "done"})
     await expect(bars.last).to_have_attribute("data-status", "done")
     await expect(bars.first).to_have_attribute("data-status", "importing")
-    await page.goto("about:blank")  # It goes on to ask for the one that is refused.
+    await page.goto("about:blank")  # Otherwise it continues to request the refused one.
     complaints.clear()
 
 
@@ -76,7 +78,7 @@ async def test_one_of_several_that_may_not_be_watched_says_so(
     ("transport", "kinds"),
     [("sse", {"eventsource"}), ("websocket", {"websocket"}), ("polling", {"fetch"})],
 )
-async def test_a_page_may_choose_the_way(
+async def test_a_page_may_choose_the_transport(
     live: AsgiServer,
     page: Page,
     complaints: list[str],
@@ -96,7 +98,7 @@ async def test_a_page_may_choose_the_way(
     page.on("request", note)
     job_id, gone = jobs.create(), jobs.create()
     bars = await opened(page, live.url, job_id, gone, transport=transport)
-    for n, watched in enumerate((job_id, gone)):  # Polling knows only what it has seen.
+    for n, watched in enumerate((job_id, gone)):  # Polling only reports known jobs as gone.
         jobs.update(watched, {"processed_rows": 7})
         await expect(part(bars.nth(n), "rows")).to_have_text("7 rows")
     jobs.delete(gone)
@@ -107,7 +109,7 @@ async def test_a_page_may_choose_the_way(
     complaints.clear()
 
 
-async def test_where_streams_are_refused_a_websocket_serves(
+async def test_a_websocket_replaces_refused_streams(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, settings: Any
 ) -> None:
     settings.IMPORT_PROGRESS |= WEBSOCKET
@@ -121,7 +123,7 @@ async def test_where_streams_are_refused_a_websocket_serves(
     complaints.clear()
 
 
-async def test_a_stream_that_something_on_the_way_holds_back_is_polled_for(
+async def test_a_buffered_stream_makes_the_bar_poll(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create()
@@ -134,12 +136,12 @@ async def test_a_stream_that_something_on_the_way_holds_back_is_polled_for(
     await page.route("**/stream/", leave_waiting)
     bar = await opened(page, live.url, job_id)
     jobs.update(job_id, {"processed_rows": 7})
-    await until(lambda: found, "the stream to be asked for")
+    await until(lambda: found, "the stream to be requested")
     await page.clock.fast_forward(6_000)
     await expect(part(bar, "rows")).to_have_text("7 rows")
 
 
-async def test_a_lost_connection_is_told_and_so_is_its_return(
+async def test_a_lost_connection_is_shown_until_it_is_restored(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create(data={"status": "importing"})
@@ -157,7 +159,7 @@ async def test_a_lost_connection_is_told_and_so_is_its_return(
     complaints.clear()
 
 
-async def test_tabs_share_a_stream_and_one_that_goes_hands_over(
+async def test_tabs_share_a_stream_and_another_one_takes_over(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
 ) -> None:
     shared, own = jobs.create(), jobs.create()
@@ -182,7 +184,7 @@ async def test_tabs_share_a_stream_and_one_that_goes_hands_over(
     await streams(0)
 
 
-async def test_without_locks_a_tab_is_on_its_own(
+async def test_without_locks_each_tab_has_its_own_stream(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     await page.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
@@ -193,7 +195,7 @@ async def test_without_locks_a_tab_is_on_its_own(
     await expect(bar).to_have_attribute("data-status", "done")
 
 
-async def test_a_hidden_page_lets_go_and_is_current_once_shown(
+async def test_a_hidden_page_disconnects_and_is_current_when_shown(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create()
@@ -207,7 +209,7 @@ async def test_a_hidden_page_lets_go_and_is_current_once_shown(
     await expect(part(bar, "rows")).to_have_text("7 rows")
 
 
-async def test_a_bar_that_becomes_another_jobs_follows_that(
+async def test_a_bar_that_becomes_another_jobs_bar_watches_that_job(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     first, second = jobs.create(), jobs.create(data={"stage": "second"})
@@ -223,4 +225,4 @@ async def test_a_bar_that_becomes_another_jobs_follows_that(
             }"""
         )
         await expect(part(bar, "stage")).to_have_text("second")
-        await until(lambda: len(found) == 1, "one stream instead of the other")
+        await until(lambda: len(found) == 1, "one stream to replace the other")

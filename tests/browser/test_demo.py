@@ -1,4 +1,4 @@
-"""The main job as a visitor sees it: choose the sample, watch the bar, find the rows."""
+"""The demo as a visitor uses it: choose the sample, watch the bar, find the rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOTE_VALUES = """() => {
 }"""
 
 
-async def test_a_visitor_watches_the_sample_go_in(page: Page, tmp_path: Path) -> None:
+async def test_a_visitor_watches_the_import_of_the_sample(page: Page, tmp_path: Path) -> None:
     port = free_port()
     with demo(tmp_path, PORT=str(port)) as process:
         login = next(line for line in lines_until(process, "stays up") if "password" in line)

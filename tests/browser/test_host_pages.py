@@ -1,4 +1,4 @@
-"""Bars in pages that others make: the Django admin's, and what htmx and Turbo swap in and out."""
+"""Bars in the Django admin, and in pages that htmx and Turbo change."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..kit.bars import streams
 from ..kit.browser import IN_A_BROWSER
 
 TURBO = Path(find_spec("turbo").submodule_search_locations[0]) / "static"  # type: ignore[union-attr, index]
-"""Of turbo-django, whose wheel brings the script; the app itself is not needed."""
+"""The static files of turbo-django, whose wheel contains the script. The app is not needed."""
 
 pytestmark = [*IN_A_BROWSER, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def site_with_friends(jobs: SyncProgressManager, settings: Any) -> Any:
-    """The site with an admin, with htmx and with Turbo."""
+def full_site(jobs: SyncProgressManager, settings: Any) -> Any:
+    """The site with the admin, htmx and Turbo."""
     add_admin(settings)
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_htmx"]
     settings.STATICFILES_DIRS = [TURBO]
@@ -45,9 +45,9 @@ def session(transactional_db: None) -> str:
 
 
 async def test_the_admin_shows_bars_in_its_lists_and_forms(
-    site_with_friends: AsgiServer, jobs: SyncProgressManager, session: str, page: Page
+    full_site: AsgiServer, jobs: SyncProgressManager, session: str, page: Page
 ) -> None:
-    url = site_with_friends.url
+    url = full_site.url
     for name in ("a", "b"):
         await Group.objects.acreate(name=jobs.create(name, data={"total_rows": 4}))
     await Group.objects.acreate(name="")
@@ -64,11 +64,11 @@ async def test_the_admin_shows_bars_in_its_lists_and_forms(
 
 
 @pytest.mark.parametrize("version", ["htmx-2", "htmx-4"])
-async def test_htmx_swaps_a_bar_in_and_out_and_goes_on_at_its_end(
-    site_with_friends: AsgiServer, jobs: SyncProgressManager, page: Page, version: str
+async def test_htmx_swaps_a_bar_in_and_out_and_reacts_to_its_end(
+    full_site: AsgiServer, jobs: SyncProgressManager, page: Page, version: str
 ) -> None:
     job_id = jobs.create(data={"total_rows": 4})
-    await page.goto(f"{site_with_friends.url}/htmx/?job={job_id}&version={version}")
+    await page.goto(f"{full_site.url}/htmx/?job={job_id}&version={version}")
     show, hide = (page.get_by_role("button", name=name) for name in ("Show", "Hide"))
     await show.click()
     await streams(1)
@@ -84,10 +84,10 @@ async def test_htmx_swaps_a_bar_in_and_out_and_goes_on_at_its_end(
 
 
 async def test_turbo_leaves_and_restores_a_page_with_a_bar(
-    site_with_friends: AsgiServer, jobs: SyncProgressManager, page: Page
+    full_site: AsgiServer, jobs: SyncProgressManager, page: Page
 ) -> None:
     job_id = jobs.create(data={"total_rows": 4})
-    await page.goto(f"{site_with_friends.url}/turbo/nowhere/{job_id}/")
+    await page.goto(f"{full_site.url}/turbo/nowhere/{job_id}/")
     await page.evaluate("window.isStillHere = true")
     await page.get_by_role("link", name="Import").click()
     await streams(1)
@@ -97,7 +97,7 @@ async def test_turbo_leaves_and_restores_a_page_with_a_bar(
     await streams(0)
     jobs.update(job_id, {"processed_rows": 2})
     await page.go_back()
-    # What Turbo shows is a copy that it kept of the page.
+    # Turbo shows its cached copy of the page.
     await expect(page.locator("[data-show=percent]")).to_have_text("50%")
     await streams(1)
     jobs.update(job_id, {"status": "done"})
@@ -106,10 +106,10 @@ async def test_turbo_leaves_and_restores_a_page_with_a_bar(
 
 
 async def test_a_bar_comes_and_goes_in_a_turbo_frame(
-    site_with_friends: AsgiServer, jobs: SyncProgressManager, page: Page
+    full_site: AsgiServer, jobs: SyncProgressManager, page: Page
 ) -> None:
     job_id = jobs.create(data={"total_rows": 4})
-    await page.goto(f"{site_with_friends.url}/turbo/page/{job_id}/")
+    await page.goto(f"{full_site.url}/turbo/page/{job_id}/")
     await streams(1)
     frame = page.locator("turbo-frame")
     await frame.get_by_role("link", name="Show").click()

@@ -1,4 +1,4 @@
-"""The admin's import page in a real Chromium: its bar moves while the request runs."""
+"""The admin's import page: its bar moves while the request runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS = 40
 
 
 class Gate:
-    """Lets through as many rows as it is told."""
+    """Blocks an import until rows are let through."""
 
     def __init__(self) -> None:
         self._room = threading.Semaphore(0)
@@ -40,7 +40,7 @@ class Gate:
 
 @pytest.fixture
 def gate(settings: Any, jobs: SyncProgressManager) -> Iterator[Gate]:
-    """Before each row of the admin's import."""
+    """A gate before each row of the admin's import."""
     add_admin(settings)
     from ..site import groups
 
@@ -52,7 +52,7 @@ def gate(settings: Any, jobs: SyncProgressManager) -> Iterator[Gate]:
 
 @pytest.fixture
 def session(db: None) -> str:
-    """Of somebody who may import."""
+    """The session of a user who may import."""
     client = Client()
     client.force_login(User.objects.create(**ADMIN))
     return client.cookies["sessionid"].value
@@ -60,13 +60,13 @@ def session(db: None) -> str:
 
 @pytest.fixture
 def admin(gate: Gate, session: str) -> Iterator[str]:
-    """The address of the site."""
+    """The URL of the admin."""
     with AsgiServer(ASGIStaticFilesHandler(get_asgi_application())) as server:
         yield server.url
 
 
 async def moves(shown: list[Any], gate: Gate, stage: str) -> None:
-    """See the bar at a quarter, and at a half."""
+    """Wait until the bar shows a quarter, then half."""
     for rows in (10, 20):
         gate.let_through(10)
         wanted = {"stage": stage, "rows": f"{rows} of {ROWS} rows", "visible": True}

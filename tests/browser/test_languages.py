@@ -1,4 +1,4 @@
-"""The widget in each language that it comes in: plurals, numbers, and which way it reads."""
+"""The widget in each of its languages: plurals, numbers and direction."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ ROWS: dict[str, dict[float, str]] = {
         101: "101 wierszy",
         1234567: "1\xa0234\xa0567 wierszy",
     },
-    "he": {0: "0 rows", 1: "1 row", 2: "2 rows"},  # Which has no catalogue, and is English.
+    "he": {0: "0 rows", 1: "1 row", 2: "2 rows"},  # Without a catalogue it is English.
 }
-"""One number at least of each plural form of a language, and what is said of as many rows."""
+"""At least one number for each plural form of a language, and the expected text."""
 
 BY_THE_SCRIPT = """async (numbers) => {
     const { reduce } = await import("/static/django_import_progress/import-progress.js");
@@ -103,7 +103,7 @@ async def test_page_and_script_have_the_right_plural_and_number_in_each_language
         assert [by_the_page(language, number) for number in rows] == list(rows.values())
 
 
-async def test_page_and_script_say_the_same_of_time_in_each_language(
+async def test_page_and_script_format_times_equally_in_each_language(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create(data=RUNNING)
@@ -121,7 +121,7 @@ async def test_page_and_script_say_the_same_of_time_in_each_language(
     ("language", "direction", "reads_to_the"),
     [("ar", "rtl", "left"), ("he", "rtl", "right"), ("de", "ltr", "right")],
 )
-async def test_a_bar_fills_as_the_page_reads_and_a_text_reads_as_its_language(
+async def test_a_bar_fills_in_the_pages_direction_and_texts_read_in_their_own(
     live: AsgiServer,
     page: Page,
     jobs: SyncProgressManager,

@@ -1,4 +1,4 @@
-"""Pages of many bars: two connections at most, each with a state of its own; the rest is polled."""
+"""Pages with many bars: at most two independent connections; the other bars are polled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def made(jobs: SyncProgressManager, count: int) -> list[str]:
     return [jobs.create(data={"status": "importing"}) for _ in range(count)]
 
 
-async def test_bars_that_fit_into_one_address_share_a_stream(
+async def test_bars_that_fit_into_one_url_share_a_stream(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_ids = made(jobs, 60)
@@ -34,7 +34,7 @@ async def test_bars_that_fit_into_one_address_share_a_stream(
         await expect(bar).to_have_attribute("data-status", "done")
 
 
-async def test_no_address_is_longer_than_nginx_takes(
+async def test_no_url_is_longer_than_nginx_accepts(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_ids = [jobs.create(f"{n:x>128}", data={"status": "importing"}) for n in range(60)]
@@ -59,8 +59,8 @@ async def test_a_stream_that_has_ended_does_not_make_the_others_bars_offline(
     for job_id in job_ids[60:]:
         jobs.update(job_id, {"status": "done"})
     await expect(page.locator("[data-status=done]")).to_have_count(60)
-    with requests(page, ADDRESS) as found:  # No more often than each one and a half seconds.
-        await until(lambda: len(found) > 4, "the other stream to be opened anew, again and again")
+    with requests(page, ADDRESS) as found:  # At most every one and a half seconds.
+        await until(lambda: len(found) > 4, "the other stream to be reopened several times")
     assert await page.evaluate("window.noted") == []
     jobs.update(job_ids[0], {"processed_rows": 7})
     await expect(part(bars.first, "rows")).to_have_text("7 rows")
@@ -79,8 +79,8 @@ async def test_bars_beyond_two_streams_are_polled_until_there_is_room(
     with requests(page, ADDRESS) as found:
         for job_id in job_ids[:90]:
             jobs.update(job_id, {"status": "done"})
-        # One stream has ended; those two that are left have all the others.
-        await until(lambda: len(found) >= 2, "room for those that were polled")
+        # One stream has ended; the remaining two have all other jobs.
+        await until(lambda: len(found) >= 2, "streams for the jobs that were polled")
     await streams(2)
     with requests(page, "/progress/jobs/") as polled:
         jobs.update(job_ids[-1], {"status": "done"})

@@ -1,4 +1,4 @@
-"""The widget in pages as they are: their policies, storages, languages, readers and looks."""
+"""The widget with various CSPs, storages, languages, screen readers and styles."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ SHOWN: list[dict[str, Any]] = [
 
 
 class ModuleStorage(ManifestStaticFilesStorage):
-    """Django's, told to look into scripts for what they import."""
+    """Django's storage, which also rewrites the imports in scripts."""
 
     support_js_module_import_aggregation = True
 
 
 @pytest.mark.parametrize("name", STORAGES)
-async def test_storages_that_rename_files_do(
+async def test_storages_that_rename_files_work(
     live: AsgiServer,
     page: Page,
     jobs: SyncProgressManager,
@@ -94,13 +94,13 @@ async def test_a_nonce_is_enough(
 
 
 @pytest.mark.parametrize("language", ["en", "de", "pl", "ar", "hi"])
-async def test_the_script_says_what_the_page_said(
+async def test_the_script_shows_the_same_texts_as_the_page(
     live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any, language: str
 ) -> None:
-    settings.NUMBER_GROUPING, settings.THOUSAND_SEPARATOR = (3, 2, 0), ","  # What Hindi goes by.
+    settings.NUMBER_GROUPING, settings.THOUSAND_SEPARATOR = (3, 2, 0), ","  # Hindi's format.
     job_ids = [jobs.create(data={**data, "updated_at": ""}) for data in SHOWN]
     job_ids += [queued_for(jobs, 200), queued_for(jobs, 4000)]
-    goes_on = [job_id for job_id in job_ids if not is_terminal(jobs.get_progress(job_id) or {})]
+    running = [job_id for job_id in job_ids if not is_terminal(jobs.get_progress(job_id) or {})]
     texts = "[...document.querySelectorAll('[data-show]')].map((part) => part.textContent)"
     await page.route("**/progress/**", lambda route: route.abort())
     await page.route(
@@ -123,13 +123,13 @@ async def test_the_script_says_what_the_page_said(
             const bars = document.querySelectorAll("import-progress");
             for (const bar of bars) bar.replaceWith(bar);
         })""",
-        len(goes_on),
+        len(running),
     )
     await expect(bars).to_have_count(len(job_ids))
     assert await page.evaluate(texts) == before
 
 
-async def test_a_screen_reader_is_told_of_quarters_and_the_end(
+async def test_a_screen_reader_announces_quarters_and_the_end(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create(data={"status": "importing", "total_rows": 100})
@@ -153,7 +153,7 @@ async def test_a_screen_reader_is_told_of_quarters_and_the_end(
     ]
 
 
-async def test_a_bar_shows_what_it_is_sent_and_a_restart_begins_at_the_left(
+async def test_a_bar_shows_what_it_receives_and_a_restart_begins_at_zero(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create(data={"status": "importing", "total_rows": 100, "processed_rows": 99})
@@ -162,20 +162,20 @@ async def test_a_bar_shows_what_it_is_sent_and_a_restart_begins_at_the_left(
     jobs.update(job_id, {"stage": "products"})
     await expect(part(bar, "stage")).to_have_text("products")
     await expect(value).to_have_js_property("value", 99)
-    jobs.update(job_id, {"processed_rows": 1})  # Neither its attempt nor its stage is another one.
+    jobs.update(job_id, {"processed_rows": 1})  # Same attempt, same stage.
     await expect(part(bar, "rows")).to_have_text("1 of 100 rows")
     await expect(value).to_have_js_property("value", 1)
     await expect(part(bar, "percent")).to_have_text("1%")
 
 
-async def test_a_silent_worker_is_told(
+async def test_a_silent_worker_is_shown(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create(data={"status": "importing", **TIMES})
     jobs.redis.hset(f"import_progress:hash:{job_id}", "_d", "1")
     bar = await opened(page, live.url, job_id)
-    for _ in range(2):  # By the page, and by the script.
-        await expect(part(bar, "notice")).to_have_text("No news from the worker")
+    for _ in range(2):  # From the page, then from the script.
+        await expect(part(bar, "notice")).to_have_text("The worker is not responding")
         await expect(part(bar, "pace")).to_have_text("")
         await page.evaluate("new Promise(requestAnimationFrame)")
     await expect(bar).to_have_attribute("data-notice", "stalled")
@@ -183,7 +183,7 @@ async def test_a_silent_worker_is_told(
 
 @pytest.fixture
 def paths(live: AsgiServer, jobs: SyncProgressManager, tmp_path: Path, settings: Any) -> list[str]:
-    """Where the example's pages are, and that of all kinds of bars."""
+    """The paths of the example's pages, and of a page with all kinds of bars."""
     settings.MEDIA_ROOT = tmp_path
     ended, running = imported(as_csv(ZURICH, {**ZURICH, "icao": "?"})), stored(as_csv(ZURICH))
     jobs.create(running.pk, data=SHOWN[0])
@@ -195,7 +195,7 @@ def paths(live: AsgiServer, jobs: SyncProgressManager, tmp_path: Path, settings:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing(
+async def test_axe_finds_no_problems(
     live: AsgiServer, paths: list[str], page: Page, scheme: Any
 ) -> None:
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
@@ -219,7 +219,7 @@ async def test_at_320_pixels_nothing_overflows(
     assert await page.evaluate("document.documentElement.scrollWidth") == 320
 
 
-async def test_motion_and_colours_are_the_readers(
+async def test_motion_and_colours_follow_the_users_preferences(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     bar = await opened(page, live.url, jobs.create(data={"status": "importing"}))

@@ -1,4 +1,4 @@
-"""Bars of jobs that nobody works on: queued ones, unknown ones, and those that have expired."""
+"""Bars of jobs that are not running: queued, unknown and expired ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def attribute(html: str, name: str) -> str | None:
     return None if found is None else found[1]
 
 
-def test_a_page_says_how_long_a_job_has_been_queued(jobs: SyncProgressManager) -> None:
+def test_a_page_shows_how_long_a_job_has_been_queued(jobs: SyncProgressManager) -> None:
     html = render(queued_for(jobs, 200))
     assert attribute(html, "data-waited") == "200"
     assert attribute(html, "data-notice") == "unstarted"
@@ -49,7 +49,7 @@ def test_a_page_says_how_long_a_job_has_been_queued(jobs: SyncProgressManager) -
     assert attribute(html, "data-waiting-seconds") is None
 
 
-def test_a_job_that_was_queued_just_now_only_says_so(jobs: SyncProgressManager) -> None:
+def test_a_newly_queued_job_shows_no_waiting_time(jobs: SyncProgressManager) -> None:
     html = render(jobs.create())
     assert attribute(html, "data-waited") == "0"
     assert attribute(html, "data-notice") is None
@@ -57,18 +57,18 @@ def test_a_job_that_was_queued_just_now_only_says_so(jobs: SyncProgressManager) 
 
 
 @pytest.mark.parametrize("fields", [{"status": "importing"}, {"status": "done"}, {"attempt": 1}])
-def test_of_a_job_that_is_not_queued_or_was_started_before_no_wait_is_known(
+def test_jobs_that_run_or_ran_have_no_waiting_time(
     jobs: SyncProgressManager, fields: dict[str, Any]
 ) -> None:
     assert attribute(render(queued_for(jobs, 200, **fields)), "data-waited") is None
 
 
-def test_what_another_program_wrote_has_no_known_wait(jobs: SyncProgressManager) -> None:
+def test_a_job_of_another_program_has_no_waiting_time(jobs: SyncProgressManager) -> None:
     jobs.redis.hset(jobs.calls.keys.hash(JOB), "status", '"queued"')
     assert attribute(render(JOB), "data-waited") is None
 
 
-def test_an_attempt_that_is_to_be_retried_is_not_said_to_have_waited(
+def test_an_attempt_that_will_be_retried_has_no_waiting_time(
     jobs: SyncProgressManager,
 ) -> None:
     with track_import(JOB):
@@ -76,7 +76,7 @@ def test_an_attempt_that_is_to_be_retried_is_not_said_to_have_waited(
         assert attribute(render(JOB), "data-waited") is None
 
 
-def test_an_unknown_job_is_waited_for_as_long_as_the_setting_says(
+def test_the_page_has_the_setting_for_unknown_jobs(
     jobs: SyncProgressManager, settings: Any
 ) -> None:
     assert attribute(render("absent"), "data-waiting-seconds") == "60"
@@ -86,15 +86,13 @@ def test_an_unknown_job_is_waited_for_as_long_as_the_setting_says(
     assert attribute(render(jobs.create()), "data-waiting-seconds") is None
 
 
-def test_without_redis_no_job_is_known_to_be_unknown(settings: Any) -> None:
+def test_without_redis_a_job_does_not_count_as_unknown(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     assert attribute(render("absent"), "data-waiting-seconds") is None
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
-def test_an_expired_jobs_bar_is_that_of_an_ended_one(
-    jobs: SyncProgressManager, status: str
-) -> None:
+def test_an_expired_job_is_shown_as_ended(jobs: SyncProgressManager, status: str) -> None:
     html = render(jobs.create(data={**OUTCOME, "status": status}), cancel=True)
     assert attribute(html, "data-status") == status
     assert "1,000 of 1,000 rows" in html
@@ -102,7 +100,7 @@ def test_an_expired_jobs_bar_is_that_of_an_ended_one(
 
 
 async def queued_bar(page: Page, url: str, job_id: str, **options: str) -> Locator:
-    """Open the page of a job's bar, whose clock the test turns on."""
+    """Open the page of a job's bar, with a clock that the test controls."""
     await page.clock.install()
     bar = await opened(page, url, job_id, **options)
     await page.evaluate(LISTEN)
@@ -111,24 +109,24 @@ async def queued_bar(page: Page, url: str, job_id: str, **options: str) -> Locat
 
 
 async def given_up(page: Page, bar: Locator) -> None:
-    """Turn the page's clock on until the bar gives up: time without a connection does not count."""
+    """Advance the page's clock until the bar gives up. Only connected time counts."""
 
-    async def is_gone_after_some_more_seconds() -> bool:
+    async def is_gone_later() -> bool:
         await page.clock.run_for(3_000)
         return await bar.get_attribute("data-status") == "gone"
 
-    await until(is_gone_after_some_more_seconds, "the bar to give up")
+    await until(is_gone_later, "the bar to give up")
 
 
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="session")
 class TestInABrowser:
-    async def test_a_queued_bar_counts_on(
+    async def test_a_queued_bar_updates_its_waiting_time(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
         bar = await queued_bar(page, live.url, queued_for(jobs, 35), cancel="1")
         await expect(part(bar, "waited")).to_have_text("Waiting for 30 seconds")
-        await page.clock.set_system_time("2001-01-01")  # Whatever the browser's clock is set to.
+        await page.clock.set_system_time("2001-01-01")  # The browser's wall clock has no influence.
         await page.clock.run_for(16_000)
         await expect(part(bar, "waited")).to_have_text("Waiting for 45 seconds")
         await expect(part(bar, "notice")).to_have_text("")
@@ -142,7 +140,7 @@ class TestInABrowser:
         await expect(part(bar, "waited")).to_have_text("Waiting for 3 minutes")
         assert await page.evaluate("window.spoken") == ["Products: No worker has started it yet"]
 
-    async def test_what_the_page_said_is_not_spoken_again(
+    async def test_a_rendered_notice_is_not_announced_again(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
         bar = await queued_bar(page, live.url, queued_for(jobs, 65), cancel="1")
@@ -151,7 +149,7 @@ class TestInABrowser:
         await expect(part(bar, "waited")).to_have_text("Waiting for 2 minutes")
         assert await page.evaluate("window.spoken") == []
 
-    async def test_a_job_that_is_queued_again_waits_anew(
+    async def test_a_job_that_is_queued_again_restarts_its_waiting_time(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
         job_id = queued_for(jobs, 200)
@@ -165,10 +163,10 @@ class TestInABrowser:
         await page.clock.run_for(16_000)
         await expect(part(bar, "waited")).to_have_text("Waiting for 15 seconds")
         await page.evaluate("document.body.append(document.querySelector('import-progress'))")
-        await page.clock.run_for(16_000)  # Moved, it knows still since when.
+        await page.clock.run_for(16_000)  # A moved bar keeps its start.
         await expect(part(bar, "waited")).to_have_text("Waiting for 30 seconds")
 
-    async def test_a_hidden_page_has_nothing_to_renew_and_is_current_once_shown(
+    async def test_a_hidden_page_has_no_timer_and_is_current_when_shown(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
         bar = await queued_bar(page, live.url, queued_for(jobs, 60))
@@ -178,7 +176,7 @@ class TestInABrowser:
         await turn(page, "visible")
         await expect(part(bar, "waited")).to_have_text("Waiting for 6 minutes")
 
-    async def test_an_expired_jobs_bar_asks_for_nothing(
+    async def test_an_expired_jobs_bar_requests_nothing(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
         job_id = jobs.create(data={**OUTCOME, "status": "failed", "error_message": "Row 3"})
@@ -190,7 +188,7 @@ class TestInABrowser:
         await expect(part(bar, "error")).to_have_text("Row 3")
         await expect(bar.locator("button")).to_have_count(0)
 
-    async def test_an_unknown_job_is_given_up_after_a_minute(
+    async def test_a_bar_gives_up_an_unknown_job_after_a_minute(
         self, live: AsgiServer, page: Page, complaints: list[str]
     ) -> None:
         bar = await queued_bar(page, live.url, "absent")
@@ -198,10 +196,10 @@ class TestInABrowser:
         await page.clock.run_for(30_000)
         await expect(bar).to_have_attribute("data-status", "waiting")
         await given_up(page, bar)
-        complaints.clear()  # A stream that says nothing is polled for, too: 404.
+        complaints.clear()  # A silent stream makes the bar poll as well: 404.
 
     @pytest.mark.parametrize("way", ["sse", "polling", "wsgi"])
-    async def test_what_was_given_up_is_not_asked_for_any_more(
+    async def test_a_bar_that_gave_up_requests_nothing(
         self, live: AsgiServer, page: Page, complaints: list[str], settings: Any, way: str
     ) -> None:
         settings.IMPORT_PROGRESS |= {"WAITING_SECONDS": 2.5}
@@ -219,9 +217,9 @@ class TestInABrowser:
                 await page.clock.run_for(120_000)
                 await page.evaluate("fetch('/bars/')")
             assert found == []
-        complaints.clear()  # Of the 404s by which polling is answered.
+        complaints.clear()  # The 404s of polling.
 
-    async def test_only_time_counts_in_which_the_page_is_connected(
+    async def test_only_connected_time_counts(
         self, live: AsgiServer, page: Page, complaints: list[str], settings: Any
     ) -> None:
         settings.IMPORT_PROGRESS |= {"WAITING_SECONDS": 40}
@@ -243,7 +241,7 @@ class TestInABrowser:
         await given_up(page, bar)
         complaints.clear()
 
-    async def test_a_job_that_appears_in_time_goes_on_as_usual(
+    async def test_a_job_that_appears_in_time_is_shown_as_usual(
         self, live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
     ) -> None:
         bar = await queued_bar(page, live.url, JOB)
@@ -256,7 +254,7 @@ class TestInABrowser:
         await expect(bar).to_have_attribute("data-status", "done")
         complaints.clear()
 
-    async def test_a_job_that_ended_last_week_is_shown_by_its_outcome_and_asks_for_nothing(
+    async def test_an_outcome_without_a_snapshot_is_shown_and_requests_nothing(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
         ended, deleted, running = (jobs.create(owner=1) for _ in range(3))
@@ -264,13 +262,13 @@ class TestInABrowser:
         jobs.update(ended, {"status": "failed", "error_message": "Line 7 is broken", **rows})
         jobs.redis.delete(f"import_progress:hash:{ended}")
         jobs.delete(deleted)
-        with requests(page) as asked:
+        with requests(page) as requested:
             bars = await opened(page, live.url, ended, deleted, running, cancel="True")
             await expect(bars.nth(0)).to_have_attribute("data-status", "failed")
-            jobs.update(running, {"status": "done"})  # By then the page's script is at work.
+            jobs.update(running, {"status": "done"})  # By then the page's script has run.
             await expect(bars.nth(2)).to_have_attribute("data-status", "done")
         await expect(bars.nth(0).locator("[data-show=rows]")).to_have_text("1,000 of 2,000 rows")
         await expect(bars.nth(0).locator("[data-show=error]")).to_have_text("Line 7 is broken")
         await expect(bars.nth(1).locator("[data-show=status]")).to_have_text("No longer available")
         await expect(page.get_by_role("button")).to_have_count(0)
-        assert not [url for url in asked if ended in url or deleted in url]
+        assert not [url for url in requested if ended in url or deleted in url]

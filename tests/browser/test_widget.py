@@ -66,13 +66,13 @@ async def test_after_the_end_nothing_is_requested(
     before = len(requested)
     control = f"/progress/jobs/{make_ticket(other)}/stream/"
     await page.evaluate("url => { window.control = new EventSource(url); }", control)
-    # The control's streams are short: it reconnects, each time after half a second at least. So by
-    # then a bar would have reconnected as well, whose longest pause is one and a half.
+    # The control's short streams reconnect after at least half a second each. In this time a bar,
+    # which reconnects after at most one and a half seconds, would have reconnected as well.
     await until(lambda: requested[before:].count(live.url + control) >= 5, "reconnections")
     assert set(requested[before:]) == {live.url + control}
 
 
-async def test_a_deleted_job_is_shown_as_gone(
+async def test_a_deleted_job_is_shown_as_unavailable(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create()
@@ -86,7 +86,7 @@ async def test_a_deleted_job_is_shown_as_gone(
     assert (await page.evaluate("window.heard"))[-1] == ["end", "gone", "import-progress"]
 
 
-async def test_numbers_are_in_the_readers_format(
+async def test_numbers_are_in_the_languages_format(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create()
@@ -100,7 +100,7 @@ async def test_numbers_are_in_the_readers_format(
     await expect(page.locator("progress")).not_to_have_attribute("value", "75")
 
 
-async def test_a_bar_swapped_out_lets_go(
+async def test_a_removed_bar_disconnects(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create()
@@ -115,7 +115,7 @@ async def test_a_bar_swapped_out_lets_go(
     await until(lambda: not watched(), "the stream to close")
 
 
-async def test_a_refused_stream_is_tried_again(
+async def test_a_refused_stream_is_retried(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create()
@@ -123,12 +123,12 @@ async def test_a_refused_stream_is_tried_again(
 
     async def refuse(route: Route) -> None:
         refusals.append(route)
-        # No event stream: an EventSource gives up on it for good, as on an error status.
+        # Not an event stream: EventSource gives up, as after an error status.
         await route.fulfill(status=200, content_type="text/html")
 
     await page.route("**/stream/", refuse)
     await opened(page, live.url, job_id)
-    await until(lambda: len(refusals) >= 2, "another try")
+    await until(lambda: len(refusals) >= 2, "another attempt")
     await page.unroute("**/stream/")
     jobs.update(job_id, {"status": "done"})
     await expect(page.locator("import-progress")).to_have_attribute(
@@ -138,10 +138,10 @@ async def test_a_refused_stream_is_tried_again(
     complaints.clear()
 
 
-async def test_where_there_is_no_room_for_a_stream_the_bar_polls(
+async def test_without_capacity_for_a_stream_the_bar_polls(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, settings: Any
 ) -> None:
-    # Streams of other tests may not have been collected yet.
+    # Streams of other tests may still be open.
     others = open_streams.of("address 127.0.0.1")
     settings.IMPORT_PROGRESS |= {"MAX_STREAMS_PER_CLIENT": others + 1}
     job_id = jobs.create()
@@ -159,14 +159,14 @@ async def test_where_there_is_no_room_for_a_stream_the_bar_polls(
     complaints.clear()
 
 
-async def test_a_page_whose_ticket_has_grown_old_says_what_to_do(
+async def test_an_expired_ticket_is_a_notice_with_the_fix(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, settings: Any
 ) -> None:
     settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 1, "STREAM_SECONDS": 1}
     await opened(page, live.url, jobs.create(data={"status": "importing"}))
     shown = page.locator("[data-show=notice]")
     await expect(page.locator("[data-show=status]")).to_have_text("Importing")
-    await expect(shown).to_have_text("Reload this page to see how it goes on", timeout=20_000)
+    await expect(shown).to_have_text("Reload the page to see the current progress", timeout=20_000)
     settings.IMPORT_PROGRESS |= {"TICKET_SECONDS": 3600}
     await expect(shown).to_have_text("", timeout=20_000)
     assert all("404" in complaint for complaint in complaints)
@@ -187,7 +187,7 @@ async def test_any_word_may_be_a_status(
     await expect(shown).to_have_text("Done")
 
 
-async def test_a_template_may_leave_parts_out(
+async def test_a_template_may_leave_out_parts(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:
     job_id = jobs.create(data={"total_rows": 4})

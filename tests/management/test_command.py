@@ -1,4 +1,4 @@
-"""`manage.py import_progress`: what it prints, and with which code it exits."""
+"""`manage.py import_progress`: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ EVIL = "\x1b[2J\x9b31m\u202egnp.exe\r\nfake\x07"
 
 
 class Terminal(io.StringIO):
-    """Something that says it is one."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def run(*arguments: str, out: io.StringIO | None = None) -> str:
-    """Run the command here; what it has printed."""
+    """Run the command in this process, and return its output."""
     out = io.StringIO() if out is None else out
     call_command("import_progress", *arguments, stdout=out)
     return out.getvalue()
 
 
 def watched(jobs: SyncProgressManager, out: io.StringIO, *options: str) -> int:
-    """Watch the job, which goes on to its end once it is watched; the exit code."""
+    """Watch a job that runs to its end once it is watched, and return the exit code."""
 
-    def go_on() -> None:
+    def run_to_end() -> None:
         wait_for(lambda: subscribers(jobs, JOB), "the command to watch")
         jobs.create(JOB, data={"total_rows": 4, "processed_rows": 1, "stage": EVIL})
         wait_for(lambda: "25" in out.getvalue(), "the first state to be shown")
         jobs.update(JOB, {"status": "done", "processed_rows": 4})
 
-    going_on = threading.Thread(target=go_on)
-    going_on.start()
+    running = threading.Thread(target=run_to_end)
+    running.start()
     with pytest.raises(SystemExit) as exit_of:
         run("watch", JOB, *options, out=out)
-    going_on.join()
+    running.join()
     assert isinstance(exit_of.value.code, int)
     return exit_of.value.code
 
@@ -65,7 +65,7 @@ def several(jobs: SyncProgressManager) -> None:
     jobs.create("b", data={"status": "failed", "error_message": "Row 3."})
 
 
-def test_list_prints_a_line_a_job_the_newest_first(several: None) -> None:
+def test_list_prints_one_line_per_job_newest_first(several: None) -> None:
     lines = run("list").splitlines()
     assert lines[0] == "b  failed · Row 3."
     assert lines[1] == "a  queued · first  33.3 %, 1 of 3 rows"
@@ -74,13 +74,13 @@ def test_list_prints_a_line_a_job_the_newest_first(several: None) -> None:
 def test_a_stalled_job_has_no_forecast(jobs: SyncProgressManager) -> None:
     jobs.create(JOB, data={"status": "importing", "rows_per_second": 5, "eta_seconds": 60})
     assert run("list").endswith("importing  5 a second, 1:00 left\n")
-    jobs.redis.hset(f"import_progress:hash:{JOB}", "_d", "1")  # Its worker was last heard of then.
+    jobs.redis.hset(f"import_progress:hash:{JOB}", "_d", "1")  # The end of its lease.
     assert run("list").endswith("importing · stalled\n")
     shown = json.loads(run("show", JOB, "--json"))
     assert (shown["rows_per_second"], shown["eta_seconds"]) == (None, None)
 
 
-def test_list_knows_owners_limits_and_json(several: None) -> None:
+def test_list_filters_by_owner_limits_and_prints_json(several: None) -> None:
     assert [job["job_id"] for job in json.loads(run("list", "--json"))] == ["b", "a"]
     assert [job["percent"] for job in json.loads(run("list", "--json", "--owner", "7"))] == [33.3]
     assert len(run("list", "--limit", "1").splitlines()) == 1
@@ -95,8 +95,8 @@ def test_show_prints_each_field(several: None) -> None:
     assert json.loads(run("show", "a", "--json"))["percent"] == 33.3
 
 
-def test_show_of_a_job_that_is_not_there_exits_with_1(jobs: SyncProgressManager) -> None:
-    with pytest.raises(CommandError, match="no job unknown") as error:
+def test_show_of_a_missing_job_exits_with_1(jobs: SyncProgressManager) -> None:
+    with pytest.raises(CommandError, match="unknown does not exist") as error:
         run("show", "unknown")
     assert error.value.returncode == 1
 
@@ -104,29 +104,32 @@ def test_show_of_a_job_that_is_not_there_exits_with_1(jobs: SyncProgressManager)
 def test_another_namespace(jobs: SyncProgressManager) -> None:
     SyncProgressManager(jobs.redis, namespace="order_imports").create("a")
     assert "queued" in run("show", "a", "--namespace", "order_imports")
-    with pytest.raises(CommandError, match="no job a"):
+    with pytest.raises(CommandError, match="a does not exist"):
         run("show", "a")
 
 
 @pytest.mark.parametrize("command", ["list", "show a", "watch a", "cancel a", "relay"])
-def test_a_namespace_that_cannot_be_is_refused(command: str) -> None:
-    with pytest.raises(CommandError, match="'a:hash' is no namespace: use 1 to 128 characters"):
+def test_an_invalid_namespace_is_refused(command: str) -> None:
+    with pytest.raises(CommandError, match="Invalid namespace 'a:hash': use 1 to 128 characters"):
         run(*command.split(), "--namespace", "a:hash")
 
 
-def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressManager) -> None:
-    jobs.create(JOB)  # Where all is busy an import may go on before it stands in Redis.
+def test_cancel_requests_cancellation_and_reports_the_result(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)  # On a busy machine an import may run before it is in Redis.
     with track_import(JOB) as job:
         for _ in job.rows(iter(int, 1)):  # pragma: no branch
             if not job.processed:
                 assert f"Cancellation of job {JOB} was requested" in run("cancel", JOB)
-    for job_id, answer in ((JOB, f"Job {JOB} has ended"), ("unknown", "no job unknown")):
-        with pytest.raises(CommandError, match=answer) as error:
+    for job_id, problem in (
+        (JOB, f"Job {JOB} has ended"),
+        ("unknown", "Job unknown does not exist"),
+    ):
+        with pytest.raises(CommandError, match=problem) as error:
             run("cancel", job_id)
         assert error.value.returncode == 1
 
 
-def test_what_cannot_be_an_id_is_said_to_be_none(jobs: SyncProgressManager) -> None:
+def test_an_invalid_id_is_an_error_message(jobs: SyncProgressManager) -> None:
     with pytest.raises(CommandError, match="is no job id"):
         run("show", "no id")
 
@@ -138,7 +141,7 @@ def test_what_cannot_be_an_id_is_said_to_be_none(jobs: SyncProgressManager) -> N
         "redis+sentinel://:secret@127.0.0.1:1/main/0?sentinel_password=secret@secret",
     ],
 )
-def test_without_redis_it_says_where_it_was_looked_for_and_no_password(
+def test_without_redis_the_error_has_the_address_without_the_password(
     settings: Any, url: str
 ) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": url}
@@ -148,14 +151,14 @@ def test_without_redis_it_says_where_it_was_looked_for_and_no_password(
 
 
 class Interrupted(io.StringIO):
-    """Where somebody presses Ctrl-C once something was printed."""
+    """A stream that raises KeyboardInterrupt once something is printed."""
 
     def write(self, text: str) -> int:
         super().write(text)
         raise KeyboardInterrupt
 
 
-def test_watch_waits_for_redis_and_says_where(settings: Any) -> None:
+def test_watch_waits_for_redis_and_prints_its_address(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://:secret@127.0.0.1:1/0"}
     err = Interrupted()
     with pytest.raises(SystemExit) as exit_of:
@@ -168,7 +171,7 @@ ENDS = {"done": 0, "failed": 1, "cancelled": 2}
 
 
 @pytest.mark.parametrize("status", ENDS)
-def test_watch_exits_with_what_came_of_the_job(jobs: SyncProgressManager, status: str) -> None:
+def test_watch_exits_with_the_code_of_the_outcome(jobs: SyncProgressManager, status: str) -> None:
     jobs.create(JOB, data={"status": status})
     with pytest.raises(SystemExit) as exit_of:
         run("watch", JOB)
@@ -193,22 +196,22 @@ def test_a_job_that_does_not_appear_exits_with_3(jobs: SyncProgressManager, wait
     errors = io.StringIO()
     with pytest.raises(SystemExit, match="3"):
         call_command("import_progress", "watch", "absent", "--wait", wait, stderr=errors)
-    # A time-out ends the tracing of this function by Python 3.11, and not of others.
-    assert_says(errors, f"Job absent did not appear within {wait} seconds")  # pragma: no cover
+    # In Python 3.11 a time-out ends the tracing of this function, but not of others.
+    assert_printed(errors, f"Job absent did not appear within {wait} seconds")  # pragma: no cover
 
 
-def assert_says(out: io.StringIO, text: str) -> None:
+def assert_printed(out: io.StringIO, text: str) -> None:
     assert text in out.getvalue()
 
 
 @pytest.mark.parametrize("wait", ["-1", "inf", "nan", "soon"])
-def test_what_is_no_time_to_wait_is_refused(jobs: SyncProgressManager, wait: str) -> None:
+def test_an_invalid_waiting_time_is_refused(jobs: SyncProgressManager, wait: str) -> None:
     with pytest.raises(CommandError, match="--wait: invalid"):
         call_command("import_progress", "watch", "absent", f"--wait={wait}")
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_watch_prints_lines_where_there_is_no_terminal(
+def test_watch_prints_lines_without_a_terminal(
     jobs: SyncProgressManager, options: list[str]
 ) -> None:
     out = io.StringIO()
@@ -222,7 +225,7 @@ def test_watch_prints_lines_where_there_is_no_terminal(
 
 
 @pytest.mark.parametrize("has_rich", [True, False])
-def test_watch_draws_over_and_over_on_a_terminal(
+def test_watch_redraws_one_line_on_a_terminal(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, has_rich: bool
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
@@ -237,7 +240,7 @@ def test_watch_draws_over_and_over_on_a_terminal(
 
 @pytest.mark.parametrize("has_rich", [True, False])
 @pytest.mark.parametrize("kind", [Terminal, io.StringIO])
-def test_a_job_that_goes_exits_with_3(
+def test_a_job_that_disappears_exits_with_3(
     jobs: SyncProgressManager,
     monkeypatch: pytest.MonkeyPatch,
     kind: type[io.StringIO],
@@ -261,7 +264,7 @@ def test_a_job_that_goes_exits_with_3(
     assert f"Job {JOB} no longer exists" in out.getvalue()
 
 
-def trusts_what_a_job_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def prints_a_job_unescaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal_text, "printable", str)
     subcommands = "django_import_progress.management.subcommands"
     monkeypatch.setattr(f"{subcommands}.show.printable", str)
@@ -273,10 +276,10 @@ def trusts_what_a_job_says(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.printable_json", str)
 
 
-@without(trusts_what_a_job_says)
+@without(prints_a_job_unescaped)
 @pytest.mark.parametrize("options", [[], ["--json"]])
 @pytest.mark.parametrize("words", [["show", JOB], ["list"], ["watch", JOB]])
-def test_nothing_of_a_job_is_obeyed_by_the_terminal(
+def test_a_jobs_control_characters_are_not_sent_to_the_terminal(
     jobs: SyncProgressManager, words: list[str], options: list[str]
 ) -> None:
     jobs.create(JOB, data={"status": "done", "stage": EVIL, "x" + EVIL: [EVIL]})
@@ -288,7 +291,7 @@ def test_nothing_of_a_job_is_obeyed_by_the_terminal(
     assert "\nfake" not in out.getvalue()
 
 
-def test_a_pipe_that_nobody_reads_any_more_ends_it_quietly(several: None) -> None:
+def test_a_closed_pipe_ends_the_command_without_a_traceback(several: None) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as out, pytest.raises(SystemExit) as exit_of:  # noqa: PTH123
@@ -297,7 +300,7 @@ def test_a_pipe_that_nobody_reads_any_more_ends_it_quietly(several: None) -> Non
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_terminal_that_has_other_letters_is_shown_what_it_can(
+def test_characters_that_the_terminal_cannot_encode_are_escaped(
     jobs: SyncProgressManager, options: list[str]
 ) -> None:
     jobs.create(JOB, data={"stage": "日本"})
@@ -306,7 +309,7 @@ def test_a_terminal_that_has_other_letters_is_shown_what_it_can(
         assert rb"\u65e5\u672c" in out.buffer.getvalue()
 
 
-def test_an_interrupt_is_an_exit_code(jobs: SyncProgressManager) -> None:
+def test_an_interrupt_has_an_exit_code(jobs: SyncProgressManager) -> None:
     jobs.create(JOB)
     with pytest.raises(SystemExit) as exit_of:
         run("watch", JOB, out=Interrupted())

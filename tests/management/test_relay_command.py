@@ -1,4 +1,4 @@
-"""`manage.py import_progress relay`: it says what is missing, relays, and ends by a signal."""
+"""`manage.py import_progress relay`: it relays, stops by a signal, and names what is missing."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ..kit.processes import RedisProcess
 from ..kit.started import ROOT
 from ..kit.waiting import wait_for
 
-ENDS_SECONDS = 5.0
+STOP_SECONDS = 5.0
 
 
 def relays(client: redis.Redis) -> bool:
-    """Tell whether a relay is subscribed."""
+    """Return whether a relay is subscribed."""
     return bool(client.pubsub_numpat() > 0)
 
 
@@ -51,21 +51,21 @@ def in_a_process(server: RedisProcess, *words: str) -> Iterator[subprocess.Popen
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_by_a_signal(
+def test_a_signal_stops_the_relay(
     site: RedisProcess, foreign: redis.Redis, settings: Any, number: signal.Signals
 ) -> None:
     settings.CHANNEL_LAYERS = configuration("pubsub", site.url)
 
-    def end_it() -> None:
+    def stop_it() -> None:
         wait_for(lambda: relays(foreign), "the relay to be subscribed")
         os.kill(os.getpid(), number)
 
-    said = StringIO()
+    output = StringIO()
     with ThreadPoolExecutor(1) as thread:
-        ending = thread.submit(end_it)
-        call_command("import_progress", "relay", "--namespace", "orders", stdout=said)
-        ending.result()
-    assert "Relaying orders" in said.getvalue()
+        stopping = thread.submit(stop_it)
+        call_command("import_progress", "relay", "--namespace", "orders", stdout=output)
+        stopping.result()
+    assert "Relaying orders" in output.getvalue()
     assert not relays(foreign)
 
 
@@ -79,18 +79,21 @@ async def test_the_process_relays_and_ends_promptly(
             jobs.create("j1")
             await member.hears("j1", status="queued")
         process.terminate()
-        assert process.wait(ENDS_SECONDS) == 0
+        assert process.wait(STOP_SECONDS) == 0
 
 
 @pytest.mark.parametrize(
     ("layers", "problem"),
     [
-        ({}, "CHANNEL_LAYERS names no channel layer"),
-        ({"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}, "no other process"),
+        ({}, "CHANNEL_LAYERS has no default channel layer"),
+        (
+            {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+            "does not reach other processes",
+        ),
         ({"default": {"BACKEND": "channels_redis_is.not.Installed"}}, "Cannot import BACKEND"),
     ],
 )
-def test_a_layer_that_is_missing_is_named_with_the_fix(
+def test_a_missing_layer_is_an_error_with_the_fix(
     settings: Any, layers: dict[str, Any], problem: str
 ) -> None:
     settings.CHANNEL_LAYERS = layers

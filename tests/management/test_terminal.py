@@ -1,4 +1,4 @@
-"""`manage.py import_progress watch` in a process of its own, on a real terminal."""
+"""`manage.py import_progress watch` in its own process, on a real terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..kit.waiting import wait_for
 
 @contextmanager
 def in_a_terminal(redis_url: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Give the real process, and the end of its terminal that a person sees."""
+    """Yield the real process, and the user's end of its terminal."""
     near, far = pty.openpty()
     environment = environment_of_the_site(redis_url, {}) | {"TERM": "xterm"}
     command = [sys.executable, "-m", "django", "import_progress", *words]
-    # What a shell runs in the background ignores SIGINT, and so does all that it starts.
+    # Background jobs of a shell ignore SIGINT, and so do their children.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=far, stderr=far)
     signal.signal(signal.SIGINT, before)
@@ -38,7 +38,7 @@ def in_a_terminal(redis_url: str, *words: str) -> Iterator[tuple[subprocess.Pope
 
 
 def read_until(descriptor: int, text: str) -> None:
-    """Read what the terminal shows until `text` is there."""
+    """Read from the terminal until `text` is shown."""
     shown = b""
 
     def is_there() -> bool:
@@ -50,14 +50,14 @@ def read_until(descriptor: int, text: str) -> None:
 
 
 def exit_code(process: subprocess.Popen[bytes], descriptor: int) -> int:
-    """Wait for the end, and read on: who writes to a terminal that nobody reads is held up."""
-    with suppress(OSError):  # EIO: nobody holds the other end any longer.
+    """Wait for the exit, and read on: writing to a terminal that nobody reads blocks."""
+    with suppress(OSError):  # EIO: the other end was closed.
         while True:
             os.read(descriptor, 65536)
     return process.wait(60)
 
 
-def test_in_a_real_terminal_it_goes_through_a_restart_of_redis() -> None:
+def test_in_a_real_terminal_watch_survives_a_restart_of_redis() -> None:
     with (
         RedisProcess(valkey_binary(), *DURABLE) as process,
         in_a_terminal(process.url, "watch", JOB) as (command, screen),
@@ -74,7 +74,9 @@ def test_in_a_real_terminal_it_goes_through_a_restart_of_redis() -> None:
         assert exit_code(command, screen) == 1
 
 
-def test_an_interrupt_ends_it_quietly(site: RedisProcess, jobs: SyncProgressManager) -> None:
+def test_an_interrupt_ends_watch_without_a_traceback(
+    site: RedisProcess, jobs: SyncProgressManager
+) -> None:
     jobs.create(JOB)
     with in_a_terminal(site.url, "watch", JOB) as (command, screen):
         read_until(screen, "queued")

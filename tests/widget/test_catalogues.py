@@ -1,4 +1,4 @@
-"""The translations: complete, in step with the sources, and compiled as they are."""
+"""The translations are complete, match the sources, and are compiled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHIPPED = {"ar", "de", "es", "fr", "ja", "pl"}
 
 
 def plural_forms(language: str) -> tuple[int, list[int]]:
-    """Return how many plural forms a catalogue says there are, and those that it takes."""
+    """Return how many plural forms a catalogue declares, and which of them its rule selects."""
     header = messages(language)[""].texts["msgstr"]
     found = re.search(r"Plural-Forms: nplurals=(\d); plural=(.+);", header)
     assert found is not None
@@ -25,7 +25,7 @@ def plural_forms(language: str) -> tuple[int, list[int]]:
     return int(found[1]), sorted({which(number) for number in numbers})
 
 
-def test_the_languages_are_those_that_are_promised() -> None:
+def test_all_documented_languages_have_a_catalogue() -> None:
     assert set(LANGUAGES) >= SHIPPED
 
 
@@ -37,7 +37,7 @@ def test_a_catalogue_has_every_text_and_no_other(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_text_is_translated_in_all_forms(language: str) -> None:
     count, taken = plural_forms(language)
-    # Polish has a form for fractions, which gettext does not know of.
+    # Polish has a form for fractions, which gettext never selects.
     assert taken == list(range(count - (language == "pl")))
     for message in messages(language).values():
         assert "fuzzy" not in message.flags
@@ -54,7 +54,7 @@ def test_every_translation_has_the_placeholders_of_its_text(language: str) -> No
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_is_compiled_is_what_is_written(language: str) -> None:
+def test_the_compiled_catalogue_matches_its_source(language: str) -> None:
     written: dict[str | tuple[str, int], str] = {}
     for key, message in messages(language).items():
         if "msgid_plural" in message.texts:
@@ -66,7 +66,7 @@ def test_what_is_compiled_is_what_is_written(language: str) -> None:
     assert compiled == written
 
 
-def test_another_apps_button_of_the_same_name_is_left_alone() -> None:
+def test_another_apps_translation_of_import_is_not_used() -> None:
     bar = Template("{% load import_progress %}{% import_progress 'absent' %}")
     with override("fr"):
         assert 'aria-label="Importation"' in bar.render(Context())

@@ -1,4 +1,4 @@
-"""The tags: what a page shows before any script runs."""
+"""The template tags: what a page shows before any script runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def job_id(jobs: SyncProgressManager) -> str:
     )
 
 
-def test_a_bar_is_right_before_any_script_runs(job_id: str) -> None:
+def test_a_bar_is_correct_before_any_script_runs(job_id: str) -> None:
     html = render("{% import_progress job_id label='Products' %}", job_id=job_id)
     assert f'<import-progress data-job="{job_id}" data-status="importing"' in html
     assert '<progress max="100" value="49.8" aria-label="Products">49%</progress>' in html
@@ -69,7 +69,7 @@ def test_another_namespace(jobs: SyncProgressManager) -> None:
     assert 'data-stream="/orders/jobs/' in html
 
 
-def test_it_speaks_the_readers_language(job_id: str) -> None:
+def test_a_bar_is_in_the_active_language(job_id: str) -> None:
     with override("de"):
         html = render("{% import_progress job_id %}", job_id=job_id)
     assert text_of(html, "status") == "Import läuft"
@@ -91,7 +91,7 @@ def test_it_speaks_the_readers_language(job_id: str) -> None:
         ({"processed_rows": "x", "total_rows": []}, "", '<progress max="100" aria-label="Import">'),
     ],
 )
-def test_what_is_not_known_is_left_out_and_too_many_rows_are_said_plainly(
+def test_unknown_numbers_are_left_out_and_surplus_rows_are_shown(
     jobs: SyncProgressManager, data: dict[str, Any], rows: str, bar: str
 ) -> None:
     html = render("{% import_progress job_id %}", job_id=jobs.create(data=data))
@@ -109,16 +109,16 @@ def test_any_status_is_shown(jobs: SyncProgressManager, status: Any, shown: str,
     assert text_of(html, "status") == text
 
 
-def test_a_job_that_is_not_there_waits(jobs: SyncProgressManager) -> None:
+def test_a_missing_job_is_shown_as_waiting(jobs: SyncProgressManager) -> None:
     assert 'data-status="waiting"' in render("{% import_progress 'absent' %}")
 
 
-def test_a_page_is_shown_without_redis(settings: Any) -> None:
+def test_a_page_is_rendered_without_redis(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     assert 'data-status="waiting"' in render("{% import_progress 'a' %}")
 
 
-def test_a_wrong_id_is_an_error() -> None:
+def test_an_invalid_id_is_an_error() -> None:
     with pytest.raises(InvalidJobId):
         render("{% import_progress nothing %}")
 
@@ -131,7 +131,7 @@ ORDERS = f'{URLS}, namespace="orders"), {{"progress_namespace": "orders"}}'
     ("namespace", "fix"),
     [("", f'path("progress/", {URLS}))'), ("orders", f'path("orders/", {ORDERS})')],
 )
-def test_urls_that_are_not_included_are_named(
+def test_missing_urls_are_an_error_with_the_fix(
     jobs: SyncProgressManager, namespace: str, fix: str
 ) -> None:
     with (
@@ -146,14 +146,14 @@ def test_the_script_is_small() -> None:
 
 
 def test_no_script_imports_another_one() -> None:
-    """A storage that puts a hash into the names of files leaves imports in scripts as they are."""
+    """A storage that adds hashes to file names leaves the imports in scripts unchanged."""
     for file in STATIC.glob("*.js"):
         code = re.sub(r"/\*[\s\S]*?\*/|//.*", "", file.read_text(encoding="utf-8"))
         assert not re.search(r"\bimport(\s*[{*('\"]|\s+\w)", code), file.name
 
 
 @pytest.mark.parametrize("line", ["is not there", "return;"])
-def test_a_control_fails_that_cannot_change_the_script(
+def test_a_control_that_changes_nothing_in_the_script_fails(
     monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     with pytest.raises(LookupError, match="exactly once"):

@@ -1,4 +1,4 @@
-"""`{% import_progress_list %}`: a user's newest imports, live, and the new ones that come."""
+"""`{% import_progress_list %}`: a user's newest imports, live, including new ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from playwright.async_api import Page, expect
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.core.errors import InvalidProgress
-from django_import_progress.widget.job_list import Listing, viewer_of
+from django_import_progress.widget.job_list import JobList, viewer_of
 from tests.faults.conftest import defence
 
 from ..kit.asgi import AsgiServer
@@ -41,7 +41,7 @@ def owners_client(owner: User) -> Client:
     return client
 
 
-def drawn(owner: object, options: str = "", user: object = None) -> str:
+def rendered(owner: object, options: str = "", user: object = None) -> str:
     request = RequestFactory().get("/")
     request.user = user or AnonymousUser()  # type: ignore[assignment]
     tag = "{% load import_progress %}{% import_progress_list owner=owner " + options + " %}"
@@ -60,56 +60,56 @@ def test_it_lists_the_newest_of_one_owner(jobs: SyncProgressManager) -> None:
     for job_id in ("a", "b", "c"):
         jobs.create(job_id, owner=7, data={"label": f"File {job_id}"})
     jobs.create("foreign", owner=8)
-    html = drawn(7, "limit=2")
+    html = rendered(7, "limit=2")
     assert items(html) == ["c", "b"]
     assert "File c" in html
     assert '<p class="import-progress-none" hidden>' in html
 
 
 @pytest.mark.parametrize("owner", [AnonymousUser(), 7])
-def test_where_there_are_none_it_says_so(jobs: SyncProgressManager, owner: object) -> None:
+def test_an_empty_list_says_so(jobs: SyncProgressManager, owner: object) -> None:
     jobs.create("a")
-    html = drawn(owner)
+    html = rendered(owner)
     assert items(html) == []
     assert '<p class="import-progress-none">No imports yet</p>' in html
 
 
-def test_a_page_is_drawn_without_redis_too(settings: Any) -> None:
+def test_a_list_is_rendered_without_redis(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-    assert items(drawn(7)) == []
+    assert items(rendered(7)) == []
 
 
-def test_who_forgets_the_owner_is_told_so_and_shown_nobodys(jobs: SyncProgressManager) -> None:
+def test_a_missing_owner_is_an_error(jobs: SyncProgressManager) -> None:
     with pytest.raises(ImproperlyConfigured, match="needs an owner"):
-        drawn(None)
+        rendered(None)
     with pytest.raises(InvalidProgress, match="is no owner"):
-        drawn("")
+        rendered("")
 
 
-def test_another_namespace_has_lists_of_its_own(jobs: SyncProgressManager, owner: User) -> None:
+def test_each_namespace_has_its_own_lists(jobs: SyncProgressManager, owner: User) -> None:
     SyncProgressManager(jobs.redis, namespace="order_imports").create("order", owner=7)
-    html = drawn(7, "namespace='order_imports'")
+    html = rendered(7, "namespace='order_imports'")
     assert items(html) == ["order"]
     assert source(html).startswith("/orders/list/")
     assert items(Client().get(source(html)).text) == ["order"]
     assert Client().get(source(html).replace("/orders/", "/progress/")).status_code == 404
 
 
-def test_the_page_may_ask_again_and_gets_tickets_of_its_jobs(
+def test_the_page_may_refresh_its_list_and_gets_tickets_of_new_jobs(
     jobs: SyncProgressManager, owner: User, owners_client: Client
 ) -> None:
-    url = source(drawn(owner, "cancel=True", owner))
+    url = source(rendered(owner, "cancel=True", owner))
     jobs.create("new", owner=owner)
-    answer = owners_client.get(url)
-    assert items(answer.text) == ["new"]
-    assert "data-csrf" in answer.text
-    assert answer["Cache-Control"] == "private, no-store"
+    response = owners_client.get(url)
+    assert items(response.text) == ["new"]
+    assert "data-csrf" in response.text
+    assert response["Cache-Control"] == "private, no-store"
 
 
-def test_nobody_else_may_ask(
+def test_no_other_viewer_may_refresh_the_list(
     jobs: SyncProgressManager, owner: User, owners_client: Client, settings: Any
 ) -> None:
-    url = source(drawn(owner, "", owner))
+    url = source(rendered(owner, "", owner))
     other = Client()
     other.force_login(User.objects.create_user("other"))
     settings.MIDDLEWARE = [
@@ -121,12 +121,12 @@ def test_nobody_else_may_ask(
     forged = url[:-2] + ("A/" if url[-2] != "A" else "B/")
     assert owners_client.get(forged).status_code == 404
     assert owners_client.get(url).status_code == 200
-    reference = url.rstrip("/").rsplit("/", 1)[1]
-    assert Listing.read(reference, str(owner.pk)) is not None
-    assert Listing.read(reference, None) is None
+    signed = url.rstrip("/").rsplit("/", 1)[1]
+    assert JobList.from_signed(signed, str(owner.pk)) is not None
+    assert JobList.from_signed(signed, None) is None
 
 
-def test_a_site_without_logins_has_viewers_without_names() -> None:
+def test_a_site_without_logins_has_anonymous_viewers() -> None:
     assert viewer_of(RequestFactory().get("/")) is None
 
 
@@ -141,7 +141,7 @@ def session(owners_client: Client, live: AsgiServer) -> dict[str, str]:
 
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="session")
-async def test_new_imports_appear_live_and_old_ones_that_ended_make_room(
+async def test_new_imports_appear_and_ended_ones_make_room(
     live: AsgiServer,
     jobs: SyncProgressManager,
     owner: User,
@@ -168,16 +168,16 @@ async def test_new_imports_appear_live_and_old_ones_that_ended_make_room(
     await expect(bars.first).to_have_attribute("data-job", "last", timeout=20_000)
     await expect(bars).to_have_count(3)
     await page.context.clear_cookies()
-    await until(lambda: complaints, "the page to be refused")
+    await until(lambda: complaints, "the refresh to be refused")
     assert "404" in complaints.pop()
 
 
-def takes_each_answer_for_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def ignores_incomplete_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "response.text().then((html) => this.#show(html), () => {})"
     list_script_without(monkeypatch, line, "this.#show(await response.text())")
 
 
-BREAKS_OFF = """const { text } = Response.prototype;
+INCOMPLETE_ONCE = """const { text } = Response.prototype;
 Response.prototype.text = () => {
     Response.prototype.text = text;
     return Promise.reject(new TypeError("broken off"));
@@ -186,16 +186,16 @@ Response.prototype.text = () => {
 
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="session")
-@without(takes_each_answer_for_whole)
-async def test_an_answer_that_breaks_off_is_not_the_last(
+@without(ignores_incomplete_responses)
+async def test_an_incomplete_response_does_not_stop_the_refreshes(
     live: AsgiServer, page: Page, complaints: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list_script_without(monkeypatch, "EVERY_MS = 4000", "EVERY_MS = 50")
     await serve(page)
-    await page.add_init_script(BREAKS_OFF)
-    with requests(page, "/list/") as asked:
+    await page.add_init_script(INCOMPLETE_ONCE)
+    with requests(page, "/list/") as requested:
         await page.goto(f"{live.url}/mine/")
-        await until(lambda: len(asked) > 1 or complaints, "the list to be asked for again")
+        await until(lambda: len(requested) > 1 or complaints, "the list to be requested again")
     complained = complaints.copy()
     complaints.clear()
     assert complained == []

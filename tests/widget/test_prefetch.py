@@ -1,4 +1,4 @@
-"""How often a page asks Redis: once for all its bars, where it can know them."""
+"""How often a page reads from Redis: once for all its bars, if they are prefetched."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ __all__ = ["defence"]
 IDS = [f"j{number}" for number in range(10)]
 ROWS = 100
 CHUNKS = 5
-"""redis-py sends a long pipeline in pieces, the first of which may be answered before the last."""
+"""redis-py sends a long pipeline in parts; the first reply may arrive before the last part."""
 
 
 @pytest.fixture
 def proxy(site: RedisProcess, settings: Any) -> Iterator[Proxy]:
-    """The site's way to Redis."""
+    """A proxy between the site and Redis."""
     with Proxy(site.port) as proxy:
         settings.IMPORT_PROGRESS = {"REDIS_URL": proxy.url}
-        # It is connected, and Redis knows the script.
+        # Connects, and loads the script.
         PageReads().read(["another"], None)
         yield proxy
 
 
 @pytest.fixture
 def trips(proxy: Proxy) -> Callable[[Callable[[], Any]], int]:
-    """Count the round trips to Redis that something takes."""
+    """Count the round trips to Redis of a function."""
 
     def count(do: Callable[[], Any]) -> int:
         before = proxy.round_trips
@@ -77,7 +77,7 @@ def test_bars_that_are_prefetched_take_one_round_trip(ten: None, trips: Any) -> 
     assert [rows_of(page) for page in html] == [EXPECTED] * 2
 
 
-def test_each_page_reads_anew(ten: None, trips: Any, jobs: SyncProgressManager) -> None:
+def test_each_rendering_reads_again(ten: None, trips: Any, jobs: SyncProgressManager) -> None:
     page = Template("{% load import_progress %}" + PREFETCHED)
     context = Context({"ids": IDS})
     page.render(context)
@@ -100,13 +100,13 @@ def test_bars_of_one_job_read_it_once(ten: None, trips: Any) -> None:
         "{% for _ in 'ab' %}{% with b=1 %}{% include bars %}{% endwith %}{% endfor %}",
     ],
 )
-def test_prefetched_bars_may_stand_in_other_templates(ten: None, trips: Any, place: str) -> None:
+def test_prefetched_bars_may_be_in_other_templates(ten: None, trips: Any, place: str) -> None:
     bars = Template("{% load import_progress %}" + BARS)
     page = "{% with c=1 %}{% import_progress_prefetch ids %}{% endwith %}" + place
     assert trips(lambda: rendered(page, ids=IDS, bars=bars)) == 1
 
 
-def test_they_may_stand_in_a_block(ten: None, trips: Any) -> None:
+def test_prefetched_bars_may_be_in_a_block(ten: None, trips: Any) -> None:
     base = Template(
         "{% load import_progress %}{% import_progress_prefetch ids %}{% block bars %}{% endblock %}"
     )
@@ -115,7 +115,9 @@ def test_they_may_stand_in_a_block(ten: None, trips: Any) -> None:
     assert trips(lambda: child.render(Context({"ids": IDS, "base": base}))) == 1
 
 
-def test_a_namespace_has_jobs_of_its_own(ten: None, trips: Any, jobs: SyncProgressManager) -> None:
+def test_prefetching_distinguishes_namespaces(
+    ten: None, trips: Any, jobs: SyncProgressManager
+) -> None:
     orders = SyncProgressManager(jobs.redis, "order_imports")
     orders.create("j1", data={"total_rows": 3, "processed_rows": 2})
     both = PREFETCHED + "{% import_progress 'j1' %}"
@@ -132,7 +134,7 @@ def test_ids_may_be_uuids_and_come_from_a_generator(trips: Any) -> None:
     assert trips(lambda: rendered(page, found=found, ids=[job_id, str(job_id)])) == 1
 
 
-def test_what_cannot_be_prefetched_is_refused() -> None:
+def test_invalid_ids_cannot_be_prefetched() -> None:
     with pytest.raises(InvalidJobId):
         rendered(PREFETCHED, ids=["j1", "not an id"])
     with pytest.raises(TemplateSyntaxError, match="pass a list of job ids"):
@@ -146,13 +148,13 @@ def test_a_list_takes_two_round_trips(ten: None, trips: Any) -> None:
     assert rows_of(html[0]) == EXPECTED[::-1]
 
 
-def bars_read_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def each_bar_reads_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin._Page, "reads", lambda self: PageReads())
 
 
 @pytest.fixture
 def staff(settings: Any, transactional_db: None) -> Client:
-    """Somebody who may see an admin whose groups are named after jobs."""
+    """A client that is logged in to an admin in which groups are named after jobs."""
     add_admin(settings)
     settings.ROOT_URLCONF = "tests.site.uploads"
     client = Client()
@@ -160,7 +162,7 @@ def staff(settings: Any, transactional_db: None) -> Client:
     return client
 
 
-@without(bars_read_by_themselves)
+@without(each_bar_reads_its_job)
 def test_a_changelist_of_100_rows_takes_one_pipeline(
     staff: Client, trips: Any, jobs: SyncProgressManager
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a bar says of time: how much is left, and how long a job has waited."""
+"""Times in a bar: how much is left, and how long a job has waited."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def waited(seconds: float, language: str = "en") -> str:
         (10**400, ""),
     ],
 )
-def test_the_time_left_is_said_as_exactly_as_it_is_of_use(seconds: float, text: str) -> None:
+def test_the_time_left_is_rounded_to_useful_units(seconds: float, text: str) -> None:
     assert left(seconds) == text
 
 
@@ -77,7 +77,7 @@ def test_hours_and_minutes_each_have_their_plural(language: str, text: str) -> N
         (7 * DAY, "Waiting for 7 days"),
     ],
 )
-def test_a_wait_is_said_in_the_largest_unit(seconds: float, text: str) -> None:
+def test_the_waiting_time_is_in_the_largest_unit(seconds: float, text: str) -> None:
     assert waited(seconds) == text
 
 
@@ -92,7 +92,7 @@ def test_a_wait_is_said_in_the_largest_unit(seconds: float, text: str) -> None:
         ("pl", "Oczekuje od 2 godzin"),
     ],
 )
-def test_a_wait_is_said_in_each_language(language: str, text: str) -> None:
+def test_the_waiting_time_is_translated(language: str, text: str) -> None:
     assert waited(7200, language) == text
 
 
@@ -106,7 +106,7 @@ def test_a_wait_is_said_in_each_language(language: str, text: str) -> None:
         ({"stalled": True, "cancelling": True}, None, "stalled"),
     ],
 )
-def test_after_a_minute_it_is_said_that_no_worker_has_begun(
+def test_after_a_minute_in_the_queue_there_is_a_notice(
     fields: dict[str, Any], waited_seconds: float | None, notice: str
 ) -> None:
     assert notice_of({**KNOWN, **fields}, waited_seconds) == notice

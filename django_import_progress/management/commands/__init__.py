@@ -1,1 +1,1 @@
-"""Django looks here for commands."""
+"""Management commands of this app."""

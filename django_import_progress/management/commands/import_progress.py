@@ -1,4 +1,4 @@
-"""`manage.py import_progress`: which of its parts is meant, and what went wrong, in words."""
+"""`manage.py import_progress`: runs a subcommand, and turns errors into messages."""
 
 from __future__ import annotations
 
@@ -26,48 +26,50 @@ SUBCOMMANDS: dict[str, ModuleType] = {
 }
 
 PIPE_CLOSED = 141
-"""What a shell makes of SIGPIPE."""
+"""The exit code that shells report for SIGPIPE."""
 
 
 class Command(BaseCommand):
-    """Looks at imports, stops them, and relays them, from a terminal."""
+    """Lists, shows, watches, cancels and relays imports."""
 
     help = "Lists, shows, watches, cancels and relays imports."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Have a parser for each part."""
+        """Add a parser for each subcommand."""
         parsers = parser.add_subparsers(dest="subcommand", required=True, metavar="command")
         for name, module in SUBCOMMANDS.items():
             sub = parsers.add_parser(name, help=module.HELP, description=module.HELP)
-            sub.add_argument("--namespace", help="another one than IMPORT_PROGRESS's NAMESPACE")
+            sub.add_argument(
+                "--namespace", help="the jobs' namespace (default: NAMESPACE in IMPORT_PROGRESS)"
+            )
             module.add_arguments(sub)
 
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
-        """Do what was asked.
+        """Run the subcommand.
 
         Raises:
-            CommandError: it cannot be done; the text says why, and what would help.
+            CommandError: it failed; the message has the reason and a fix.
         """
         namespace = options["namespace"]
         if namespace is not None and not is_namespace(namespace):
-            raise CommandError(f"{namespace!r} is no namespace: use {NAMESPACE_RULE}")
-        with suppress(AttributeError):  # What is no file cannot, and need not.
+            raise CommandError(f"Invalid namespace {namespace!r}: use {NAMESPACE_RULE}")
+        with suppress(AttributeError):  # Only real files have an encoding.
             self.stdout.reconfigure(errors="backslashreplace")
         try:
             SUBCOMMANDS[subcommand].handle(self, options)
             self.stdout.flush()
         except BrokenPipeError:
-            self._leave_the_pipe()
+            self._exit_with_closed_pipe()
         except (InvalidJobId, InvalidProgress) as error:
             raise CommandError(str(error)) from error
         except ProgressUnavailable as error:
             raise CommandError(
-                f"Redis does not answer at {without_secrets(settings.redis_url)}; start it there,"
-                " or set REDIS_URL in the environment or in IMPORT_PROGRESS to where it is"
+                f"Cannot reach Redis at {without_secrets(settings.redis_url)}: start it, or set"
+                " REDIS_URL in the environment or in IMPORT_PROGRESS"
             ) from error
 
-    def _leave_the_pipe(self) -> None:
-        """End quietly: whoever reads has read enough, as `head` does.
+    def _exit_with_closed_pipe(self) -> None:
+        """Exit without a traceback: the reader has closed the pipe, as `head` does.
 
         Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
         """

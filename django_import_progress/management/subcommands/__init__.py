@@ -1,1 +1,1 @@
-"""The parts of `manage.py import_progress`, a module each."""
+"""The subcommands of `manage.py import_progress`, one module each, however small."""

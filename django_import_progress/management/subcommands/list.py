@@ -1,4 +1,4 @@
-"""`import_progress list`: the newest jobs, a line each."""
+"""`import_progress list`: prints the newest jobs, one per line."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from ...core.snapshot import Fields
 from ...core.terminal_text import line, printable_json
 from ...service.registry import get_progress_manager
 
-HELP = "Lists the jobs that were made by create() and track_import(), the newest first."
+HELP = "Lists the jobs that create() and track_import() have created, newest first."
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """See `Command`."""
-    parser.add_argument("--owner", help="of one owner: a user's primary key")
-    parser.add_argument("--limit", type=int, default=50, help="how many; 50 unless given")
-    parser.add_argument("--json", action="store_true", help="as viewers get them, in one array")
+    """Add the arguments of this subcommand."""
+    parser.add_argument("--owner", help="only this owner's jobs: a user's primary key")
+    parser.add_argument(
+        "--limit", type=int, default=50, help="the maximum number of jobs (default: 50)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print what viewers receive, as one JSON array"
+    )
 
 
 def handle(command: BaseCommand, options: dict[str, Any]) -> None:
-    """See `Command`."""
+    """Print the jobs."""
     jobs = asyncio.run(_read(options["namespace"], options["owner"], options["limit"]))
     if options["json"]:
         command.stdout.write(printable_json(json.dumps(jobs, ensure_ascii=False)))
@@ -35,5 +39,5 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
 
 async def _read(namespace: str | None, owner: str | None, limit: int) -> list[Fields]:
     manager = get_progress_manager(namespace)
-    found = await manager.listed(owner, limit)
-    return [state_of(job_id, stored).representation for job_id, stored in found.items()]
+    jobs = await manager.listed(owner, limit)
+    return [state_of(job_id, stored).representation for job_id, stored in jobs.items()]

@@ -1,4 +1,4 @@
-"""`import_progress relay`: forwards updates to the channel layer until it is told to end."""
+"""`import_progress relay`: forwards updates to the channel layer until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...conf import settings
 from ...relay import Layer, Relay
 from ...service.registry import get_progress_manager
 
-HELP = "Forwards every update to the channel layer, for a project's own consumers; until SIGTERM."
+HELP = "Forwards every update to the channel layer, for your own consumers, until SIGTERM."
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FIX = (
     " Install django-import-progress[channel-layer] and set, for example, CHANNEL_LAYERS ="
@@ -27,15 +27,15 @@ FIX = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add none of its own."""
+    """Add nothing: this subcommand has no arguments."""
 
 
 def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """Relay until SIGTERM or SIGINT.
 
     Raises:
-        CommandError: there is no channel layer that reaches other processes, or the updates are
-            told by sharded pub/sub, which cannot be relayed.
+        CommandError: there is no channel layer that reaches other processes, or updates are
+            published with sharded pub/sub, which cannot be relayed.
     """
     layer = _layer()
     asyncio.run(_relay(command, options["namespace"] or settings.namespace, layer))
@@ -45,11 +45,11 @@ def _layer() -> Layer:
     try:
         layer = get_channel_layer()
     except InvalidChannelLayerError as error:
-        raise CommandError(f"The channel layer cannot be had: {error}.{FIX}") from error
+        raise CommandError(f"Cannot load the channel layer: {error}.{FIX}") from error
     if layer is None:
-        raise CommandError(f"CHANNEL_LAYERS names no channel layer.{FIX}")
+        raise CommandError(f"CHANNEL_LAYERS has no default channel layer.{FIX}")
     if isinstance(layer, InMemoryChannelLayer):
-        raise CommandError(f"InMemoryChannelLayer reaches no other process.{FIX}")
+        raise CommandError(f"InMemoryChannelLayer does not reach other processes.{FIX}")
     return layer
 
 
@@ -65,10 +65,10 @@ async def _relay(command: BaseCommand, namespace: str, layer: Layer) -> None:
         raise CommandError(str(error)) from error
     running = asyncio.create_task(relay.run())
     loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError):  # On Windows, where Ctrl-C still ends it.
+    with suppress(NotImplementedError):  # On Windows, where Ctrl-C works without a handler.
         for number in SIGNALS:
             loop.add_signal_handler(number, running.cancel)
-    command.stdout.write(f"Relaying {namespace} to the channel layer; Ctrl-C ends it.")
+    command.stdout.write(f"Relaying {namespace} to the channel layer; press Ctrl-C to stop.")
     command.stdout.flush()
     with suppress(asyncio.CancelledError):
         await running

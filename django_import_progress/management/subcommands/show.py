@@ -1,4 +1,4 @@
-"""`import_progress show <id>`: one job as it is now."""
+"""`import_progress show <id>`: prints one job."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from ...core.snapshot import Fields, to_json
 from ...core.terminal_text import line, printable, printable_json
 from ...service.registry import get_progress_manager
 
-HELP = "Shows a job: its fields, and what viewers see of it. Exits with 1 if there is none."
+HELP = "Shows a job: its fields, and what viewers see. Exits with 1 if it does not exist."
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """See `Command`."""
+    """Add the arguments of this subcommand."""
     parser.add_argument("job", help="the job's id")
-    parser.add_argument("--json", action="store_true", help="as viewers get it")
+    parser.add_argument("--json", action="store_true", help="print what viewers receive, as JSON")
 
 
 def handle(command: BaseCommand, options: dict[str, Any]) -> None:
-    """See `Command`."""
+    """Print the job.
+
+    Raises:
+        CommandError: the job does not exist.
+    """
     job = asyncio.run(_read(clean_job_id(options["job"]), options["namespace"]))
     if job is None:
-        raise CommandError(f"There is no job {options['job']}.", returncode=1)
+        raise CommandError(f"Job {options['job']} does not exist.", returncode=1)
     if options["json"]:
         command.stdout.write(printable_json(to_json(job).decode()))
         return

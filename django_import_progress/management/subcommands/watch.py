@@ -1,4 +1,4 @@
-"""`import_progress watch <id>`: follow a job to its end; the exit code tells which."""
+"""`import_progress watch <id>`: follows a job until it ends; the exit code is the outcome."""
 
 from __future__ import annotations
 
@@ -20,36 +20,38 @@ from ...watch.hub import Watcher
 from ..display import Display, display_on
 
 HELP = (
-    "Follows a job to its end, through any outage. Exits with 0 for done, 1 for failed,"
-    " 2 for cancelled, 3 for a job that disappears or does not appear."
+    "Follows a job until it ends, through any outage. Exits with 0 for done, 1 for failed,"
+    " 2 for cancelled, 3 if the job disappears or does not appear."
 )
 EXIT_CODES = {"done": 0, "failed": 1, "cancelled": 2}
 GONE = 3
 PAUSE_SECONDS = 0.1
-"""How long an answer of Redis is waited for at a time, once the job has been waited for."""
+"""How long to wait at a time, once `--wait` has passed and Redis has not responded yet."""
 INTERRUPTED = 130
-"""What a shell makes of SIGINT."""
+"""The exit code that shells report for SIGINT."""
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """See `Command`."""
-    parser.add_argument("job", help="the job's id; it may begin later")
+    """Add the arguments of this subcommand."""
+    parser.add_argument("job", help="the job's id; the job may not exist yet")
     parser.add_argument(
         "--wait",
         type=_seconds,
-        help="how many seconds to wait for a job that does not exist yet; IMPORT_PROGRESS's"
-        " WAITING_SECONDS unless given",
+        help="how many seconds to wait for a job that does not exist yet (default: WAITING_SECONDS"
+        " in IMPORT_PROGRESS)",
     )
-    parser.add_argument("--json", action="store_true", help="what viewers get, a line each")
+    parser.add_argument(
+        "--json", action="store_true", help="print each update that viewers receive, one per line"
+    )
 
 
 def handle(command: BaseCommand, options: dict[str, Any]) -> None:
-    """See `Command`."""
+    """Show the job until it ends, and exit with the code of its outcome."""
     job_id, namespace, wait = clean_job_id(options["job"]), options["namespace"], options["wait"]
     display = display_on(command.stdout, as_json=options["json"])
     seconds = settings.waiting_seconds if wait is None else wait
     try:
-        _say_if_redis_is_away(command, job_id, namespace)
+        _warn_if_redis_is_unavailable(command, job_id, namespace)
         with display:
             last = asyncio.run(_follow(job_id, namespace, display, seconds))
     except KeyboardInterrupt:
@@ -71,18 +73,18 @@ def _seconds(text: str) -> float:
     raise ValueError(text)
 
 
-def _say_if_redis_is_away(command: BaseCommand, job_id: str, namespace: str | None) -> None:
+def _warn_if_redis_is_unavailable(command: BaseCommand, job_id: str, namespace: str | None) -> None:
     try:
         get_impatient_manager(namespace).get_progress(job_id)
     except ProgressUnavailable:
         url = without_secrets(settings.redis_url)
-        command.stderr.write(f"Redis does not answer at {url}; waiting for it")
+        command.stderr.write(f"Cannot reach Redis at {url}; waiting for it")
 
 
 async def _follow(
     job_id: str, namespace: str | None, display: Display, wait_seconds: float
 ) -> State | None:
-    """Show each state to the last; None if the job does not appear in time."""
+    """Show each state, and return the last one; None if the job does not appear in time."""
     manager = get_progress_manager(namespace)
     watcher = manager.watcher(job_id, max_per_second=display.max_per_second)
     try:
@@ -98,11 +100,11 @@ async def _follow(
 
 
 async def _first(watcher: Watcher, wait_seconds: float) -> State | None:
-    """Wait for the job; through an outage of Redis without a limit."""
+    """Wait for the job's first state. During an outage of Redis this has no time limit."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
             return await watcher.next(max(deadline - time.monotonic(), PAUSE_SECONDS))
         except TimeoutError:
-            if watcher.found_nothing:  # pragma: no branch - else Redis is away: waits on
+            if watcher.found_nothing:  # pragma: no branch - else Redis is unavailable
                 return None

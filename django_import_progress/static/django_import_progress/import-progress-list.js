@@ -1,6 +1,6 @@
-// The custom element <import-progress-list>: somebody's imports, to which new ones are added.
+// The custom element <import-progress-list>: a user's imports, to which new ones are added.
 //
-// Its bars stay live by themselves. From time to time it requests which bars there are.
+// Each bar keeps itself live. The list only requests regularly which bars there are.
 
 const EVERY_MS = 4000;
 const OVER = ["done", "failed", "cancelled", "gone"];

@@ -9,7 +9,7 @@
  * } from "./types.d.ts"
  */
 
-// Text and state: the same texts as shown.py
+// Text and state: the same rules as widget/text.py
 
 const MAX_TIME_LEFT_S = 3 * 86400; // A longer forecast would be a guess.
 const WAIT_STEP_S = 15; // Below a minute a wait is shown in steps.
@@ -94,14 +94,14 @@ const EFFECTS = {
   offline: (isOffline) => ({ isOffline }),
   shown: (isShown) => ({ isHidden: !isShown }),
   tick: () => ({}),
-  // A job that is waited for may just not exist yet.
+  // A job with the status waiting may just not exist yet.
   expired: (_, { status }) => ({ isExpired: status !== "waiting" }),
   cancelling: () => ({ isCancelling: true, isRefused: false }),
   refused: () => ({ isCancelling: false, isRefused: true }),
 };
 
 /**
- * Since when a job is queued: as the page says at first, later since this was received.
+ * Since when the job has been queued: at first by the page, later since the change was received.
  * @type {(job: Job, before: State, at: number) => Partial<State>}
  */
 function waitOf({ status }, before, at) {
@@ -155,14 +155,14 @@ function partsOf(job, texts) {
  */
 function timeLeft(seconds, texts) {
   /** @type {(name: string, count: number, more?: object) => string} */
-  const say = (name, count, more) => plural(texts, name, count, { count, ...more });
-  if (seconds <= 60) return say("seconds", Math.ceil(seconds));
+  const format = (name, count, more) => plural(texts, name, count, { count, ...more });
+  if (seconds <= 60) return format("seconds", Math.ceil(seconds));
   const all = Math.ceil(seconds / 60);
-  if (seconds <= 3600) return say("minutes", all);
+  if (seconds <= 3600) return format("minutes", all);
   const [hours, rest] = [Math.floor(all / 60), all % 60];
   return rest
-    ? say("hours_and", hours, { minutes: say("and_minutes", rest) })
-    : say("hours", hours);
+    ? format("hours_and", hours, { minutes: format("and_minutes", rest) })
+    : format("hours", hours);
 }
 
 /** @type {(seconds: number, texts: Texts) => string} */
@@ -181,7 +181,7 @@ const plural = (texts, name, number, values) =>
 const named = (names, name) => (names && Object.hasOwn(names, name) ? names[name] : name);
 
 /**
- * Each form comes with sample numbers: one of them is of the number's plural category.
+ * Each form comes with sample numbers: choose the one with a sample of the same plural category.
  * @type {(texts: Texts, name: string, number: number) => string | undefined}
  */
 function pluralForm({ language, plurals }, name, number) {
@@ -210,7 +210,7 @@ function fill(pattern, values, { decimal = ".", separator = "", groups = "$^" } 
 
 // Transports
 
-const MAX_JOBS = 100; // Of a stream.
+const MAX_JOBS = 100; // In one stream.
 const MAX_QUERY = 7800; // nginx accepts request lines of 8 KiB.
 const AND = "&job=";
 const POLL_MS = 2000;
@@ -250,7 +250,7 @@ function websocket(options, jobs, { job, gone, expired, open, fail }) {
   };
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
-    // Each representation has it, and no error message.
+    // Every representation has `percent`; error messages do not.
     if ("percent" in message) job(message);
     else if (message.gone) gone(message);
     else expired(message.job);
@@ -281,7 +281,7 @@ function polling({ base }, jobs, { job, gone, expired, open }) {
     if (found) absences.set(id, 0);
     if (found) job(found);
     if (response?.status !== 404) return found && 200;
-    // Not at once: Redis may have been emptied just now.
+    // Gone if absent twice in a row: Redis may have been emptied just now.
     const count = absences.get(id);
     if (count === undefined) expired(reference);
     else absences.set(id, count + 1);
@@ -336,7 +336,7 @@ const MAX_RETRY_MS = 30000;
 const STREAM_TIMEOUT_MS = 5000;
 const OFFLINE_MS = 3000;
 const CHECK_MS = 5000;
-const SILENCE_MS = 60000; // The machine may have slept, and the network forgotten the connection.
+const SILENCE_MS = 60000; // After sleep, the connection may be dead without an error.
 
 const nothing = () => {};
 
@@ -354,7 +354,7 @@ function connect(options, jobs, notify) {
   let stopStream = nothing;
   let stopPolling = nothing;
   let isStreaming = false;
-  let isPolling = false; // With success.
+  let isPolling = false; // Successfully.
   /** @type {boolean | null} */
   let isOffline = null;
   let failures = 0;
@@ -408,11 +408,11 @@ function connect(options, jobs, notify) {
   }
 
   function openStream() {
-    const listen = streams[failures % streams.length];
-    if (!listen) return poll();
+    const openTransport = streams[failures % streams.length];
+    if (!openTransport) return poll();
     const limit = () => start("timeout", STREAM_TIMEOUT_MS, poll);
     limit();
-    stopStream = listen(options, jobs, {
+    stopStream = openTransport(options, jobs, {
       ...handlers(() => {
         failures = 0;
         stop("timeout");
@@ -439,7 +439,7 @@ function connect(options, jobs, notify) {
     isStreaming = false;
   }
 
-  /** Poll beside the stream, until that works. */
+  /** Poll in addition to the stream, until the stream works. */
   function poll() {
     if (!canPoll || stopPolling !== nothing) return;
     const { expired, ...others } = handlers(nothing);
@@ -515,7 +515,7 @@ function createConnections(options, notify) {
   /** @type {(jobs: Jobs, isNew: boolean) => void} */
   function watch(jobs, isNew) {
     const areSame = jobs.size === watched.size && [...jobs.keys()].every((id) => watched.has(id));
-    if (areSame && !isNew) return; // `isNew`: a bar needs the current state of all.
+    if (areSame && !isNew) return; // `isNew`: a new bar needs the current states.
     close();
     watched = jobs;
     const batches = batchesOf(jobs);
@@ -549,7 +549,7 @@ function createTab(options, notify) {
   /** @type {BroadcastChannel | null} */
   let channel = null;
   /** @type {ReturnType<typeof createConnections> | null} */
-  let connections = null; // Of the leader.
+  let connections = null; // Only the leader has them.
   let timer = 0;
   let needsAll = false;
 
@@ -600,7 +600,7 @@ function createTab(options, notify) {
   }
 
   /**
-   * A message of another tab: an event, the leader's question for jobs, or a tab's jobs.
+   * A message of another tab: an event, the leader's request for jobs, or a tab's jobs.
    * @param {any} message
    */
   function receive({ event, isAsking, tab, jobs, isNew }) {
@@ -656,7 +656,7 @@ function setShown(isNowShown) {
   }
 }
 addEventListener("visibilitychange", () => setShown(!document.hidden), true);
-// So that the page may enter the back/forward cache.
+// An open connection keeps a page out of the back/forward cache.
 addEventListener("pagehide", () => setShown(false));
 addEventListener("pageshow", () => setShown(!document.hidden));
 
@@ -768,7 +768,7 @@ class ImportProgress extends HTMLElement {
     this.#dispatch("end", value);
   };
 
-  /** Start or stop what depends on time alone, which counts while the page is shown. */
+  /** Start or stop the timers, which run only while the page is shown. */
   #runTimers() {
     const { status, isOffline, isHidden, since } = this.#state;
     const isLive = Boolean(this.#unsubscribe) && !isHidden;
@@ -824,7 +824,7 @@ class ImportProgress extends HTMLElement {
     const url = new URL("../cancel/", new URL(this.dataset.stream ?? "", document.baseURI));
     const headers = { "X-CSRFToken": token };
     const response = await fetch(url, { method: "POST", headers }).catch(() => null);
-    // What comes of it is received over the stream; 409 means that the job has ended.
+    // The result is received over the stream; 409 means that the job has ended.
     if (!response?.ok && response?.status !== 409 && !this.#state.isOver) this.#receive("refused");
   }
 

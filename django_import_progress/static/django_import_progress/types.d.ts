@@ -6,7 +6,7 @@ export type Job = { job_id: string; [field: string]: unknown };
 /** References (job ids or tickets) by job id. */
 export type Jobs = Map<string, string>;
 
-/** The texts of a page, in its language: what texts.py returns. */
+/** The texts of a page, in its language: what widget/phrases.py returns. */
 export type Texts = NumberFormat & {
   language?: string;
   plurals?: { [name: string]: [form: string, samples: number[]][] };
@@ -20,7 +20,7 @@ export type Texts = NumberFormat & {
 export type NumberFormat = { decimal?: string; separator?: string; groups?: string };
 export type Names = { [name: string]: string };
 
-/** What a bar knows. */
+/** The state of a bar. */
 export type State = {
   status: string;
   percent: unknown;
@@ -29,7 +29,7 @@ export type State = {
   job?: Job;
   isOver: boolean;
   canCancel: boolean;
-  /** Whether a screen reader was told that no worker has started the job. */
+  /** Whether screen readers have announced that no worker has started the job. */
   isAnnounced: boolean;
   isOffline?: boolean;
   isHidden?: boolean;
@@ -48,16 +48,16 @@ export type Shown = State & {
   parts: Names;
 };
 
-/** What can happen to a bar. */
+/** Events that a bar receives. */
 export type EventType =
   | "job" // A new representation.
   | "gone" // The job was deleted or has expired.
-  | "missing" // It did not appear in time.
+  | "missing" // The job did not appear in time.
   | "expired" // The page's ticket has expired.
   | "offline"
-  | "shown" // The page is shown, or hidden.
+  | "shown" // The page became visible or hidden.
   | "tick" // Time has passed.
-  | "cancelling" // The user has requested it.
+  | "cancelling" // The user has requested cancellation.
   | "refused"; // That request was refused.
 export type NotifyBar = (type: EventType, value?: any) => void;
 export type NotifyJob = (type: EventType, id: string, value?: any) => void;
@@ -65,7 +65,7 @@ export type NotifyJob = (type: EventType, id: string, value?: any) => void;
 /** Where the endpoints are; `key` identifies the connection among tabs. */
 export type Options = { key: string; base: string; websocket?: string; transport?: string };
 
-/** What a transport calls. */
+/** Callbacks of a transport. */
 export type Handlers = {
   job: (job: Job) => void;
   /** The id is a reference if the viewer is not authorized. */
@@ -75,6 +75,6 @@ export type Handlers = {
   fail: () => void;
 };
 
-/** Watches jobs, and returns how to stop that. */
+/** Watches jobs, and returns a function that stops it. */
 export type Transport = (options: Options, jobs: Jobs, handlers: Handlers) => Close;
 export type Close = () => void;
