@@ -124,7 +124,7 @@ def _judge(delivery: Delivery, stored: Stored | None, noted: str) -> Judgement:
 def _was_interrupted(stored: Stored) -> bool:
     """Tell whether the import ended with its process, as at a cold shutdown, and may go on."""
     cancelled = stored.fields.get("status") == "cancelled"
-    return cancelled and not stored.asked_to_stop and not stored.expired
+    return cancelled and not stored.cancel_requested and not stored.expired
 
 
 def following(namespace: str | None, job_id: str, headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from .command import Plan, RedisCommand, Reply, evalsha
 from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
 from .job_index import Listing, owner_json
 from .keys import Keys
-from .lease import Attempt, Lease, Look, WriteResult
+from .lease import Attempt, Lease, LeaseCheck, WriteResult
 from .lua import scripts
 from .outcome import recall
 from .snapshot import (
@@ -217,9 +217,11 @@ class JobCommands:
             lambda reply: listing.enter(job_id, reply[1][1]) if reply[1:] else [],
         )
 
-    def look(self, job_id: str) -> RedisCommand[Look]:
+    def check_lease(self, job_id: str) -> RedisCommand[LeaseCheck]:
         """Read what a worker has to know of its job between two writes."""
-        return RedisCommand(("HMGET", self.keys.hash(job_id), "_k", "_c", "status"), _parse_look)
+        return RedisCommand(
+            ("HMGET", self.keys.hash(job_id), "_k", "_c", "status"), _parse_lease_check
+        )
 
     def write(
         self,
@@ -229,7 +231,7 @@ class JobCommands:
         now: str,
         *,
         number: int,
-        anew: bool,
+        may_create: bool,
         enlist: bool = False,
         most_bytes: int = MAX_BYTES,
     ) -> RedisCommand[WriteResult]:
@@ -241,7 +243,7 @@ class JobCommands:
             data: the fields.
             now: `updated_at`.
             number: grows with each write of an attempt: one that comes late changes nothing.
-            anew: whether a job that has disappeared is created again.
+            may_create: whether a job that has disappeared is created again.
             enlist: whether the job is entered into its lists once more.
             most_bytes: how large the snapshot may be.
         """
@@ -249,10 +251,17 @@ class JobCommands:
         added: str | int = json.dumps(
             [n for n, v in data.items() if n not in _OWN or (n in _OF_ATTEMPT and v is not None)]
         )
-        args = self._args(job_id, attempt.ttl_seconds if anew else None)
+        args = self._args(job_id, attempt.ttl_seconds if may_create else None)
         args += [*listing.args_of(job_id, attempt.owner)]
-        args += [*attempt.lease.args, most_bytes, int(anew), attempt.number, attempt.begun, number]
-        whole = {**attempt.base, **data} if anew else data
+        args += [
+            *attempt.lease.args,
+            most_bytes,
+            int(may_create),
+            attempt.number,
+            attempt.begun,
+            number,
+        ]
+        whole = {**attempt.base, **data} if may_create else data
         args += [attempt.life, added, int(enlist), *self._fields(whole, now, most_bytes)]
         return evalsha(
             scripts.WRITE,
@@ -328,17 +337,17 @@ def _parse_attempt(lease: Lease, reply: Reply) -> Attempt | None:
         lease=lease,
         begun=begun,
         life=life,
-        asked_to_stop=_is_set(reply[1][2]),
+        cancel_requested=_is_set(reply[1][2]),
     )
 
 
-def _parse_look(reply: Reply) -> Look:
+def _parse_lease_check(reply: Reply) -> LeaseCheck:
     token, flag, status = ("" if value is None else as_text(value) for value in reply)
-    return Look(token, flag == "1", status)
+    return LeaseCheck(token, flag == "1", status)
 
 
 _REFUSALS = {
-    scripts.MISSING: WriteResult.GONE,
+    scripts.MISSING: WriteResult.MISSING,
     scripts.FINISHED: WriteResult.ENDED,
     scripts.SUPERSEDED: WriteResult.SUPERSEDED,
     scripts.DELETED: WriteResult.DELETED,
@@ -347,7 +356,7 @@ _REFUSALS = {
 
 def _parse_written(job_id: str, reply: Reply) -> WriteResult:
     if reply[0] == scripts.OK:
-        return WriteResult.STOP if _is_set(reply[1]) else WriteResult.GO_ON
+        return WriteResult.CANCEL if _is_set(reply[1]) else WriteResult.CONTINUE
     return _REFUSALS[reply[0]] if reply[0] in _REFUSALS else _fail(job_id, reply)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core import sse
 from .messages import gone_message
-from .resume import NO_JOB, end_as, end_id
+from .resume import NO_JOB, end_id, ending_of
 from .snapshot import Fields, Stored, Written, is_terminal, represent, to_json
 
 
@@ -44,7 +44,7 @@ class State:
     def end(self) -> str:
         """How the job ended with this state, as `resume.end_id` needs it."""
         life, version, overlays = self.order
-        return NO_JOB if self.gone else end_as(life, version, is_stored=not overlays)
+        return NO_JOB if self.gone else ending_of(life, version, is_stored=not overlays)
 
     @functools.cached_property
     def representation(self) -> Fields:

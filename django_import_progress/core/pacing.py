@@ -29,7 +29,7 @@ def backoff_seconds(
     return float(min(most, first * 2 ** min(failures - 1, 30)) * (0.5 + chance / 2))
 
 
-class Allowance:
+class TokenBucket:
     """How much somebody may do: so much at once, and so much a second (a token bucket).
 
     Args:

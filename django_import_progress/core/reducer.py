@@ -107,12 +107,12 @@ class JobStateReducer:
             if stored.written < known.written:
                 stored = None  # Of an earlier life than the one that is absent now.
             elif stored.deleted:
-                return self._vanish()
+                return self._mark_gone()
             elif known.ended and known.written == stored.written:
                 return self._show()  # The same end: more is known of it than is remembered.
         if stored is None:
             self._misses += heartbeat and self.is_stored
-            return self._vanish() if self._misses >= MISSES_UNTIL_GONE else self._show()
+            return self._mark_gone() if self._misses >= MISSES_UNTIL_GONE else self._show()
         self._misses = 0
         # Below the order of that moment: Redis has gone back (a fail-over, a restart from an old
         # file). Between that and what is known: a message has overtaken the answer.
@@ -187,11 +187,11 @@ class JobStateReducer:
 
     def _deleted(self, life: object) -> bool:
         if self.is_stored and self._stored.life == life:
-            return self._vanish()
+            return self._mark_gone()
         self._doubts += 1
         return False
 
-    def _vanish(self) -> bool:
+    def _mark_gone(self) -> bool:
         self.state = gone_state(self.job_id, self._stored.written)
         return True
 
@@ -229,7 +229,7 @@ class JobStateReducer:
         self.state = state
         return True
 
-    def lease_is_over(self, now: int, own: float) -> bool:
+    def is_lease_over(self, now: int, own: float) -> bool:
         """Tell whether the worker should have been heard of by now.
 
         Args:

@@ -29,7 +29,7 @@ _END = re.compile(r"end-[0-9a-f]{32}", re.ASCII)
 _POLLED = re.compile(r"polled-([0-9a-f]{16})-([nsmg]{1,100})", re.ASCII)
 
 
-def names_an_end(event_id: str) -> bool:
+def is_end_id(event_id: str) -> bool:
     """Tell whether `event_id`, which may be anything, is one with which a stream ended."""
     return _END.fullmatch(event_id) is not None
 
@@ -38,12 +38,12 @@ def end_id(ends: Mapping[str, str]) -> str:
     """Return the id with which a stream ends.
 
     Args:
-        ends: by job, or by what was asked for in its place, how it ended: see `end_as`.
+        ends: by job, or by what was asked for in its place, how it ended: see `ending_of`.
     """
     return f"end-{_digest((f'{job} {end}' for job, end in ends.items()), 16)}"
 
 
-def end_as(life: int, version: int, *, is_stored: bool) -> str:
+def ending_of(life: int, version: int, *, is_stored: bool) -> str:
     """Return how a job ended: with this version, or by a message that was laid over it."""
     return f"{life}-{version}-{'stored' if is_stored else 'published'}"
 
@@ -56,7 +56,7 @@ def end_id_now(stored: Mapping[str, Stored | None], refused: Iterable[str] = ())
     ends = {
         job_id: NO_JOB
         if job is None or job.deleted
-        else end_as(job.life, job.version, is_stored=job.ended)
+        else ending_of(job.life, job.version, is_stored=job.ended)
         for job_id, job in stored.items()
     }
     return end_id(ends | dict.fromkeys(refused, NO_JOB))
@@ -72,12 +72,12 @@ def has_nothing_new(
         stored: the jobs as they are now.
         refused: what else was asked for, and must not be watched.
     """
-    if not names_an_end(event_id):
+    if not is_end_id(event_id):
         return False
     return event_id == end_id_now(stored, refused) or not any(stored.values())
 
 
-def known_now(event_id: str, stored: Mapping[str, Stored | None]) -> dict[str, str]:
+def poll_state(event_id: str, stored: Mapping[str, Stored | None]) -> dict[str, str]:
     """Return what a client that polls is to know of each job from now on.
 
     Args:

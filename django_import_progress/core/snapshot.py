@@ -59,7 +59,7 @@ class Stored:
     """How long that was when it was written, µs; 0: it is not known."""
     read_at: int = 0
     """When this was read, or told, by the same clock; 0: it is not known."""
-    asked_to_stop: bool = False
+    cancel_requested: bool = False
     """Whether `request_cancel` was called."""
     expired: bool = False
     """Whether the snapshot has expired, and only the outcome is remembered."""
@@ -81,7 +81,7 @@ class Stored:
     @property
     def cancelling(self) -> bool:
         """Whether the job was asked to stop, and has not ended yet."""
-        return self.asked_to_stop and not self.ended
+        return self.cancel_requested and not self.ended
 
     @property
     def ended(self) -> bool:
@@ -96,7 +96,7 @@ class Stored:
     @property
     def order(self) -> Order:
         """What grows with each change: with each write, and with a request to cancel."""
-        return (self.life, self.version, int(self.asked_to_stop))
+        return (self.life, self.version, int(self.cancel_requested))
 
 
 def is_terminal(fields: Mapping[str, Any]) -> bool:
@@ -274,7 +274,7 @@ def split_bookkeeping(values: Mapping[str, Any], read_at: int = 0) -> Stored:
         lease=0 if values.get("status") == "queued" else _whole(values.get("_d")),
         promised=_whole(values.get("_s")),
         read_at=read_at or _whole(values.get("_r")),
-        asked_to_stop=values.get("_c") == 1,
+        cancel_requested=values.get("_c") == 1,
     )
 
 

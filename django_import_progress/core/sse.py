@@ -24,7 +24,7 @@ def frame(data: bytes, *, event: str = "", event_id: str = "") -> bytes:
     return b"%sdata: %s\n\n" % (head.encode(), data)
 
 
-def mark(event_id: str) -> bytes:
+def id_only(event_id: str) -> bytes:
     """Return an id without an event: the client sends it back, and is shown nothing."""
     return b"id: %s\n\n" % event_id.encode()
 

@@ -21,7 +21,7 @@ from ..core.errors import ProgressUnavailable
 from .causes import cause_of
 from .hash_slots import with_owners, with_owners_sync
 from .lazy_cluster import LazyCluster
-from .locations import place_of
+from .locations import location_of
 from .pools import exhausted_message, is_exhausted
 from .timeouts import RunningTimeout
 
@@ -77,7 +77,7 @@ def _as_unavailable(redis: AsyncClient | SyncClient) -> Iterator[None]:
         # Not the text of the error, which may hold the URL's password.
         cause = cause_of(error) or "is REDIS_URL right, and the server up?"
         raise ProgressUnavailable(
-            f"Redis at {place_of(redis)} is out of reach or refuses to serve: {cause}"
+            f"Redis at {location_of(redis)} is out of reach or refuses to serve: {cause}"
             f" ({type(error).__name__})"
         ) from error
 
@@ -147,7 +147,7 @@ async def _execute(redis: AsyncClient, command: Command) -> Any:
     return await redis.execute_command(*command)
 
 
-async def carry_out(redis: AsyncClient, plan: Plan[T]) -> T:
+async def perform_plan(redis: AsyncClient, plan: Plan[T]) -> T:
     """Perform a verb of several steps and return its result.
 
     Raises:
@@ -254,8 +254,8 @@ def _execute_sync(redis: SyncClient, command: Command) -> Any:
     return redis.execute_command(*command)
 
 
-def carry_out_sync(redis: SyncClient, plan: Plan[T]) -> T:
-    """Perform a verb of several steps and return its result: see `carry_out`."""
+def perform_plan_sync(redis: SyncClient, plan: Plan[T]) -> T:
+    """Perform a verb of several steps and return its result: see `perform_plan`."""
     answers: list[Any] | None = None
     while True:
         try:

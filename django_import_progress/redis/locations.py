@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def place_of(redis: Any) -> str:
+def location_of(redis: Any) -> str:
     """Return the host and port, or the socket's path, or the first hosts that are asked.
 
     Args:

@@ -8,7 +8,7 @@ import redis as sync_redis
 from redis import asyncio as async_redis
 from redis.exceptions import MaxConnectionsError
 
-from .locations import place_of
+from .locations import location_of
 
 _EXHAUSTED = ("Too many connections", "No connection available.")
 """What redis-py says then. Before version 7 it has no exception of its own for it, and a pool that
@@ -35,7 +35,7 @@ def exhausted_message(redis: Any) -> str:
     if isinstance(redis, async_redis.Redis | sync_redis.Redis):
         limit += f"={redis.connection_pool.max_connections}"
     return (
-        f"The client's connection pool for Redis at {place_of(redis)} is exhausted: all of its"
+        f"The client's connection pool for Redis at {location_of(redis)} is exhausted: all of its"
         f" connections are in use ({limit}). Raise max_connections, as in"
         " redis://localhost:6379/0?max_connections=200, or make fewer calls at the same time;"
         " if a higher limit does not help, Redis responds too slowly"

@@ -81,7 +81,7 @@ async def _closing(
     """Give `pubsub`, with a connection of `pool`, and close both."""
     pubsub.connection_pool = pool
     try:
-        yield _unmended(pubsub)
+        yield _without_reconnecting(pubsub)
     finally:
         try:
             await pubsub.aclose()
@@ -89,7 +89,7 @@ async def _closing(
             await pool.disconnect()
 
 
-def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
+def _without_reconnecting(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
     """Have it fail when its link breaks.
 
     redis-py mends it by itself, in whichever task comes to it first: of two that share it, one
@@ -103,7 +103,7 @@ def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
     return pubsub
 
 
-def ask_for(key: str) -> RedisCommand[int]:
+def locate_key(key: str) -> RedisCommand[int]:
     """Return what has a Cluster's client learn, on its way, which server has a key.
 
     A sharded channel has the name of its job's key.
@@ -130,7 +130,7 @@ def subscription_sync(redis: SyncClient, key: str) -> Iterator[sync_redis.client
 
 def _server_of(redis: Any, key: str) -> sync_redis.Redis:
     """Return the client of the server of a Cluster that has `key`."""
-    perform_sync(redis, ask_for(key))
+    perform_sync(redis, locate_key(key))
     server: sync_redis.Redis = redis.get_redis_connection(redis.get_node_from_key(key))
     return server
 

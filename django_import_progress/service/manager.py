@@ -15,7 +15,7 @@ from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id
 from ..core.snapshot import Stored
 from ..redis.breakers import SharedBreaker
-from ..redis.executor import AsyncClient, carry_out, perform, read_all
+from ..redis.executor import AsyncClient, perform, perform_plan, read_all
 from ..watch.hub import Hub, Watcher
 from .base import calls_for, now_text
 from .known_versions import KnownVersions
@@ -188,7 +188,7 @@ class ProgressManager:
         """Return what `jobs` does as it is stored, by the jobs' ids."""
         plan = self.calls.jobs(clean_owner(owner), limit)
         with self._guard():
-            return await carry_out(self.redis, plan)
+            return await perform_plan(self.redis, plan)
 
     async def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for a job that does not exist."""

@@ -24,8 +24,8 @@ from ..redis.breakers import SharedBreaker
 from ..redis.executor import (
     REDIS_ERRORS,
     SyncClient,
-    carry_out_sync,
     drop_idle_connections_sync,
+    perform_plan_sync,
     perform_sync,
     read_all_sync,
 )
@@ -149,7 +149,7 @@ class SyncProgressManager:
         """Return what `jobs` does as it is stored, by the jobs' ids."""
         plan = self.calls.jobs(clean_owner(owner), limit)
         with self._guard():
-            return carry_out_sync(self.redis, plan)
+            return perform_plan_sync(self.redis, plan)
 
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for a job that does not exist."""
@@ -227,7 +227,7 @@ class SyncProgressManager:
             is_due = now - read >= self._heartbeat_seconds
             heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] in {"subscribe", "ssubscribe"}
-            late = message is not None and slot.view.lease_is_over(int(now * 1e6 + ahead), now)
+            late = message is not None and slot.view.is_lease_over(int(now * 1e6 + ahead), now)
             doubtful = slot.view.needs_read and now - read >= READ_INTERVAL_SECONDS
             if confirmed or heartbeat or late or doubtful:
                 has_read, read, since = True, now, slot.view.begin_read()

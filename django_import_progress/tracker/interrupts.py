@@ -62,7 +62,7 @@ class Stoppable(ProgressCounters):
         """Take note of the result of a write. Called in the writer's thread."""
         if told in LOST:
             self._lost = told
-        elif told is WriteResult.STOP:
+        elif told is WriteResult.CANCEL:
             self._is_asked_to_stop = True
         else:
             return

@@ -243,12 +243,12 @@ class Writer(Awaited):
 
     def _has_news(self) -> bool:
         """Read, as often as there could have been a write, whether one would tell something."""
-        look = perform_sync(self._manager.redis, self._manager.calls.look(self.job_id))
-        return look.shows_news_to(self._lease, asked_to_stop=self._asked_to_stop)
+        look = perform_sync(self._manager.redis, self._manager.calls.check_lease(self.job_id))
+        return look.differs_from(self._lease, cancel_requested=self._asked_to_stop)
 
     def _note_told(self, told: WriteResult) -> None:
         self._is_over = told in LOST
-        self._asked_to_stop = told is WriteResult.STOP
+        self._asked_to_stop = told is WriteResult.CANCEL
         _call(self._on_told, told)
 
     def _is_told(self, fields: Fields) -> bool:
@@ -275,13 +275,13 @@ class Writer(Awaited):
         self._beat_seconds = min(self._beat_seconds, ttl_seconds / 3)
         # Not where an earlier try, whose answer was lost, has begun with other fields.
         self._note_written(fields if fields.items() <= attempt.base.items() else {})
-        if attempt.asked_to_stop:
-            self._note_told(WriteResult.STOP)
+        if attempt.cancel_requested:
+            self._note_told(WriteResult.CANCEL)
         return attempt
 
     def _write(self, attempt: Attempt, fields: Fields, most_bytes: int) -> WriteResult:
         told = self._perform(attempt, fields, most_bytes, anew=False)
-        if told is WriteResult.GONE:
+        if told is WriteResult.MISSING:
             # Redis was emptied, or the job has expired: the whole of it again.
             told = self._perform(attempt, fields, most_bytes, anew=True)
         return told
@@ -293,7 +293,9 @@ class Writer(Awaited):
         self._writes += 1
         now = time.monotonic()
         enlist = now - self._listed_at >= self._beat_seconds
-        write = partial(self._manager.calls.write, number=self._writes, anew=anew, enlist=enlist)
+        write = partial(
+            self._manager.calls.write, number=self._writes, may_create=anew, enlist=enlist
+        )
         call = write(self.job_id, attempt, data, now_text(), most_bytes=most_bytes)
         told = perform_sync(self._manager.redis, call)
         if enlist:

@@ -234,7 +234,7 @@ class Subscriber:
             await asyncio.sleep(PING_SECONDS)
             now = self._now_in_redis()
             for slot in self._slots.values():
-                if slot.view.lease_is_over(now, self._clock()):
+                if slot.view.is_lease_over(now, self._clock()):
                     self.request_read(slot)
 
     def _now_in_redis(self) -> int:

@@ -234,13 +234,15 @@ def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> N
         lease=LEASE,
         begun=17,
         life=1,
-        asked_to_stop=True,
+        cancel_requested=True,
     )
 
 
 def test_a_workers_write_is_told_what_has_become_of_the_job() -> None:
     attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None, lease=LEASE)
-    call = CALLS.write("j1", attempt, {"a": 1, "status": "importing"}, NOW, number=1, anew=False)
+    call = CALLS.write(
+        "j1", attempt, {"a": 1, "status": "importing"}, NOW, number=1, may_create=False
+    )
     assert '["a"]' in call.command
     replies: list[list[Any]] = [
         [scripts.OK, b"0"],

@@ -206,7 +206,7 @@ def believes_in_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def looks_for_lost_workers_at_heartbeats_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read a watched job when it is time to, and not when its worker is overdue."""
-    monkeypatch.setattr(JobStateReducer, "lease_is_over", lambda *_: False)
+    monkeypatch.setattr(JobStateReducer, "is_lease_over", lambda *_: False)
 
 
 def tells_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,9 +230,9 @@ def tells_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def believes_the_servers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decide by Redis's clock alone whether a worker is overdue."""
-    is_over = JobStateReducer.lease_is_over
+    is_over = JobStateReducer.is_lease_over
     monkeypatch.setattr(
-        JobStateReducer, "lease_is_over", lambda self, now, own: is_over(self, now, float("-inf"))
+        JobStateReducer, "is_lease_over", lambda self, now, own: is_over(self, now, float("-inf"))
     )
 
 
@@ -275,7 +275,7 @@ def takes_all_that_it_writes_for_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     def write_whole(
         self: JobCommands, job_id: str, attempt: Attempt, data: Any, *now: Any, **how: Any
     ) -> Any:
-        whole = {**attempt.base, **data} if how["anew"] else data
+        whole = {**attempt.base, **data} if how["may_create"] else data
         return write(self, job_id, attempt, whole, *now, **how)
 
     monkeypatch.setattr(JobCommands, "write", write_whole)

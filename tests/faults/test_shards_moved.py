@@ -32,7 +32,7 @@ from tests.kit.waiting import until
 from tests.kit.watching import Watching
 
 both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
-ask_for_another = pubsub.ask_for("import_progress:hash:j2")
+locate_another_key = pubsub.locate_key("import_progress:hash:j2")
 
 
 def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ async def test_hash_slots_move_under_watchers_and_writers(kind: str, cluster: Cl
 def asks_nobody_for_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go where it was, and stay there."""
     stays_where_it_was(monkeypatch)
-    monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
+    monkeypatch.setattr(pubsub, "locate_key", lambda _: locate_another_key)
 
 
 @without(asks_nobody_for_the_way)
@@ -144,7 +144,7 @@ def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         return False
 
     monkeypatch.setattr(ShardedSubscriber, "_place_anew", stay)
-    monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
+    monkeypatch.setattr(pubsub, "locate_key", lambda _: locate_another_key)
 
 
 @without(what_is_lost_stays_where_it_was)

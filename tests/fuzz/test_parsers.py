@@ -78,13 +78,13 @@ EVENT_IDS = st.text() | st.from_regex(r"\A[0-9]{1,25}-[0-9]{1,25}-[0-9]{1,25}(-e
 def test_a_last_event_id_names_an_end_or_nothing(event_id: str, fields: dict[str, Any]) -> None:
     stored = decode({name: json.dumps(value) for name, value in fields.items()})
     assert not (stored and resume.has_nothing_new(event_id, {"job": stored}))
-    is_end = resume.names_an_end(event_id)
+    is_end = resume.is_end_id(event_id)
     assert resume.has_nothing_new(event_id, {"job": None}) is is_end
 
 
 @given(EVENT_IDS | st.from_regex(r"\Apolled-[0-9a-f]{16}-[nsmgx]{0,4}\Z"))
 def test_of_what_a_client_says_it_knows_only_what_we_told_it_counts(event_id: str) -> None:
-    known = resume.known_now(event_id, {"a": None, "b": None})
+    known = resume.poll_state(event_id, {"a": None, "b": None})
     assert known == {"a": resume.NEVER_SEEN, "b": resume.NEVER_SEEN}
 
 

@@ -13,7 +13,7 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.redis.factory import create_redis_client, create_sync_redis_client
-from django_import_progress.redis.locations import place_of
+from django_import_progress.redis.locations import location_of
 from django_import_progress.tracker import outcome
 
 from ..faults.conftest import defence
@@ -38,7 +38,7 @@ PLACES = [
 @pytest.mark.parametrize("create", [create_redis_client, create_sync_redis_client])
 @pytest.mark.parametrize(("url", "place"), PLACES)
 async def test_a_place_is_said_without_secrets(create: Any, url: str, place: str) -> None:
-    assert place_of(create(url)) == place
+    assert location_of(create(url)) == place
 
 
 async def test_an_error_says_where_redis_was_looked_for() -> None:
