@@ -19,7 +19,7 @@ from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 from .access.permissions import admit_all
 from .access.tickets import TICKET_MARK, by_job
 from .access.visitors import visitor_of
-from .core.resume import is_end_id
+from .core.sse import is_end_id
 from .service.registry import get_guarded_manager
 from .web import views
 from .web.limits import MAX_JOBS

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..core import sse
 from ..core.job_state import gone_event
-from ..core.resume import NO_JOB, end_id
+from ..core.sse import NO_JOB, end_id
 from ..watch.hub import Watcher
 
 

@@ -22,8 +22,8 @@ from ..core import sse
 from ..core.errors import ProgressUnavailable
 from ..core.job_state import description_of, gone_state, state_of
 from ..core.messages import HAS_ENDED, NO_SUCH_JOB, NOT_CACHED, TOO_MANY_OF_YOURS, UNAVAILABLE
-from ..core.resume import GONE, end_id, has_nothing_new, is_end_id, poll_id, poll_state
 from ..core.snapshot import Stored, to_json
+from ..core.sse import GONE, end_id, has_nothing_new, is_end_id, poll_id, poll_state
 from ..service.manager import ProgressManager
 from ..service.registry import get_guarded_manager
 from .cancel import cancel as ask_to_stop

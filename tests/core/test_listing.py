@@ -83,7 +83,7 @@ def test_a_job_that_slipped_to_the_next_page_meanwhile_is_listed_once() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.0, "5", None])
 def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
-    with pytest.raises(InvalidProgress, match="pass a positive int"):
+    with pytest.raises(InvalidProgress, match="must be a positive integer"):
         CALLS.jobs(None, limit)
 
 

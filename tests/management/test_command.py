@@ -127,7 +127,7 @@ def test_cancel_asks_a_job_to_stop_and_says_what_came_of_it(jobs: SyncProgressMa
 
 
 def test_what_cannot_be_an_id_is_said_to_be_none(jobs: SyncProgressManager) -> None:
-    with pytest.raises(CommandError, match="is no job id"):
+    with pytest.raises(CommandError, match="Invalid job id"):
         run("show", "no id")
 
 

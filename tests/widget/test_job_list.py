@@ -82,7 +82,7 @@ def test_a_page_is_drawn_without_redis_too(settings: Any) -> None:
 def test_who_forgets_the_owner_is_told_so_and_shown_nobodys(jobs: SyncProgressManager) -> None:
     with pytest.raises(ImproperlyConfigured, match="needs an owner"):
         drawn(None)
-    with pytest.raises(InvalidProgress, match="is no owner"):
+    with pytest.raises(InvalidProgress, match="Invalid owner"):
         drawn("")
 
 

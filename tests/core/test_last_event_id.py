@@ -1,10 +1,11 @@
-"""What a client that comes back says of the end that it has seen, or of what it knows."""
+"""What the Last-Event-ID of a client that reconnects or polls says."""
 
 from __future__ import annotations
 
 import pytest
 
-from django_import_progress.core.resume import (
+from django_import_progress.core.snapshot import Stored
+from django_import_progress.core.sse import (
     GONE,
     MISSED,
     NEVER_SEEN,
@@ -16,7 +17,6 @@ from django_import_progress.core.resume import (
     poll_id,
     poll_state,
 )
-from django_import_progress.core.snapshot import Stored
 from tests.kit.jobviews import deletion, outcome, partial, read, stored, view_of
 
 DONE = stored(3, status="done")
