@@ -202,6 +202,6 @@ def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     edit(
         monkeypatch,
         "WRITE",
-        ("if token == ARGV[11] and written >=", "if false and written >="),
-        ("elseif token and job.ended then", "elseif false then"),
+        ("if stored_token == token and written >=", "if false and written >="),
+        ("elseif stored_token and job.ended then", "elseif false then"),
     )

@@ -64,7 +64,7 @@ def shows_an_end_without_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def deletes_without_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remember no deletion."""
-    edit(monkeypatch, "DELETE", ("remember('x', values, ended_seconds)", ""))
+    edit(monkeypatch, "DELETE", ("write_record('x', values, ended_seconds)", ""))
 
 
 def perform(stage: Stage, how: settings) -> None:
