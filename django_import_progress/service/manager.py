@@ -14,7 +14,7 @@ from ..core.job_index import snapshots
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id
 from ..core.snapshot import Stored
-from ..redis.breakers import SharedBreaker
+from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import AsyncClient, perform, perform_plan, read_all
 from ..watch.hub import Hub, Watcher
 from .base import calls_for, now_text

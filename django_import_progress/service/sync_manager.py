@@ -20,9 +20,9 @@ from ..core.job_state import State, description_of
 from ..core.keys import JobId, clean_job_id
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
 from ..core.snapshot import Stored
-from ..redis.breakers import SharedBreaker
+from ..redis.causes import REDIS_ERRORS
+from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import (
-    REDIS_ERRORS,
     SyncClient,
     drop_idle_connections_sync,
     perform_plan_sync,

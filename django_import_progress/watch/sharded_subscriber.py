@@ -11,7 +11,9 @@ from typing import Any
 from ..callbacks import contained
 from ..cancellation import end_tasks, run_together
 from ..core.errors import ProgressUnavailable
-from ..redis.executor import CALL_SECONDS, REDIS_ERRORS, AsyncClient, ShardedCluster, perform
+from ..redis.causes import REDIS_ERRORS
+from ..redis.cluster import ShardedCluster
+from ..redis.executor import CALL_SECONDS, AsyncClient, perform
 from ..redis.pubsub import locate_key
 from ..redis.timeouts import RunningTimeout
 from .reconnect import ReconnectPolicy

@@ -9,7 +9,8 @@ import pytest
 
 from django_import_progress import ProgressUnavailable
 from django_import_progress.metrics import process_metrics
-from django_import_progress.redis import hash_slots, pubsub
+from django_import_progress.redis import cluster as clusters
+from django_import_progress.redis import pubsub
 from django_import_progress.service import sync_manager
 from django_import_progress.watch import sharded_subscriber
 from django_import_progress.watch.shard_connection import Shard
@@ -204,7 +205,7 @@ async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
 
 
 def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hash_slots, "UNKNOWN", ())
+    monkeypatch.setattr(clusters, "UNOWNED_SLOT", ())
 
 
 @without(servers_are_not_asked_again, fails_with=(*FAILURES, KeyError))
