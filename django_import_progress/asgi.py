@@ -19,7 +19,7 @@ from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 from .access.permissions import admit_all
 from .access.tickets import TICKET_PREFIX, by_job
 from .access.visitors import visitor_of
-from .core.resume import names_an_end
+from .core.sse import is_end_id
 from .service.registry import get_guarded_manager
 from .web import views
 from .web.event_stream import open_stream
@@ -120,5 +120,5 @@ def _needs_middleware(request: ASGIRequest) -> bool:
         # Only a page of another site sends it with a GET; CORS middleware may allow that.
         "HTTP_ORIGIN" in request.META
         or (django_settings.SECURE_SSL_REDIRECT and not request.is_secure())
-        or names_an_end(last_event_id)
+        or is_end_id(last_event_id)
     )

@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 from .core.commands import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
 from .core.keys import NAMESPACE_RULE, is_namespace
 from .redis.factory import is_redis_url, url_problem
-from .redis.url_options import shown
+from .redis.url import shown
 
 T = TypeVar("T")
 

@@ -142,8 +142,8 @@ SHOWN = {
     "redis+cluster://[::1]:7000,b:x": "'redis+cluster://…'",
     "redis+cluster://[::1]:7000,b/7": "'redis+cluster://[::1]:7000,b/7'",
     "localhost:6379": "'localhost:6379'",
-    "secret": "a text that is no URL",
-    "user:secret@localhost": "a text that is no URL",
+    "secret": "a text that is not a URL",
+    "user:secret@localhost": "a text that is not a URL",
 }
 
 
@@ -161,7 +161,7 @@ def test_of_what_is_no_text_only_the_type_is_shown(settings: Any, kind: Any) -> 
     value = kind(url) if kind in {str.encode, lazystr} else kind([url])
     settings.IMPORT_PROGRESS = {"REDIS_URL": value}
     [(_, message, _)] = messages()
-    assert f"has a wrong value: … ({type(value).__name__}): it is no text" in message
+    assert f"has a wrong value: … ({type(value).__name__}): it is not a str" in message
     assert "secret" not in message
 
 

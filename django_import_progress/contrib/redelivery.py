@@ -125,7 +125,7 @@ def _decide(delivery: Delivery, stored: Stored | None, noted: str) -> Decision:
 def _was_interrupted(stored: Stored) -> bool:
     """Return whether the import ended with its process, as at a cold shutdown, and may continue."""
     cancelled = stored.fields.get("status") == "cancelled"
-    return cancelled and not stored.asked_to_stop and not stored.expired
+    return cancelled and not stored.cancel_requested and not stored.expired
 
 
 def next_headers(namespace: str | None, job_id: str, headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The part that decides: pure, without Redis, Django, asyncio, threads, sockets or clocks."""
+"""The decisions: pure code without Redis, Django, asyncio, threads, sockets or clocks."""

@@ -1,4 +1,4 @@
-"""One command for Redis as data: what to send, how to read the answer, and what to send next."""
+"""A Redis command as data: what to send, how to parse the reply, and what to send next."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ Reply = Any
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RedisCommand(Generic[T]):
-    """One command for Redis, one round trip."""
+    """A command for Redis: one round trip."""
 
     command: tuple[str | int, ...]
-    """Name and arguments. Of a script: EVALSHA, and what EVAL would take after the text."""
+    """Name and arguments. For a script: EVALSHA, the digest, and what follows the text in EVAL."""
     parse: Callable[[Reply], T]
-    """Makes the result of the reply, or raises a `ProgressError`."""
+    """Returns the result for a reply, or raises a `ProgressError`."""
     script: Script | None = None
-    """The text to send (EVAL) where Redis does not know the digest."""
+    """The script to send with EVAL if Redis does not know the digest."""
     follow: Callable[[Reply], Sequence[RedisCommand[Any]]] | None = None
-    """What is to be sent after this reply. Only a Cluster needs it, where one script cannot write
-    keys that may live on different servers."""
+    """Returns the commands to send after this reply. Only a Cluster needs them: a script cannot
+    write keys that are on different servers."""
 
     @property
     def key(self) -> str:
-        """The key that the script reads or writes, or the first of several."""
+        """The first key that the script reads or writes."""
         return str(self.command[3])
 
     @property
     def with_text(self) -> tuple[str | int, ...]:
-        """The command as EVAL, which carries the script's text and makes Redis keep it."""
+        """The command as EVAL, with the script's text; Redis then caches the script."""
         assert self.script is not None
         return ("EVAL", self.script.text, *self.command[2:])
 
 
 Plan = Generator[Sequence[RedisCommand[Any]], list[Any], T]
-"""A verb of several steps: yields reads to be sent together, is sent their results, and returns
-the verb's own result."""
+"""An operation of several steps. It yields commands to send in one pipeline, receives their
+results, and returns the result of the operation."""
 
 
 def evalsha(
@@ -50,5 +50,5 @@ def evalsha(
     parse: Callable[[Reply], T],
     follow: Callable[[Reply], Sequence[RedisCommand[Any]]] | None = None,
 ) -> RedisCommand[T]:
-    """Return the call of a script."""
+    """Return the command that runs a script."""
     return RedisCommand(("EVALSHA", script.sha, len(keys), *keys, *args), parse, script, follow)

@@ -1,4 +1,4 @@
-"""Every verb as data: what to send to Redis, and how to read what it answers. Performs nothing."""
+"""The Redis commands of every operation on jobs, as data. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .command import Plan, RedisCommand, Reply, evalsha
 from .errors import InvalidProgress, JobExists, JobFinished, JobNotFound
 from .job_index import Listing, owner_json
 from .keys import Keys
-from .lease import Attempt, Lease, Look, WriteResult
+from .lease import Attempt, Lease, LeaseCheck, WriteResult
 from .lua import scripts
 from .outcome import recall
 from .snapshot import (
@@ -28,66 +28,70 @@ from .snapshot import (
     encode,
     join_json,
     loads,
-    loads_answer,
+    loads_reply,
 )
 
 MAX_TTL_SECONDS = 10_000_000_000
-"""Some 317 years: Redis refuses an expiry that overflows 64 bits of milliseconds."""
+"""About 317 years: Redis rejects an expiry that overflows 64 bits of milliseconds."""
 QUEUED_SECONDS = 7 * 24 * 3600
-"""How long a queued job is kept, unless set otherwise."""
+"""How long a queued job is kept by default."""
 ENDED_SECONDS = 7 * 24 * 3600
-"""How long a job's outcome is remembered after its snapshot has expired, unless set otherwise."""
+"""How long a job's outcome is kept by default after its snapshot has expired."""
 MAX_OWNER_LENGTH = 255
 _KEYS_WITHOUT_STR = (int, float, tuple)
-"""Their text is that for programmers; a tuple is a composite primary key."""
+"""Types without a `__str__` of their own; a tuple is a composite primary key."""
 
 _OWN = KNOWN | TRACKED
 _OF_ATTEMPT = frozenset({"stage", "total_rows"})
-"""What a further attempt may not set again: it begins with what was there before this one did."""
+"""These count as added by the attempt that sets them: the next attempt starts without them."""
 
 NOBODY = ""
-"""An anonymous visitor as an owner: a job of theirs has none, and a list of their jobs is empty."""
+"""The owner of an anonymous visitor: their jobs have no owner, and their list of jobs is empty."""
 
 
 def check_ttl(ttl_seconds: object) -> None:
     """Raise `InvalidProgress` unless it is a positive int of at most `MAX_TTL_SECONDS`."""
     if type(ttl_seconds) is not int or not 0 < ttl_seconds <= MAX_TTL_SECONDS:
         raise InvalidProgress(
-            f"{ttl_seconds!r} is no ttl_seconds: pass a positive int, {MAX_TTL_SECONDS:,} at most"
+            f"Invalid ttl_seconds {ttl_seconds!r}: must be a positive integer,"
+            f" at most {MAX_TTL_SECONDS:,}"
         )
 
 
 def clean_owner(owner: Any) -> str | None:
-    """Return the owner's primary key as text: of a user (anything with `pk`), or of the key itself.
+    """Return the primary key of an owner as text.
 
-    `NOBODY` for an anonymous user, which must not be taken for None: that lists everybody's jobs.
+    An anonymous user becomes `NOBODY`, not None: None lists the jobs of all owners.
+
+    Args:
+        owner: a user (anything with `pk`), or the primary key itself.
 
     Raises:
-        InvalidProgress: the user has no primary key yet, it is longer than 255 characters, or it
-            is of a kind that no key is.
+        InvalidProgress: the user is not saved, the key is longer than 255 characters, or its type
+            cannot be that of a primary key.
     """
     if owner is None:
         return None
     if getattr(owner, "is_anonymous", False) and not isinstance(owner, type):
         return NOBODY
     key = getattr(owner, "pk", owner)
-    text = str(key) if _may_be_a_key(key) else ""
+    text = str(key) if _can_be_a_key(key) else ""
     if not 0 < len(text) <= MAX_OWNER_LENGTH or not text.isprintable():
-        # Of what is no text only the kind is said: to show a queryset asks the database.
-        what = ascii(owner) if isinstance(owner, str) else f"This {owner.__class__.__name__}"
+        # Anything but text is named by its type: the repr of a queryset would query the database.
+        what = ascii(owner) if isinstance(owner, str) else f"of type {owner.__class__.__name__}"
         raise InvalidProgress(
-            f"{what[:MAX_OWNER_LENGTH]} is no owner: pass a saved user, or a primary key of 1 to"
-            f" {MAX_OWNER_LENGTH} printable characters"
+            f"Invalid owner {what[:MAX_OWNER_LENGTH]}: must be a saved user or a primary key of"
+            f" 1 to {MAX_OWNER_LENGTH} printable characters"
         )
     return text
 
 
-def _may_be_a_key(key: Any) -> bool:
-    """Tell whether it has a text for others than programmers.
+def _can_be_a_key(key: Any) -> bool:
+    """Tell whether `str(key)` is more than a representation for debugging.
 
-    A request, a method, a queryset or a coroutine that nobody has awaited has none.
+    It is not for a request, a method, a queryset or a coroutine that was not awaited.
     """
-    kind: Any = key.__class__  # Of what is lazy: what it stands for.
+    kind: Any = key.__class__  # For a lazy object: the class of the wrapped one.
     if issubclass(kind, _KEYS_WITHOUT_STR):
         return kind is not bool
     return bool(kind.__str__ is not object.__str__)
@@ -95,29 +99,29 @@ def _may_be_a_key(key: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobCommands:
-    """The verbs of one namespace.
+    """The Redis commands of one namespace.
 
-    Each checks what it is given first: `InvalidProgress` is raised before anything is sent.
+    Each method checks its arguments and raises `InvalidProgress` before anything is sent.
     """
 
     keys: Keys
     ttl_seconds: int
     default: JsonDefault
-    """How a value is encoded that JSON has no form for."""
+    """Encodes values that JSON does not support."""
     queued_seconds: int = QUEUED_SECONDS
     ended_seconds: int = ENDED_SECONDS
     database: int = 0
-    """Its number: all databases of a server share their channels."""
+    """The number of the database. All databases of a server share the same channels."""
     nonce: Callable[[], str] = str
-    """Returns 8 characters that name one call, so that a command which is sent twice is executed
-    once. Empty: the call has no name."""
+    """Returns 8 characters that identify a command, so that one which is sent twice is executed
+    once. Empty: the command is not identified."""
 
     def get(self, job_id: str) -> RedisCommand[Stored | None]:
-        """Read a job, or what is remembered of it."""
+        """Read a job, or its remembered outcome."""
         return evalsha(scripts.READ, self._keys(job_id), [], partial(_parse_read, job_id))
 
     def cancel(self, job_id: str, owner: str | None = None) -> RedisCommand[bool]:
-        """Request cancellation; where `owner` is given, only if the job is still the owner's."""
+        """Request cancellation; with `owner`, only if the job still has that owner."""
         return evalsha(
             scripts.CANCEL,
             self._keys(job_id),
@@ -135,7 +139,7 @@ class JobCommands:
     def update(
         self, job_id: str, data: Mapping[str, Any], now: str, ttl_seconds: int | None
     ) -> RedisCommand[Stored]:
-        """Merge into a job's snapshot, and publish the whole."""
+        """Merge fields into a job's snapshot, and publish the whole snapshot."""
         args = [*self._args(job_id, ttl_seconds), MAX_BYTES, self.nonce()]
         args += self._fields(data, now)
         return evalsha(scripts.UPDATE, self._keys(job_id), args, partial(_parse_stored, job_id))
@@ -143,13 +147,13 @@ class JobCommands:
     def publish(
         self, job_id: str, data: Mapping[str, Any], now: str | None, written: Written | None
     ) -> RedisCommand[int]:
-        """Publish something on a job's channel, and store nothing.
+        """Publish fields on a job's channel without storing them.
 
         Args:
             job_id: the job.
-            data: what to publish.
-            now: `updated_at`, where `data` has none; None: it is not added.
-            written: the snapshot on which the publisher builds; None: the one stored now.
+            data: the fields.
+            now: `updated_at` if `data` has none; None adds none.
+            written: the snapshot on which the publisher builds; None is the one stored now.
         """
         encoded = encode(data, self.default)
         if now is not None:
@@ -171,7 +175,7 @@ class JobCommands:
         now: str,
         ttl_seconds: int | None,
     ) -> RedisCommand[str]:
-        """Make a job that is not there yet."""
+        """Create a job, unless it exists."""
         fields = self._fields({"status": "queued", **checked_mapping(data)}, now)
         listing = self._listing
         return evalsha(
@@ -188,24 +192,25 @@ class JobCommands:
         )
 
     def delete(self, job_id: str) -> RedisCommand[bool]:
-        """Delete a job, and publish that."""
+        """Delete a job, and publish the deletion."""
         args = [*self._args(job_id, None), self.nonce()]
         return evalsha(scripts.DELETE, self._keys(job_id), args, lambda reply: bool(reply[1]))
 
     def jobs(self, owner: str | None, limit: int) -> Plan[dict[str, Stored]]:
-        """List jobs by their ids, newest first."""
+        """Return the jobs by id, newest first."""
         return self._listing.jobs(owner, limit, self.get)
 
     def jobs_since(self, life: int) -> RedisCommand[list[tuple[str, int]]]:
-        """List ids and lives of all jobs that began at `life` or later, newest first."""
+        """Return ids and lives of all jobs that were created at `life` or later, newest first."""
         return self._listing.since(life)
 
     def begin(
         self, job_id: str, owner: str | None, lease: Lease, data: Mapping[str, Any], now: str
     ) -> RedisCommand[Attempt | None]:
-        """Take a job as its worker: a new attempt, the fields of the last one gone.
+        """Start a new attempt at a job, without the fields that the previous attempt added.
 
-        None: this call was executed before, and a newer attempt has taken the job since.
+        The result is None if this command was executed before and a newer attempt has taken the
+        job since.
         """
         listing = self._listing
         args = [*self._args(job_id, None), *listing.args_of(job_id, owner)]
@@ -217,9 +222,11 @@ class JobCommands:
             lambda reply: listing.enter(job_id, reply[1][1]) if reply[1:] else [],
         )
 
-    def look(self, job_id: str) -> RedisCommand[Look]:
-        """Read what a worker has to know of its job between two writes."""
-        return RedisCommand(("HMGET", self.keys.hash(job_id), "_k", "_c", "status"), _parse_look)
+    def check_lease(self, job_id: str) -> RedisCommand[LeaseCheck]:
+        """Read whether the worker still has the job, and whether it is to stop."""
+        return RedisCommand(
+            ("HMGET", self.keys.hash(job_id), "_k", "_c", "status"), _parse_lease_check
+        )
 
     def write(
         self,
@@ -229,30 +236,37 @@ class JobCommands:
         now: str,
         *,
         number: int,
-        anew: bool,
+        may_create: bool,
         enlist: bool = False,
         most_bytes: int = MAX_BYTES,
     ) -> RedisCommand[WriteResult]:
-        """Write how far the worker is.
+        """Write a worker's progress.
 
         Args:
             job_id: the job.
-            attempt: the worker's.
+            attempt: the worker's attempt.
             data: the fields.
             now: `updated_at`.
-            number: grows with each write of an attempt: one that comes late changes nothing.
-            anew: whether a job that has disappeared is created again.
-            enlist: whether the job is entered into its lists once more.
-            most_bytes: how large the snapshot may be.
+            number: increases with each write of an attempt; a late write changes nothing.
+            may_create: whether to recreate a job that has disappeared.
+            enlist: whether to enter the job into its lists again.
+            most_bytes: the maximum size of the snapshot.
         """
         listing = self._listing
         added: str | int = json.dumps(
             [n for n, v in data.items() if n not in _OWN or (n in _OF_ATTEMPT and v is not None)]
         )
-        args = self._args(job_id, attempt.ttl_seconds if anew else None)
+        args = self._args(job_id, attempt.ttl_seconds if may_create else None)
         args += [*listing.args_of(job_id, attempt.owner)]
-        args += [*attempt.lease.args, most_bytes, int(anew), attempt.number, attempt.begun, number]
-        whole = {**attempt.base, **data} if anew else data
+        args += [
+            *attempt.lease.args,
+            most_bytes,
+            int(may_create),
+            attempt.number,
+            attempt.begun,
+            number,
+        ]
+        whole = {**attempt.base, **data} if may_create else data
         args += [attempt.life, added, int(enlist), *self._fields(whole, now, most_bytes)]
         return evalsha(
             scripts.WRITE,
@@ -275,7 +289,7 @@ class JobCommands:
         return [text for pair in encoded.items() for text in pair]
 
     def _args(self, job_id: str, ttl_seconds: int | None) -> list[str | int]:
-        """Return what every script that writes is passed first: see `prelude.ARGUMENTS`."""
+        """Return the first arguments of every script that writes: see `prelude.ARGUMENTS`."""
         if ttl_seconds is not None:
             check_ttl(ttl_seconds)
         own_ttl = "" if ttl_seconds is None else ttl_seconds
@@ -286,18 +300,18 @@ class JobCommands:
 def _fail(job_id: str, reply: Reply) -> NoReturn:
     raise {
         scripts.MISSING: JobNotFound(
-            f"There is no job {job_id}; it may have expired: create it first"
+            f"Job {job_id} does not exist or has expired: create it first"
         ),
         scripts.FINISHED: JobFinished(
-            f"Job {job_id} has ended and takes no updates;"
-            " set_progress or track_import begin it anew"
+            f"Job {job_id} has ended and accepts no updates;"
+            " set_progress or track_import restart it"
         ),
         scripts.TOO_LARGE: InvalidProgress(
-            f"The merged snapshot would be {reply[-1]} bytes of JSON, {MAX_BYTES} at most"
+            f"The merged snapshot would be {reply[-1]} bytes of JSON; the maximum is {MAX_BYTES}"
         ),
         scripts.EXISTS: JobExists(
-            f"There is a job {job_id} already: choose another id, or leave it out for a new one;"
-            " track_import takes a job that is there"
+            f"Job {job_id} already exists: choose another id, or omit it to get a new one;"
+            " track_import takes over an existing job"
         ),
     }[reply[0]]
 
@@ -312,7 +326,7 @@ def _parse_read(job_id: str, reply: Reply) -> Stored | None:
 
 
 def _parse_stored(job_id: str, reply: Reply) -> Stored:
-    return _fail(job_id, reply) if isinstance(reply, list) else loads_answer(reply)
+    return _fail(job_id, reply) if isinstance(reply, list) else loads_reply(reply)
 
 
 def _parse_attempt(lease: Lease, reply: Reply) -> Attempt | None:
@@ -322,23 +336,23 @@ def _parse_attempt(lease: Lease, reply: Reply) -> Attempt | None:
     life, owner, ttl_seconds = map(loads, reply[1][1])
     return Attempt(
         number=number,
-        base=loads_answer(reply[2]).fields,
+        base=loads_reply(reply[2]).fields,
         owner=owner,
         ttl_seconds=ttl_seconds,
         lease=lease,
         begun=begun,
         life=life,
-        asked_to_stop=_is_set(reply[1][2]),
+        cancel_requested=_is_set(reply[1][2]),
     )
 
 
-def _parse_look(reply: Reply) -> Look:
+def _parse_lease_check(reply: Reply) -> LeaseCheck:
     token, flag, status = ("" if value is None else as_text(value) for value in reply)
-    return Look(token, flag == "1", status)
+    return LeaseCheck(token, flag == "1", status)
 
 
-_REFUSALS = {
-    scripts.MISSING: WriteResult.GONE,
+_REJECTIONS = {
+    scripts.MISSING: WriteResult.MISSING,
     scripts.FINISHED: WriteResult.ENDED,
     scripts.SUPERSEDED: WriteResult.SUPERSEDED,
     scripts.DELETED: WriteResult.DELETED,
@@ -347,8 +361,8 @@ _REFUSALS = {
 
 def _parse_written(job_id: str, reply: Reply) -> WriteResult:
     if reply[0] == scripts.OK:
-        return WriteResult.STOP if _is_set(reply[1]) else WriteResult.GO_ON
-    return _REFUSALS[reply[0]] if reply[0] in _REFUSALS else _fail(job_id, reply)
+        return WriteResult.CANCEL if _is_set(reply[1]) else WriteResult.CONTINUE
+    return _REJECTIONS[reply[0]] if reply[0] in _REJECTIONS else _fail(job_id, reply)
 
 
 def _is_set(flag: str | bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Reading many jobs again: Redis compares, and answers only those that are not as they were."""
+"""Refreshing many jobs: Redis compares digests, and returns only the jobs that have changed."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from .outcome import recall
 from .snapshot import Order, Stored, as_text, decode
 
 PORTION = 100
-"""How many jobs one command compares: some two milliseconds, in which Redis serves nobody else."""
+"""How many jobs one command compares. It takes about 2 ms, in which Redis serves no one else."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """By what a job is known that was read before."""
+    """A job as it was read last."""
 
     digest: str
     order: Order
-    """Its state then. Of one that was told to have changed since, the digest says
-    nothing: if Redis has gone back (a fail-over), it is as it was, and is to be shown so."""
+    """Its state then. If a message has changed the job since, the digest must not be used: after a
+    fail-over to older data it may match, although watchers have to be shown that older state."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Checked:
-    """What is not as it was."""
+    """The jobs that have changed."""
 
     read_at: int
-    """By Redis's clock, in µs."""
+    """When they were read, in µs by Redis's clock."""
     found: Mapping[int, tuple[Stored | None, Known | None]]
-    """By its place: what is stored, and by what it is known from now on."""
+    """By position in the request: what is stored, and what to compare it with from now on."""
 
 
 def check(
     jobs: Sequence[tuple[Keys, str]], digests: Sequence[str], script: Script = CHECK
 ) -> RedisCommand[Checked]:
-    """Read those jobs whose hashes have another digest by now. In a Cluster only one is passed.
+    """Read the jobs whose hashes have another digest now. In a Cluster pass only one job.
 
     Args:
-        jobs: their namespaces' keys, and their ids.
-        digests: the digest by which each is known; "": it is read in any case. One that is not
-            there is answered in any case, too: it must be missed twice.
-        script: `CHECK_SHARED` and `CHECK_AT_REPLICA` agree about digests, where both are asked.
+        jobs: for each job the keys of its namespace, and its id.
+        digests: the known digest of each job; "" reads the job in any case. A job that does not
+            exist is always returned: it has to be absent twice.
+        script: `CHECK_SHARED` and `CHECK_AT_REPLICA` compute equal digests on a primary and its
+            replicas.
     """
     names = [name for keys, job in jobs for name in (keys.hash(job), keys.outcome(job))]
     return evalsha(script, names, digests, partial(_parse, [job for _, job in jobs]))
@@ -54,8 +55,8 @@ def check(
 def _parse(jobs: Sequence[str], reply: Reply) -> Checked:
     read_at = int(reply[0])
     found: dict[int, tuple[Stored | None, Known | None]] = {}
-    for place, digest, flat, record in zip(*(reply[i::4] for i in range(1, 5)), strict=True):
+    for position, digest, flat, record in zip(*(reply[i::4] for i in range(1, 5)), strict=True):
         stored = decode(dict(zip(flat[::2], flat[1::2], strict=True)), read_at)
         known = None if stored is None else Known(as_text(digest), stored.order)
-        found[int(place)] = (stored or recall(record, jobs[int(place)], read_at), known)
+        found[int(position)] = (stored or recall(record, jobs[int(position)], read_at), known)
     return Checked(read_at, found)

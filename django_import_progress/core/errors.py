@@ -1,4 +1,4 @@
-"""The exceptions of this package: one tree under `ProgressError`."""
+"""The exceptions of this package. All errors are subclasses of `ProgressError`."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ class InvalidJobId(ProgressError, ValueError):
 
 
 class InvalidProgress(ProgressError, ValueError):
-    """What was to be written cannot be a snapshot; nothing was written."""
+    """The data is not a valid snapshot; nothing was written."""
 
 
 class JobExists(ProgressError):
-    """`create` was given the id of a job that is there already."""
+    """`create` was called with the id of an existing job."""
 
 
 class JobNotFound(ProgressError):
-    """There is no such job: it was never made, has expired, or was deleted."""
+    """The job does not exist: it was never created, has expired, or was deleted."""
 
 
 class JobFinished(ProgressError):
-    """The job has ended: `done`, `failed` and `cancelled` take no more updates."""
+    """The job has ended: `done`, `failed` and `cancelled` jobs accept no updates."""
 
 
 class ProgressUnavailable(ProgressError):
-    """Redis is out of reach, or refuses to serve; the cause is chained."""
+    """Redis cannot be reached or refuses to serve; the cause is chained."""
 
 
 class NotTracking(ProgressError, RuntimeError):
-    """A tracker was used outside its `with` block, or in another process than the one that entered.
+    """A tracker was used outside its `with` block, or not in the process that entered the block.
 
-    Nothing would report what is counted there.
+    Rows that are counted there would not be reported.
     """
 
     def __init__(self) -> None:
@@ -51,13 +51,13 @@ OutsideOfTheWith = NotTracking
 
 
 class StopsALoop(BaseException):
-    """What a tracker raises to stop its loop.
+    """Base of what a tracker raises to stop the loop over its rows.
 
-    No `Exception`, so that ``except Exception`` around a row does not swallow it.
+    A `BaseException`, so that ``except Exception`` around a row does not catch it.
     """
 
     tracker: object = None
-    """The tracker whose loop it stops. None if it was raised by other code: then it belongs to the
+    """The tracker whose loop it stops. None if other code raised it: then it belongs to the
     innermost `with` block."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -67,13 +67,13 @@ class StopsALoop(BaseException):
 class ImportCancelled(StopsALoop):
     """Cancellation was requested. Raised after a row, absorbed by the `with` block of its tracker.
 
-    No `Exception`, so that ``except Exception`` around a row does not swallow it.
+    A `BaseException`, so that ``except Exception`` around a row does not catch it.
     """
 
 
 class ImportSuperseded(StopsALoop):
-    """The job is no longer this attempt's; raised out of its `with` block.
+    """This attempt has lost its job; raised out of its `with` block.
 
-    Another attempt has taken it over, or it was deleted or ended by other code; the message says
-    which. No `Exception`, so that ``except Exception`` around a row does not swallow it.
+    Another attempt has taken the job over, or other code has deleted or ended it; the message says
+    which. A `BaseException`, so that ``except Exception`` around a row does not catch it.
     """

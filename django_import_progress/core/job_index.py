@@ -1,4 +1,4 @@
-"""The lists of jobs: of all, and of each owner; newest first, and what is gone taken out."""
+"""The lists of all jobs and of each owner's jobs, newest first. Expired jobs are removed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .lua import scripts
 from .snapshot import Fields, Stored, as_text, loads
 
 LENGTH = 10_000
-"""How many of the newest jobs an index remembers."""
+"""How many jobs an index holds: the newest ones."""
 SECONDS = 30 * 24 * 3600
-"""How long an index outlives the last job that was entered."""
+"""How long an index is kept after the last job was entered."""
 PAGE = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listing:
-    """The lists of one namespace, each a sorted set of job ids by the mark of the job's life."""
+    """The lists of one namespace: sorted sets of job ids, scored by the life of each job."""
 
     keys: Keys
     ttl_seconds: int
@@ -30,18 +30,18 @@ class Listing:
     def keys_of(self, owner: str | None) -> list[str]:
         """Return the keys of the lists, for a script that writes a job and enters it.
 
-        In a Cluster, where each may live on another server, `enter` follows.
+        Empty in a Cluster, where each key may be on another server: use `enter` after the script.
         """
         if self.keys.clustered:
             return []
         return [self.keys.index(), *([self.keys.index(owner)] if owner else [])]
 
     def args_of(self, job_id: str, owner: str | None) -> list[str | int]:
-        """Return the arguments that it needs."""
+        """Return the arguments that such a script needs."""
         return [job_id, owner_json(owner), LENGTH, SECONDS]
 
     def enter(self, job_id: str, entry: list[str | bytes]) -> list[RedisCommand[Any]]:
-        """Return what enters a job into its lists, where its own script could not."""
+        """Return the commands that enter a job into its lists if its own script could not."""
         if not self.keys.clustered:
             return []
         life, owner, own_ttl = (loads(text) for text in entry)
@@ -52,17 +52,17 @@ class Listing:
     def jobs(
         self, owner: str | None, limit: int, get: Callable[[str], RedisCommand[Stored | None]]
     ) -> Plan[dict[str, Stored]]:
-        """List jobs by their ids, newest first.
+        """Return the jobs by id, newest first.
 
         Raises:
             InvalidProgress: `limit` is not a positive int.
         """
         if type(limit) is not int or limit < 1:
-            raise InvalidProgress(f"{limit!r} is no limit: pass a positive int")
+            raise InvalidProgress(f"Invalid limit {limit!r}: must be a positive integer")
         return self._jobs(self.keys.index(owner), limit, get)
 
     def since(self, life: int) -> RedisCommand[list[tuple[str, int]]]:
-        """List ids and lives of all jobs that began at `life` or later, newest first."""
+        """Return ids and lives of all jobs that were created at `life` or later, newest first."""
         command = ("ZREVRANGEBYSCORE", self.keys.index(), "+inf", life, "WITHSCORES")
         return RedisCommand(command, _parse_page)
 
@@ -74,12 +74,12 @@ class Listing:
         dead: list[int] = []
         size, may_be_more = min(limit, PAGE), True
         while may_be_more and len(found) < limit:
-            # A page at a time, for most of thousands may be dead. Those before it are alive.
+            # A page at a time: most of thousands of entries may be dead. Those before are alive.
             *_, entries = yield [*_without(index, dead), _page(index, len(found), size)]
             size, may_be_more, dead = PAGE, len(entries) == size, []
             jobs: list[Stored | None] = yield [get(job_id) for job_id, _ in entries]
             for (job_id, life), stored in zip(entries, jobs, strict=True):
-                # Made anew since, it has an entry of its own, or had.
+                # A job that was recreated has an entry of its own.
                 if stored is not None and stored.life == life and not stored.deleted:
                     found[job_id] = stored
                 else:
@@ -95,12 +95,12 @@ def snapshots(found: Mapping[str, Stored]) -> list[Fields]:
 
 
 def owner_json(owner: str | None) -> str:
-    """Return an owner as the hash has it; empty for none."""
+    """Return an owner as stored in the hash; empty for none."""
     return json.dumps(owner, ensure_ascii=False) if owner else ""
 
 
 def _without(index: str, dead: list[int]) -> list[RedisCommand[Any]]:
-    """Return what takes jobs out by their lives: an id may be of a job made anew by now."""
+    """Return commands that remove entries by life: the id may belong to a recreated job now."""
     return [RedisCommand(("ZREMRANGEBYSCORE", index, life, life), int) for life in dead]
 
 
@@ -109,7 +109,7 @@ def _page(index: str, first: int, size: int) -> RedisCommand[list[tuple[str, int
 
 
 def _parse_page(reply: Reply) -> list[tuple[str, int]]:
-    # RESP2 answers ids and scores in turn, RESP3 in pairs.
+    # RESP2 returns ids and scores alternately, RESP3 returns pairs.
     pairs = (
         reply
         if reply and isinstance(reply[0], list | tuple)

@@ -1,4 +1,4 @@
-"""The state of one job as a watcher sees it, framed once for all its watchers."""
+"""The state of a job as watchers see it, encoded once for all of them."""
 
 from __future__ import annotations
 
@@ -7,44 +7,43 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from ..core import sse
+from . import sse
 from .messages import gone_message
-from .resume import NO_JOB, end_as, end_id
 from .snapshot import Fields, Stored, Written, is_terminal, represent, to_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class State:
-    """What a watcher sees at one moment. It is shared by all the watchers of a job."""
+    """The state of a job at one moment, shared by all its watchers."""
 
     job_id: str
     fields: Mapping[str, Any]
-    """The snapshot; empty where the job is gone."""
+    """The snapshot; empty if the job is gone."""
     order: tuple[int, int, int]
-    """Life and version of what is stored, and how many partial messages were merged over it."""
+    """Life and version of the stored snapshot, and how many partial messages are merged."""
     owner: str | None = None
     gone: bool = False
     """Whether the job was deleted or has expired."""
     stalled: bool = False
-    """Whether the job's worker was silent for longer than it had promised."""
+    """Whether the worker's lease has expired."""
     cancelling: bool = False
-    """Whether the job was asked to stop, and has not ended yet."""
+    """Whether cancellation was requested and the job has not ended yet."""
 
     @functools.cached_property
     def ended(self) -> bool:
-        """Whether nothing comes after this."""
+        """Whether this is the last state."""
         return self.gone or is_terminal(self.fields)
 
     @property
     def event_id(self) -> str:
-        """The opaque id of this state, for SSE."""
+        """The opaque SSE id of this state."""
         return "-".join(map(str, self.order))
 
     @property
     def end(self) -> str:
-        """How the job ended with this state, as `resume.end_id` needs it."""
+        """How the job ended with this state, for `sse.end_id`."""
         life, version, overlays = self.order
-        return NO_JOB if self.gone else end_as(life, version, is_stored=not overlays)
+        return sse.NO_JOB if self.gone else sse.ending_of(life, version, is_stored=not overlays)
 
     @functools.cached_property
     def representation(self) -> Fields:
@@ -53,34 +52,34 @@ class State:
 
     @functools.cached_property
     def event(self) -> bytes:
-        """The event of this state over SSE, made once for all watchers."""
+        """The SSE event of this state, encoded once for all watchers."""
         if self.gone:
             return gone_event(self.job_id)
         return sse.frame(self.json, event_id=self.event_id)
 
     @functools.cached_property
     def frame(self) -> bytes:
-        """The same, and what follows if this job is the stream's only one, and has ended."""
+        """The SSE event for a stream of this job only; includes `end` if the job has ended."""
         if not self.ended:
             return self.event
-        end = end_id({self.job_id: self.end})
+        end = sse.end_id({self.job_id: self.end})
         if self.gone:
             return gone_event(self.job_id, end)
         return sse.frame(self.json, event_id=end) + sse.end()
 
     @functools.cached_property
     def message(self) -> str:
-        """The message that tells this state over a WebSocket, made once for all who watch."""
+        """The WebSocket message of this state, encoded once for all watchers."""
         return gone_message(self.job_id) if self.gone else self.json.decode()
 
     @functools.cached_property
     def json(self) -> bytes:
-        """The representation as JSON, made once for all who watch."""
+        """The representation as JSON, encoded once for all watchers."""
         return to_json(self.representation)
 
 
 def gone_event(job_id: str, event_id: str = "") -> bytes:
-    """Return the event that tells that there is nothing to be watched under this id."""
+    """Return the SSE event that says that there is no job to watch under this id."""
     return sse.frame(to_json({"job_id": job_id}), event="gone", event_id=event_id)
 
 
@@ -90,7 +89,7 @@ def gone_state(job_id: str, written: Written = (0, 0)) -> State:
 
 
 def state_of(job_id: str, stored: Stored, overlays: int = 0) -> State:
-    """Return the state that `stored` says, with so many partial messages merged over it."""
+    """Return the state of a stored job with `overlays` partial messages merged over it."""
     return State(
         job_id=job_id,
         fields=stored.fields,
@@ -102,7 +101,7 @@ def state_of(job_id: str, stored: Stored, overlays: int = 0) -> State:
 
 
 def description_of(job_id: str, stored: Stored | None) -> Fields | None:
-    """Return the representation of a job as it is stored; None where there is none."""
+    """Return the representation of a stored job; None if there is no job."""
     if stored is None or stored.deleted:
         return None
     return state_of(job_id, stored).representation

@@ -1,4 +1,4 @@
-"""What a job id may be, and the names of the keys and channels in Redis."""
+"""Valid job ids and namespaces, and the names of keys, channels and groups."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from .errors import InvalidJobId
 
 JobId = str | uuid.UUID
 
-# The alphabet is what RFC 3986 calls unreserved, and ":". None of it needs escaping in a URL, none
-# is special to Redis (patterns, Cluster hash tags) or to a terminal.
+# The unreserved characters of RFC 3986, and ":". None needs escaping in a URL, or is special to
+# Redis (patterns, Cluster hash tags) or to a terminal.
 _ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}", re.ASCII)
 
-# The same without ":", which parts a namespace from the rest of a key, and "~".
+# The same without ":", which separates the namespace from the rest of a key, and "~".
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 NAMESPACE_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ -"
 
-# What Channels lets a group be called. Source:
+# Valid names of groups in Channels. Source:
 # https://channels.readthedocs.io/en/stable/topics/channel_layers.html#groups
 _GROUP = re.compile(r"[A-Za-z0-9._-]{1,99}", re.ASCII)
 
 
 def is_clean(text: object) -> bool:
-    """Tell whether `text` may be a job id as it stands."""
+    """Tell whether `text` is a valid job id."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def is_namespace(text: object) -> bool:
-    """Tell whether `text` may be a namespace."""
+    """Tell whether `text` is a valid namespace."""
     return isinstance(text, str) and _NAMESPACE.fullmatch(text) is not None
 
 
 def clean_namespace(namespace: object) -> None:
-    """Refuse what cannot be a namespace.
+    """Raise an error if `namespace` is invalid.
 
-    With a colon in it, two namespaces would share keys: the job ``hash:1`` of ``a`` and the job
-    ``1`` of ``a:hash``, for example.
+    If a colon were allowed, two namespaces could share keys: the job ``hash:1`` of ``a`` and the
+    job ``1`` of ``a:hash``, for example.
 
     Raises:
         ValueError: it is not a `str` of 1 to 128 of ``A-Z a-z 0-9 . _ -``.
     """
     if not is_namespace(namespace):
-        raise ValueError(f"{_shown(namespace)} is no namespace: use {NAMESPACE_RULE}")
+        raise ValueError(f"Invalid namespace {_shown(namespace)}: must be {NAMESPACE_RULE}")
 
 
 def clean_job_id(job_id: JobId) -> str:
@@ -57,10 +57,10 @@ def clean_job_id(job_id: JobId) -> str:
     if isinstance(job_id, uuid.UUID):
         return str(job_id)
     if is_clean(job_id):
-        return "".join(job_id)  # Of a subclass, its text: str() of an Enum would be its name.
+        return "".join(job_id)  # A plain str: str() of a str Enum would be its name.
     shown = _shown(job_id)
     raise InvalidJobId(
-        f"{shown} is no job id: pass a uuid.UUID, or a str of 1 to 128 characters"
+        f"Invalid job id {shown}: must be a uuid.UUID, or a str of 1 to 128 characters"
         " out of A-Z a-z 0-9 . _ : ~ -"
     )
 
@@ -68,58 +68,58 @@ def clean_job_id(job_id: JobId) -> str:
 def _shown(value: object) -> str:
     try:
         shown = repr(value)
-    except ValueError:  # An int of more digits than Python writes.
-        shown = f"This {type(value).__name__}"
+    except ValueError:  # An int with more digits than Python converts to text.
+        shown = f"of type {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keys:
-    """The names in Redis of one namespace."""
+    """The names that one namespace uses in Redis."""
 
     namespace: str
     clustered: bool = False
-    """Whether each key may live on another server."""
+    """Whether each key may be on another server."""
     sharded: bool = False
-    """Whether a job is told by the server alone that has it: sharded pub/sub of a Cluster."""
+    """Whether updates are published by the job's own server only: sharded pub/sub of a Cluster."""
 
     def __post_init__(self) -> None:
         clean_namespace(self.namespace)
 
     def hash(self, job_id: str) -> str:
-        """The key of a job's hash."""
+        """Return the key of a job's hash."""
         return f"{self.namespace}:hash:{job_id}"
 
     def outcome(self, job_id: str) -> str:
-        """The key of what is remembered of a job that has ended or was deleted.
+        """Return the key of the record of a job that has ended or was deleted.
 
-        In a Cluster it must be in the slot of the hash, and so has its name as a hash tag:
+        In a Cluster it has the name of the hash as its hash tag, so that both are in one slot:
         https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
         """
         name = f"{{{self.hash(job_id)}}}" if self.clustered else job_id
         return f"{self.namespace}:end:{name}"
 
     def channel(self, job_id: str) -> str:
-        """The pub/sub channel on which a job is told.
+        """Return the pub/sub channel of a job's updates.
 
-        A sharded one has the name of the job's hash: a script may tell only on channels of its
-        keys' slot, and no other name is sure to be in it. A channel and a key never collide.
+        A sharded channel has the name of the job's hash: a script may publish only on channels in
+        the slot of its keys. The names of channels and keys do not collide.
         """
         return self.hash(job_id) if self.sharded else f"{self.namespace}:channel:{job_id}"
 
     def index(self, owner: str | None = None) -> str:
-        """The key of the sorted set that lists the jobs: all of them, or one owner's."""
+        """Return the key of the sorted set of all jobs, or of one owner's jobs."""
         return f"{self.namespace}:jobs" if owner is None else f"{self.namespace}:owner:{owner}"
 
     def message(self, job_id: str) -> str:
-        """The key of the token of that message of a task queue which is responsible for a job."""
+        """Return the key of the token of the task queue message that is responsible for a job."""
         return f"{self.namespace}:message:{job_id}"
 
     def group(self, job_id: str | None = None) -> str:
-        """The channel layer's group in which a job is told; where none is given, all jobs are.
+        """Return the channel layer group that receives a job's updates, or those of all jobs.
 
-        Readable where that is a legal name, a digest else. No two are the same: a readable one has
-        no dot in its first part, and ``jobs`` or ``job`` for its second.
+        The name is readable if that is a valid name, otherwise a digest. All names are distinct: a
+        readable one has no dot in its first part, and ``jobs`` or ``job`` as its second.
         """
         parts = [self.namespace, "jobs"] if job_id is None else [self.namespace, "job", job_id]
         name = ".".join(parts)

@@ -1,4 +1,4 @@
-"""What a worker has that has taken a job, and what it is told when it writes."""
+"""A worker's lease on a job, and the possible results of its writes."""
 
 from __future__ import annotations
 
@@ -12,73 +12,78 @@ from .snapshot import TERMINAL, Fields
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lease:
-    """What a worker has that writes as the job's worker."""
+    """A worker's lease: its fencing token and duration."""
 
     token: str
-    """Of this attempt alone."""
+    """Belongs to this attempt only."""
     seconds: float
-    """For how long it is believed alive after each of its writes."""
+    """How long the worker counts as alive after each of its writes."""
 
     @property
     def args(self) -> tuple[str, str]:
-        """What a script is told of it."""
+        """The arguments that a script gets for it."""
         return json.dumps(self.token), str(self.seconds)
 
 
-class Look(NamedTuple):
-    """What a worker reads of its job between two writes."""
+class LeaseCheck(NamedTuple):
+    """The fields of its job that a worker reads between two writes."""
 
     token: str
-    """The present attempt's, as JSON; empty if there is none."""
-    asked_to_stop: bool
+    """The current attempt's token as JSON; empty if there is none."""
+    cancel_requested: bool
     """Whether cancellation was requested."""
     status: str
-    """The job's, as JSON; empty if it has none."""
+    """The job's status as JSON; empty if it has none."""
 
-    def shows_news_to(self, lease: Lease, *, asked_to_stop: bool) -> bool:
-        """Tell whether a worker that knows of `asked_to_stop` would learn more by a write."""
-        known = (lease.args[0], asked_to_stop)
-        return (self.token, self.asked_to_stop) != known or self.status in _TERMINAL
+    def differs_from(self, lease: Lease, *, cancel_requested: bool) -> bool:
+        """Tell whether something has changed for the worker, so that it should write now.
+
+        Args:
+            lease: the worker's.
+            cancel_requested: whether the worker already knows of a requested cancellation.
+        """
+        known = (lease.args[0], cancel_requested)
+        return (self.token, self.cancel_requested) != known or self.status in _TERMINAL
 
 
 _TERMINAL = {json.dumps(status) for status in TERMINAL}
 
 
 class WriteResult(enum.Enum):
-    """What a worker is told that has written."""
+    """The result of a worker's write."""
 
-    GO_ON = enum.auto()
-    STOP = enum.auto()
-    """The job was asked to stop."""
-    GONE = enum.auto()
-    """There is no such job any more."""
+    CONTINUE = enum.auto()
+    CANCEL = enum.auto()
+    """Written; cancellation of the job was requested."""
+    MISSING = enum.auto()
+    """The job does not exist any more: nothing was written."""
     ENDED = enum.auto()
-    """The job had ended already: nothing was written."""
+    """The job had already ended: nothing was written."""
     SUPERSEDED = enum.auto()
-    """Another attempt has taken it: nothing was written."""
+    """Another attempt has taken the job: nothing was written."""
     DELETED = enum.auto()
-    """The job was deleted: nothing was written, and it is not created again."""
+    """The job was deleted: nothing was written, and the job is not recreated."""
 
 
 LOST = frozenset({WriteResult.ENDED, WriteResult.SUPERSEDED, WriteResult.DELETED})
-"""The results after which the job is not this attempt's any more: nothing can be written."""
+"""The results after which the attempt has lost the job: it cannot write any more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a worker is told when it takes a job."""
+    """One attempt at a job: the job's state when a worker took it, and the worker's lease."""
 
     number: int
     base: Fields
-    """The snapshot as the attempt found it, its own first fields included."""
+    """The snapshot at the start of the attempt, the attempt's own first fields included."""
     owner: str | None
-    """The job's, which may have had one before."""
+    """The job's owner; an existing one is kept."""
     ttl_seconds: int | None
-    """The job's own time to live, where it was given one."""
+    """The job's own time to live, if it has one."""
     lease: Lease
     begun: int = 0
-    """When it began, µs by Redis's clock: of two attempts that which began later is the job's."""
+    """When it began, in µs by Redis's clock. The attempt that began last has the job."""
     life: int = 0
-    """When the job came to be, by the same clock: one that was deleted since is not continued."""
-    asked_to_stop: bool = False
-    """Whether the job had been asked to stop before."""
+    """When the job was created, in µs by Redis's clock. A job deleted since is not continued."""
+    cancel_requested: bool = False
+    """Whether cancellation was requested before the attempt began."""

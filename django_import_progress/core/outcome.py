@@ -1,9 +1,9 @@
-"""What is remembered of a job that has ended or was deleted, once its snapshot has expired.
+"""The record of a job that has ended or was deleted: what is left once its snapshot has expired.
 
 A JSON array under a key of its own, written in the same atomic step as the end: life, version, a
-letter for the status, seconds from the life's beginning to the end and to the start of the attempt,
-processed and total rows, owner, error message, and rejected rows if any. With a UUID as the job's
-id it takes at most 250 bytes of Redis, key included, so a long message is cut: see
+letter for the status, seconds from the creation of the job to its end and to the start of the
+attempt, processed and total rows, owner, error message, and rejected rows if there are any. With a
+UUID as the job id it takes at most 250 bytes of Redis, key included, so a long message is cut: see
 `prelude.RECORD`.
 """
 
@@ -16,16 +16,16 @@ from .snapshot import Fields, Stored, as_text, loads
 STATUSES = {"d": "done", "f": "failed", "c": "cancelled"}
 DELETED = "x"
 _JOB_ID = "\x7f"
-"""Stands for the job's id in the error message."""
+"""Placeholder for the job id in the error message."""
 
 
 def recall(record: str | bytes, job_id: str, read_at: int) -> Stored | None:
-    """Return what a record says; None where there is none, or it is none of ours.
+    """Return the job as recorded; None if there is no record, or another program wrote it.
 
     Args:
-        record: as it was read; empty where there is none.
+        record: the record as read; empty if there is none.
         job_id: the job.
-        read_at: when it was read, µs by Redis's clock.
+        read_at: when it was read, in µs by Redis's clock.
     """
     try:
         values = loads(as_text(record))

@@ -1,40 +1,40 @@
-"""When to try again, how much is too much, and how fast an import is. Time is an argument."""
+"""Back-off, rate limits, and the rate and time left of an import. Time is an argument."""
 
 from __future__ import annotations
 
 import math
 
 PING_SECONDS = 1.0
-"""After so long without a message a subscription is pinged, and pinged again."""
+"""A subscription without messages is pinged at this interval."""
 SILENCE_SECONDS = 3.0
-"""A subscription whose pings are not answered for so long is dead. redis-py's health check does not
-end a read whose peer vanished without a FIN."""
+"""A subscription whose pings get no reply for this time is dead. redis-py's health check does not
+end a read if the peer has disappeared without a FIN."""
 
 READ_INTERVAL_SECONDS = 0.1
-"""How often a job is read at most because of its messages: a flood of them must not become one of
-reads."""
+"""Minimum interval between reads of a job that its messages cause: a flood of messages must not
+cause a flood of reads."""
 
 
 def backoff_seconds(
     failures: int, chance: float, *, first: float = 0.1, most: float = 2.0
 ) -> float:
-    """Return how long to wait after so many failures in a row.
+    """Return how many seconds to wait before the next attempt.
 
     Args:
-        failures: 1 or more.
-        chance: from 0 to 1, so that many who lost the same server don't come back at once.
-        first: seconds after the first failure, at most.
-        most: seconds, ever.
+        failures: the number of consecutive failures, 1 or more.
+        chance: random, from 0 to 1, so that clients of the same server do not reconnect at once.
+        first: maximum seconds after the first failure.
+        most: maximum seconds after any failure.
     """
     return float(min(most, first * 2 ** min(failures - 1, 30)) * (0.5 + chance / 2))
 
 
-class Allowance:
-    """How much somebody may do: so much at once, and so much a second (a token bucket).
+class TokenBucket:
+    """A token bucket: limits a burst and a rate.
 
     Args:
-        at_once: how many.
-        per_second: how many more, with the time.
+        at_once: its capacity.
+        per_second: how many tokens are added per second.
     """
 
     def __init__(self, at_once: int, per_second: float) -> None:
@@ -43,7 +43,7 @@ class Allowance:
         self._since: float | None = None
 
     def take(self, now: float) -> bool:
-        """Take one, at `now` (seconds, by a clock that never goes back); whether there was one."""
+        """Take a token at `now` (seconds of a monotonic clock); whether there was one."""
         since = now if self._since is None else self._since
         self._left = min(self._most, self._left + (now - since) * self._per_second)
         self._since = now
@@ -54,15 +54,15 @@ class Allowance:
 
 
 class Patience:
-    """How long to wait for a Redis that may be frozen, or far: for a moment, by turns.
+    """A short wait, in turns, for a Redis that may be frozen or slow.
 
-    One that is well answers within a turn or two. A turn that itself took long shows a busy
-    machine, on which the answer takes as long: only those that were in time count.
+    A healthy Redis responds within a turn or two. A turn that itself took long shows that the
+    machine is busy, which delays the response as well: only turns that were on time count.
 
     Args:
-        now: seconds, by a clock that never goes back.
-        turns: how many.
-        most_seconds: after that it is over in any case.
+        now: seconds of a monotonic clock.
+        turns: how many turns on time to wait.
+        most_seconds: maximum time in any case.
     """
 
     TURN_SECONDS = 0.001
@@ -73,28 +73,28 @@ class Patience:
         self._deadline = now + most_seconds
 
     def is_over(self, now: float) -> bool:
-        """Tell, after each turn, whether it was the last."""
+        """Call after each turn: tell whether it was the last."""
         self._left -= now - self._last < 1.5 * self.TURN_SECONDS
         self._last = now
         return self._left <= 0 or now >= self._deadline
 
 
 class Rate:
-    """Rows per second: a mean of the last seconds that forgets exponentially.
+    """Rows per second: an exponentially weighted mean of the last seconds.
 
-    It is measured from one arrival of rows to the next, so that slow rows have one as well. The
-    first arrival only starts the clock: an import may have prepared for it, or have been resumed.
-    A gap much longer than usual is a pause: while it lasts nothing moves, and afterwards it is not
-    counted, unless such gaps become usual.
+    It is measured from one increase of the count to the next, so that slow rows have a rate as
+    well. The first increase only starts the clock: it may include preparations or resumed rows. A
+    gap much longer than usual is a pause: the rate is 0 while it lasts, and it is not counted
+    afterwards, unless such gaps become usual.
     """
 
     SETTLE_SECONDS = 2.0
-    """What is measured for less would be a guess."""
+    """No rate is given before this much time was measured."""
     MEMORY_SECONDS = 10.0
     PAUSE_SECONDS = 5.0
-    """No shorter gap is a pause,"""
+    """A pause is longer than this,"""
     PAUSE_GAPS = 5.0
-    """and none of less than so many usual ones."""
+    """and longer than this many usual gaps."""
 
     def __init__(self) -> None:
         self._rows: int | None = None
@@ -105,15 +105,15 @@ class Rate:
         self._weight = 0.0
 
     def rebase(self) -> None:
-        """Take the next count for where the import stands: those rows are none that it has done."""
+        """Start counting from the next sample: the rows before it were not imported now."""
         self._rows = None
 
     def sample(self, now: float, rows: int) -> float | None:
         """Return rows per second; None if too early, 0 in a pause.
 
         Args:
-            now: seconds, by a clock that never goes back.
-            rows: how many are through.
+            now: seconds of a monotonic clock.
+            rows: how many were processed.
         """
         gap = 0.0 if self._since is None else now - self._since
         if self._rows is None or rows < self._rows:
@@ -143,12 +143,12 @@ class Rate:
 
 
 class Eta:
-    """How long the rest takes; unknown where a total has changed and so may change again."""
+    """The time left; unknown for a while after the total has changed, since it may change again."""
 
     SETTLE_SECONDS = 2.0
-    """For so long, at least, a total that has changed is not relied on;"""
+    """Minimum time for which a changed total is not relied on,"""
     PATIENCE_SECONDS = 60.0
-    """and for so long at most. Between the two, for twice as long as the one before has stood."""
+    """and maximum time. Between them: twice as long as the previous total was valid."""
 
     def __init__(self) -> None:
         self._total: int | None = None
@@ -158,13 +158,13 @@ class Eta:
     def sample(
         self, now: float, rate: float | None, total: int | None, processed: int
     ) -> int | None:
-        """Return whole seconds; None where nobody knows.
+        """Return whole seconds; None if unknown.
 
         Args:
-            now: seconds, by a clock that never goes back.
+            now: seconds of a monotonic clock.
             rate: rows per second, None if unknown.
-            total: how many rows there are, None if unknown.
-            processed: how many are through. More than there should be have no known end.
+            total: total rows, None if unknown.
+            processed: processed rows; above the total, the time left is unknown.
         """
         if total != self._total:
             if self._total is not None:

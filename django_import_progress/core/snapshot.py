@@ -1,4 +1,4 @@
-"""What may be written as a job's snapshot, and the representation of it that watchers get."""
+"""Snapshots of jobs: validation, encoding, and the representation that watchers get."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ Fields = dict[str, Any]
 Encoded = dict[str, str]
 """Field names, and each value as JSON text."""
 Written = tuple[int, int]
-"""The life of a job, and the version in it: one write of its snapshot."""
+"""Life and version of a job: one write of its snapshot."""
 Order = tuple[int, int, int]
 """The same, and whether cancellation was requested since: one state of its hash."""
 JsonDefault = Callable[[Any], Any]
-"""What `json.dumps` calls for a value that it does not know, as `DjangoJSONEncoder.default`."""
+"""Encodes values that `json` does not support, as `DjangoJSONEncoder.default` does."""
 
 KNOWN = frozenset(
     {"status", "stage", "total_rows", "processed_rows", "error_message", "updated_at"}
 )
 RATES = frozenset({"rows_per_second", "eta_seconds"})
-"""What changes by the mere passing of time."""
+"""Fields that change as time passes."""
 TRACKED = RATES | {"attempt", "started_at"}
-"""What `track_import` adds of itself."""
+"""Fields that `track_import` adds."""
 TERMINAL = frozenset({"done", "failed", "cancelled"})
 IDLE = TERMINAL | {"queued", "interrupted"}
-"""While a job has one of these statuses, no worker is importing it."""
+"""A job with one of these statuses has no worker."""
 MAX_BYTES = 64 * 1024
-"""The most that a snapshot may take as UTF-8 JSON, our `updated_at` not counted."""
+"""The maximum size of a snapshot as UTF-8 JSON, not counting our `updated_at`."""
 
 
 PLAIN_DEPTH = 100
-"""What is read must be written again, from deeper in the stack than it was read."""
+"""Deeper values are checked: what is read must be writable from deeper in the stack."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What one read of a job's hash, or one whole message on its channel, says."""
+    """A job as read from its hash, or received as a whole message on its channel."""
 
     fields: Fields
-    """The snapshot, as the user wrote it, and `updated_at`."""
+    """The snapshot as the user wrote it, and `updated_at`."""
     life: int
-    """When this hash came to be, in µs by Redis's clock; another value is another life of the job.
-    0: written by somebody else."""
+    """When this hash was created, in µs by Redis's clock; a recreated job has a new life. It is 0
+    if another program wrote the hash."""
     version: int
-    """How many writes this life has seen."""
+    """How many writes this life has had."""
     owner: str | None = None
     """The owner's primary key as text."""
     lease: int = 0
-    """Until when the job's worker is believed alive, µs by Redis's clock; 0: there is none."""
+    """When the worker's lease expires, in µs by Redis's clock; 0: there is no worker."""
     promised: int = 0
-    """How long that was when it was written, µs; 0: it is not known."""
+    """The length of the lease when it was written, in µs; 0: unknown."""
     read_at: int = 0
-    """When this was read, or told, by the same clock; 0: it is not known."""
-    asked_to_stop: bool = False
+    """When this was read or published, by the same clock; 0: unknown."""
+    cancel_requested: bool = False
     """Whether `request_cancel` was called."""
     expired: bool = False
-    """Whether the snapshot has expired, and only the outcome is remembered."""
+    """Whether the snapshot has expired, and only the outcome is known."""
     deleted: bool = False
-    """Whether the job was deleted; only that is remembered."""
+    """Whether the job was deleted; nothing else is known."""
 
     @property
     def stalled(self) -> bool:
-        """Whether the job's worker was silent for longer than it had promised.
+        """Whether the worker's lease has expired.
 
-        A lease of which more than twice its length is left was written before Redis's clock was set
-        back, and nobody can tell when it is over. A worker that is alive renews it in a moment.
+        A lease with more than twice its length left was written before Redis's clock was set back:
+        when it expires is unknown, so it counts as expired. A live worker renews it shortly.
         """
         if not self.lease or not self.read_at or self.ended:
             return False
@@ -80,8 +80,8 @@ class Stored:
 
     @property
     def cancelling(self) -> bool:
-        """Whether the job was asked to stop, and has not ended yet."""
-        return self.asked_to_stop and not self.ended
+        """Whether cancellation was requested and the job has not ended yet."""
+        return self.cancel_requested and not self.ended
 
     @property
     def ended(self) -> bool:
@@ -90,75 +90,77 @@ class Stored:
 
     @property
     def written(self) -> Written:
-        """Which write of the user's fields this is: it orders partial messages."""
+        """Identifies the last write of the user's fields: it orders partial messages."""
         return (self.life, self.version)
 
     @property
     def order(self) -> Order:
-        """What grows with each change: with each write, and with a request to cancel."""
-        return (self.life, self.version, int(self.asked_to_stop))
+        """Increases with each change: each write, and a request to cancel."""
+        return (self.life, self.version, int(self.cancel_requested))
 
 
 def is_terminal(fields: Mapping[str, Any]) -> bool:
-    """Tell whether the status among `fields` ends a job."""
+    """Tell whether the status in `fields` is terminal."""
     status = fields.get("status")
     return isinstance(status, str) and status in TERMINAL
 
 
 def checked_mapping(data: Any) -> Mapping[Any, Any]:
-    """Return `data`; raises `InvalidProgress` where it is not a mapping."""
+    """Return `data`; raise `InvalidProgress` if it is not a mapping."""
     if isinstance(data, Mapping):
         return data
     raise InvalidProgress(f"Pass a mapping of field names to values, not {type(data).__name__}")
 
 
 def encode(data: Mapping[str, Any], default: JsonDefault, most_bytes: int = MAX_BYTES) -> Encoded:
-    """Return each value of `data` as JSON text, ready for a hash.
+    """Return each value of `data` as JSON text for a hash.
 
     Raises:
-        InvalidProgress: a key is not a non-empty `str` or begins with ``_``; a value has no JSON,
-            is NaN or infinite, or has a lone surrogate; or all of it is larger than `most_bytes`.
+        InvalidProgress: a key is not a non-empty `str` or begins with ``_``; a value is not JSON,
+            is NaN or infinite, or has a lone surrogate; or the result exceeds `most_bytes`.
     """
     data = checked_mapping(data)
     encoded = {_checked_name(name): encode_value(name, data[name], default) for name in data}
-    # No character of a name or a text takes more than six bytes: most need not be counted exactly.
+    # A character takes at most six bytes: most snapshots need not be measured exactly.
     most = sum(6 * (len(name) + len(text)) + 4 for name, text in encoded.items())
     if most > most_bytes:
         size = len(join_json(encoded).encode())
         if size > most_bytes:
-            raise InvalidProgress(f"The snapshot is {size} bytes of JSON, {most_bytes} at most")
+            raise InvalidProgress(
+                f"The snapshot is {size} bytes of JSON; the maximum is {most_bytes}"
+            )
     return encoded
 
 
 def field_bytes(name: str, text: str) -> int:
-    """Return how many bytes a field takes in a snapshot, given its value as JSON text."""
+    """Return the size of a field in a snapshot, in bytes, given its value as JSON text."""
     return len(_dumps(name).encode()) + len(text.encode()) + 2
 
 
 def join_json(encoded: Encoded) -> str:
-    """Return fields that are encoded already as one JSON object."""
+    """Return encoded fields as one JSON object."""
     return "{" + ",".join(f"{_dumps(name)}:{text}" for name, text in encoded.items()) + "}"
 
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not name:
-        raise InvalidProgress(f"{name!r} is no field name: use a non-empty str")
+        raise InvalidProgress(f"Invalid field name {name!r}: must be a non-empty str")
     if name.startswith("_"):
         raise InvalidProgress(
-            f"The field {name!r} begins with an underscore; those are kept for bookkeeping"
+            f"The field {name!r} begins with an underscore; such names are reserved"
         )
     _refuse_surrogates(name, name)
     return name
 
 
 def encode_value(name: str, value: Any, default: JsonDefault) -> str:
-    """Return one value as JSON text; raises `InvalidProgress` if it has none."""
+    """Return a value as JSON text; raise `InvalidProgress` if it is not JSON."""
     try:
         if type(value) is int:
-            return str(value)  # As `json` would, and sooner.
+            return str(value)  # The same as `json`, but faster.
         text = _dumps(value, default)
         if _is_deep(text):
-            loads(text)  # What is written must be read again.
+            loads(text)  # Raises if it could not be read again.
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidProgress(f"The field {name!r} cannot be written as JSON: {error}") from error
     _refuse_surrogates(name, text)
@@ -172,11 +174,11 @@ def _refuse_surrogates(name: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidProgress(
-            f"The field {name!a} has a lone surrogate, which UTF-8 cannot carry"
+            f"The field {name!a} contains a lone surrogate, which UTF-8 cannot encode"
         ) from error
 
 
-@functools.lru_cache(maxsize=8)  # `json.dumps` would make one a call.
+@functools.lru_cache(maxsize=8)  # `json.dumps` would create one in each call.
 def _encoder(default: JsonDefault | None) -> json.JSONEncoder:
     return json.JSONEncoder(
         default=default, allow_nan=False, ensure_ascii=False, separators=(",", ":")
@@ -208,13 +210,13 @@ def _is_deep(text: str) -> bool:
 def loads(text: str | bytes) -> Any:
     """Parse strict JSON (RFC 8259): unlike `json.loads`, no NaN and no Infinity.
 
-    An escaped lone surrogate, which UTF-8 cannot carry any further, becomes a question mark.
+    An escaped lone surrogate, which UTF-8 cannot encode, becomes a question mark.
 
     Raises:
-        ValueError: it is not JSON, or deeper or longer than Python parses.
+        ValueError: it is not JSON, or nested deeper or longer than Python can parse.
     """
     try:
-        # Not the bytes: json would take UTF-16 as well, and let encoded surrogates pass.
+        # Not bytes: json would also accept UTF-16 and encoded surrogates.
         text = as_text(text)
         value = _DECODER.decode(text)
         if "\\ud" in text.lower():
@@ -226,28 +228,28 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def loads_answer(answer: str | bytes) -> Stored:
-    """Parse what a script answers of a job that it has written.
+def loads_reply(reply: str | bytes) -> Stored:
+    """Parse the reply of a script that has written a job.
 
     Raises:
-        InvalidProgress: another program has written into the hash what looks like JSON and is none.
+        InvalidProgress: another program has written a field that looks like JSON but is not.
     """
     try:
-        return split_bookkeeping(loads(f"{{{as_text(answer)}}}"))
+        return split_bookkeeping(loads(f"{{{as_text(reply)}}}"))
     except ValueError as error:
         raise InvalidProgress(
-            f"The job was written, but a field that another program wrote is no JSON ({error}):"
+            f"The job was written, but another program wrote a field that is not JSON ({error}):"
             " replace that field"
         ) from error
 
 
 def as_text(value: str | bytes) -> str:
-    """Return what a Redis client answers as text, whether or not it decodes responses."""
+    """Return a value from a Redis client as text, whether or not the client decodes responses."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def decode(encoded: Mapping[str | bytes, str | bytes], read_at: int = 0) -> Stored | None:
-    """Read a job's hash; None for an empty one, which is how Redis says that it is not there."""
+    """Decode a job's hash; None for an empty one, which means that there is none."""
     if not encoded:
         return None
     values = {as_text(name): _decode_value(value) for name, value in encoded.items()}
@@ -255,7 +257,7 @@ def decode(encoded: Mapping[str | bytes, str | bytes], read_at: int = 0) -> Stor
 
 
 def _decode_value(value: str | bytes) -> Any:
-    # A value that somebody wrote by hand, and not as JSON, is shown as the text that it is.
+    # A value that another program wrote, and not as JSON, is shown as text.
     try:
         return loads(value)
     except ValueError:
@@ -263,18 +265,18 @@ def _decode_value(value: str | bytes) -> Any:
 
 
 def split_bookkeeping(values: Mapping[str, Any], read_at: int = 0) -> Stored:
-    """Part the user's fields from ours."""
+    """Separate the user's fields from the bookkeeping fields."""
     owner = values.get("_o")
     return Stored(
         fields={name: value for name, value in values.items() if not name.startswith("_")},
         life=_whole(values.get("_l")),
         version=_whole(values.get("_v")),
         owner=owner if isinstance(owner, str) else None,
-        # What waits in a queue, be it for another attempt, has no worker that could fall silent.
+        # A queued job has no worker, even if it waits for another attempt.
         lease=0 if values.get("status") == "queued" else _whole(values.get("_d")),
         promised=_whole(values.get("_s")),
         read_at=read_at or _whole(values.get("_r")),
-        asked_to_stop=values.get("_c") == 1,
+        cancel_requested=values.get("_c") == 1,
     )
 
 
@@ -283,7 +285,7 @@ def _whole(value: Any) -> int:
 
 
 def percent(fields: Mapping[str, Any]) -> float | None:
-    """Return how far the job is, 0.0 to 100.0 by tenths; None where the total is unknown.
+    """Return the progress in percent, 0.0 to 100.0 in tenths; None if the total is unknown.
 
     It is rounded down, so that 100 is never shown while a row is missing.
     """
@@ -295,20 +297,20 @@ def percent(fields: Mapping[str, Any]) -> float | None:
     part = min(max(processed, 0), total)
     if type(part) is type(total) is int:
         return part * 1000 // total / 10
-    # Fractions are exact too, and don't overflow to infinity as a product of floats would.
+    # Fractions are exact, and do not overflow to infinity as a product of floats would.
     return int(Fraction(part) * 1000 // Fraction(total)) / 10
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a field's value is a number, as `total_rows` should be and may not."""
+    """Tell whether a field's value is a number, which is not guaranteed even for `total_rows`."""
     return type(value) in (int, float)
 
 
 def represent(job_id: str, fields: Mapping[str, Any], *, stalled: bool, cancelling: bool) -> Fields:
-    """Return what JSON, SSE, WebSocket, the page and the command line show of a job.
+    """Return the representation of a job for JSON, SSE, WebSocket, the page and the command line.
 
-    Our fields win over the user's. While nobody imports there is no rate and no time left, even if
-    the last worker left some.
+    Computed fields override the user's. Without a worker the rate and the time left are None, even
+    if the last worker has left values.
     """
     status = fields.get("status")
     is_idle = stalled or (isinstance(status, str) and status in IDLE)
@@ -324,9 +326,9 @@ def represent(job_id: str, fields: Mapping[str, Any], *, stalled: bool, cancelli
 
 
 def outcome_of(fields: Mapping[str, Any]) -> str | None:
-    """Return what became of the rows of a job that is done; None before that.
+    """Return the outcome of a job that is done; None otherwise.
 
-    ``complete``, ``partial`` if some were rejected, or ``nothing`` if none was accepted.
+    ``complete``, ``partial`` if some rows were rejected, or ``nothing`` if none was accepted.
     """
     processed, rejected = fields.get("processed_rows"), fields.get("rejected_rows")
     if fields.get("status") != "done":

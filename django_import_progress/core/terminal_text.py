@@ -1,4 +1,4 @@
-"""What a terminal is shown of a job: words and numbers, and nothing that it would obey."""
+"""A job as text for a terminal, without control characters or escape sequences."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from .snapshot import is_number
 
 LONGEST_FORECAST_SECONDS = 3 * 86_400
-"""A longer time left is not shown, here and in the widget: it would be a guess."""
+"""A longer time left is not shown, here and in the widget: it is too uncertain."""
 
 
 def printable(value: object) -> str:
-    r"""Return a value as text that a terminal shows and does not obey.
+    r"""Return a value as text that is safe to print in a terminal.
 
-    Control characters, escape sequences with them, line ends, and what turns or hides text (bidi
-    overrides, zero-width characters) become what Python writes for them, such as ``\x1b``.
+    Control characters (and so escape sequences), line ends, bidi overrides and zero-width
+    characters become Python escapes, such as ``\x1b``.
     """
     text = value if isinstance(value, str) else str(value)
     return "".join(
@@ -28,9 +28,9 @@ def printable(value: object) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""Return JSON with the same meaning, in plain ASCII, whatever the terminal's encoding is.
+    r"""Return JSON with the same meaning in printable ASCII, for terminals of any encoding.
 
-    Anything else can only stand within a string, where JSON has ``\u001b`` for it.
+    Other characters occur only within strings, where JSON can escape them as ``\u001b``.
     """
     return "".join(
         character if " " <= character <= "~" else json.dumps(character)[1:-1] for character in text
@@ -38,12 +38,12 @@ def printable_json(text: str) -> str:
 
 
 def cut(line: str, width: int) -> str:
-    """Return a line that is no wider than the terminal, if each character takes one cell."""
+    """Shorten a line to the width of the terminal, if each character takes one cell."""
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
 
 
 def description(job: Mapping[str, Any]) -> str:
-    """Return in one line how a job is: its status, what is special about it, its stage."""
+    """Return status, stage and error message of a job, and whether it is stalled or cancelling."""
     words = [job.get("status") or "waiting"]
     words += [word for word in ("stalled", "cancelling") if job[word]]
     words += [job[name] for name in ("stage", "error_message") if job.get(name)]
@@ -51,7 +51,7 @@ def description(job: Mapping[str, Any]) -> str:
 
 
 def amount(job: Mapping[str, Any]) -> str:
-    """Return in one line how far a job is: percent, rows, rate, time left; as far as is known."""
+    """Return percent, rows, rate and time left of a job, as far as they are known."""
     parts = []
     if job["percent"] is not None:
         parts.append(f"{job['percent']:.1f} %")
@@ -75,5 +75,5 @@ def _duration(seconds: int) -> str:
 
 
 def line(job: Mapping[str, Any]) -> str:
-    """Return all of that in one line."""
+    """Return the description and the amount of a job in one line."""
     return f"{description(job)}  {amount(job)}".rstrip()

@@ -1,1 +1,1 @@
-"""Redis clients of every kind: from a URL to a client, and commands performed on it."""
+"""Redis clients of each kind: creating them from a URL, and running commands on them."""

@@ -1,4 +1,4 @@
-"""From a `REDIS_URL` to a client: of one server, of Sentinel's primary, or of a Cluster."""
+"""Redis clients from a `REDIS_URL`: for one server, a Sentinel primary, or a Cluster."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from redis.cluster import ClusterNode
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from .clusters import begin_with_any_server
-from .executor import CALL_SECONDS, AsyncClient, ShardedCluster, SyncClient
-from .lazy_cluster import LazyCluster
+from .cluster import LazyCluster, ShardedCluster, start_with_any_server
+from .executor import CALL_SECONDS, AsyncClient, SyncClient
 from .sentinel import PrimaryAndReplicas, SentinelPool, Sentinels
-from .url_options import normalized, problem_with
+from .url import normalized, problem_with
 
 CONNECTIONS = 50
-"""Of one client. Who needs one more waits for it, as redis-py's plain pool would not."""
+"""Maximum of one client. Further calls wait for a connection; redis-py's plain pool would raise."""
 HEALTH_CHECK_SECONDS = 15
 SENTINEL_SECONDS = 1.0
-"""How long one sentinel may take to answer, before the next is asked."""
+"""How long one sentinel may take to respond, before the next one is tried."""
 NODE_SECONDS = 1.0
-"""How long a server of a Cluster may take to be connected to."""
+"""How long connecting to a server of a Cluster may take."""
 CLUSTER_RETRIES = 3
-"""How often a Cluster's client asks anew who holds a key, after a server has gone or moved."""
+"""How often a Cluster's client refreshes the slots and tries again, after a server has moved."""
 
 _KINDS = {"redis": "server", "rediss": "server", "unix": "server"}
 _KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel", "cluster")}
@@ -39,41 +38,41 @@ del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
 _DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 _CHOICES = {"read_from_replicas": "sentinel", "sharded_pubsub": "cluster"}
-"""What may be asked for by ``yes``, and of which kind of servers."""
+"""Options that are ``yes`` or ``no``, and the kind of servers that has them."""
 _OUR_OPTIONS = (*_SENTINEL_OPTIONS, *_CHOICES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """Where Redis is."""
+    """The address of Redis: a parsed `REDIS_URL`."""
 
     kind: str
     """``server``, ``sentinel`` or ``cluster``."""
     url: str
-    """Of one server, as redis-py reads it: what all connections have in common."""
+    """The URL of one server for redis-py: what all connections have in common."""
     hosts: tuple[tuple[str, int], ...] = ()
-    """The sentinels, or the first servers of a Cluster to ask."""
+    """The sentinels, or the first servers of a Cluster."""
     service: str = ""
-    """What the sentinels call the primary."""
+    """The name of the primary in the sentinels."""
     sentinel_options: tuple[tuple[str, str], ...] = ()
     read_from_replicas: bool = False
     sharded_pubsub: bool = False
-    """Whether each job is told by the server of the Cluster that has it, and not by all."""
+    """Whether updates of a job are published by its own server of the Cluster only."""
 
 
 def parse_address(url: str) -> Address:
-    """Read a URL.
+    """Parse a URL.
 
     Args:
         url: ``redis://``, ``rediss://`` and ``unix://`` as redis-py reads them;
             ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
-            Both take ``rediss+`` as well, a user and a password for the servers before the hosts,
-            and redis-py's options; ``sentinel_username`` and ``sentinel_password`` are for the
-            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first; by
-            ``sharded_pubsub=yes`` a server of a Cluster tells of its own jobs alone.
+            Both accept ``rediss+``, a user and a password for the servers before the hosts, and
+            redis-py's options. ``sentinel_username`` and ``sentinel_password`` are for the
+            sentinels. With ``read_from_replicas=yes`` heartbeats read from replicas first; with
+            ``sharded_pubsub=yes`` each server of a Cluster publishes the updates of its own jobs.
 
     Raises:
-        ValueError: it is none of these. It says nothing of the URL, which may hold a password.
+        ValueError: the URL is invalid. The message does not quote it: it may contain a password.
     """
     url = normalized(url)
     scheme, _, rest = url.partition("://")
@@ -88,14 +87,14 @@ def parse_address(url: str) -> Address:
     hosts = tuple(_host(name, _DEFAULT_PORTS[kind]) for name in names.split(","))
     service, _, db = path.partition("/") if kind == "sentinel" else ("", "", path)
     if (kind == "sentinel") != bool(service):
-        raise ValueError("there must be a service for Sentinel, and none for a Cluster")
+        raise ValueError("Sentinel requires a service, and a Cluster has none")
     if not (db or "0").isdigit() or (kind == "cluster" and int(db or 0)):
-        raise ValueError("there is no such database; a Cluster has but one")
+        raise ValueError("the database is invalid; a Cluster has only 0")
     options = [option.partition("=") for option in query.split("&") if option]
     common = "&".join(f"{n}={value}" for n, _, value in options if n not in _OUR_OPTIONS)
     for choice, _, value in options:
         if choice in _CHOICES and (kind != _CHOICES[choice] or value not in {"yes", "no"}):
-            raise ValueError(f"{choice} is yes or no, and for {_CHOICES[choice]} URLs only")
+            raise ValueError(f"{choice} must be yes or no, and is for {_CHOICES[choice]} URLs only")
     chosen = {n: value == "yes" for n, _, value in options if n in _CHOICES}
     return Address(
         kind,
@@ -115,21 +114,21 @@ def _host(name: str, default_port: int) -> tuple[str, int]:
 
 
 def crosses_hosts_in_the_clear(url: str) -> bool:
-    """Tell whether what is sent to Redis can be read on the way: another host, and no TLS."""
+    """Tell whether the connection to Redis goes to another host without TLS."""
     if not url.startswith("redis"):  # unix://
         return False
     address = parse_address(url)
     hosts = [host for host, _ in address.hosts] or [urlsplit(url).hostname or "localhost"]
-    return address.url.startswith("redis://") and not all(map(_is_here, hosts))
+    return address.url.startswith("redis://") and not all(map(_is_local, hosts))
 
 
 def without_secrets(url: str) -> str:
-    """Return a valid Redis URL as it may be shown: without its user, password and options."""
+    """Return a valid Redis URL without its user, password and options."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -137,42 +136,42 @@ def _is_here(host: str) -> bool:
 
 
 def is_redis_url(url: object) -> bool:
-    """Tell whether a client can be made from `url`: its scheme, hosts, path and options."""
+    """Tell whether scheme, hosts, path and options of `url` are valid."""
     return not url_problem(url)
 
 
 def url_problem(url: object) -> str:
-    """Return why no client can be made from `url`, without a secret; nothing where one can."""
-    return _problem_of(url) if isinstance(url, str) else "it is no text"
+    """Return what is wrong with `url`, without secrets; empty if it is valid."""
+    return _problem_of(url) if isinstance(url, str) else "it is not a str"
 
 
-@lru_cache(maxsize=8)  # Asked with each look at the settings, and half a millisecond's work.
+@lru_cache(maxsize=8)  # Called at each access to the settings; takes 0.5 ms.
 def _problem_of(url: str) -> str:
     try:
         server = parse_address(url).url
         if problem := problem_with(server):
             return problem
         pool = sync_redis.ConnectionPool.from_url(server)
-        pool.make_connection()  # It connects when it is used.
+        pool.make_connection()  # Does not connect yet.
     except (ValueError, TypeError, RedisError):
-        return "its scheme, a host, a port or an option cannot be read"
+        return "its scheme, a host, a port or an option is invalid"
     return ""
 
 
 def _address(url: str) -> Address:
-    if problem := url_problem(url):  # The URL is not quoted: it may hold a password.
+    if problem := url_problem(url):  # The URL is not quoted: it may contain a password.
         raise ValueError(
-            f"No client can be made from this URL: {problem}."
-            " A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
+            f"Invalid Redis URL: {problem}."
+            " Valid URLs look like redis://localhost:6379/0, rediss://…, unix://…,"
             " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-            " special characters in a password are percent-encoded, and read_from_replicas=yes"
-            " or no is for Sentinel alone, sharded_pubsub=yes or no for a Cluster"
+            " special characters in a password must be percent-encoded, read_from_replicas=yes"
+            " or no is for Sentinel only, and sharded_pubsub=yes or no for a Cluster only"
         )
     return parse_address(url)
 
 
 def _options(address: Address, decode_responses: bool) -> dict[str, Any]:
-    """Return what every connection is made with."""
+    """Return the options of every connection."""
     options = {
         "decode_responses": decode_responses,
         "encoding_errors": "replace",
@@ -181,13 +180,13 @@ def _options(address: Address, decode_responses: bool) -> dict[str, Any]:
     if address.kind != "server":
         common = sync_redis.connection.parse_url(address.url)
         common.pop("host")
-        # It is how redis-py's parser says "TLS", and each kind of client has its own word for it.
+        # This is how redis-py's parser represents TLS; clients have an option for it.
         if common.pop("connection_class", None) is not None:
             options["ssl"] = True
         options |= common
     if address.sharded_pubsub:
-        # Slots that have moved are asked for one by one. Each fifth time redis-py would ask who has
-        # which, and close all connections for it, with what is on its way over them.
+        # Moved slots are refreshed one by one. On every fifth move redis-py would refresh all, and
+        # close all connections for that, including those in use.
         options["reinitialize_steps"] = 0
     return options
 
@@ -197,21 +196,21 @@ def _backoff() -> ExponentialWithJitterBackoff:
 
 
 def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient:
-    """Return a `redis.asyncio` client with health checks on. It connects when it is first used.
+    """Return a `redis.asyncio` client with health checks. It connects on first use.
 
     Args:
         url: where Redis is; see `parse_address`.
-        decode_responses: whether answers come as `str`; `ProgressManager` takes both kinds.
+        decode_responses: whether replies are `str`; `ProgressManager` accepts both kinds.
 
     Raises:
-        ValueError: the URL is of another kind.
+        ValueError: the URL is invalid.
     """
     address = _address(url)
     options = _options(address, decode_responses)
     if address.kind == "cluster":
         options.pop("db", None)
-        # redis-py closes all connections after a time-out of its own, and begins anew: it must not
-        # come before ours, which ends no more than one call.
+        # After a time-out of its own redis-py closes all connections and starts again. Ours, which
+        # ends one call only, must come first.
         limits: dict[str, Any] = {"socket_connect_timeout": NODE_SECONDS}
         limits["socket_timeout"] = 2 * CALL_SECONDS
         client = ShardedCluster if address.sharded_pubsub else async_redis.RedisCluster
@@ -221,7 +220,7 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
             retry=AsyncRetry(_backoff(), CLUSTER_RETRIES),
             **{**limits, **options},
         )
-        begin_with_any_server(cluster)
+        start_with_any_server(cluster)
         return cluster
     options |= {"retry": AsyncRetry(_backoff(), 1)}
     limits = {"max_connections": CONNECTIONS, "timeout": CALL_SECONDS}
@@ -244,7 +243,7 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
 
 
 def _sentinel_options(address: Address, retry: Any, timeout_seconds: float) -> dict[str, Any]:
-    # All of them may hang, and are asked in turn.
+    # All of them may be frozen, and they are tried one after the other.
     seconds = min(SENTINEL_SECONDS, timeout_seconds / len(address.hosts))
     return {
         "socket_timeout": seconds,
@@ -261,16 +260,16 @@ def create_sync_redis_client(
     timeout_seconds: float = CALL_SECONDS,
     retries: int = 1,
 ) -> SyncClient:
-    """Return a `redis` client with health checks on. It connects when it is first used.
+    """Return a `redis` client with health checks. It connects on first use.
 
     Args:
         url: where Redis is; see `parse_address`.
-        decode_responses: whether answers come as `str`; `SyncProgressManager` takes both kinds.
-        timeout_seconds: how long to wait for a connection, and for an answer.
+        decode_responses: whether replies are `str`; `SyncProgressManager` accepts both kinds.
+        timeout_seconds: how long to wait for a connection, and for a reply.
         retries: how often a command is sent again after a broken connection.
 
     Raises:
-        ValueError: the URL is of another kind.
+        ValueError: the URL is invalid.
     """
     address = _address(url)
     options = _options(address, decode_responses)

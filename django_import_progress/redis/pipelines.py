@@ -1,4 +1,4 @@
-"""Reading many jobs, over a pipeline for each server that has some of them."""
+"""Reading many jobs in one pipeline for each server."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.command import RedisCommand
+from .cluster import server_of
 from .executor import CALL_SECONDS, AsyncClient, is_clustered, read_all
-from .hash_slots import server_of
 
 
 async def read_each(
     redis: AsyncClient, calls: Sequence[RedisCommand[Any]], *, seconds: float = CALL_SECONDS
 ) -> list[Any]:
-    """Send reads to all servers at the same time, and return a result or an exception for each.
+    """Send reads to all servers at the same time; return a result or an exception for each read.
 
-    A server that is down or silent keeps nobody from the jobs of the others.
+    A server that is down or frozen does not delay the jobs of the others.
     """
-    places: dict[str, list[int]] = {}
-    for place, call in enumerate(calls):
+    positions: dict[str, list[int]] = {}
+    for position, call in enumerate(calls):
         server = server_of(redis, call.key) if is_clustered(redis) else ""
-        places.setdefault(server, []).append(place)
+        positions.setdefault(server, []).append(position)
     pipelines = (
-        read_all(redis, [calls[place] for place in group], seconds=seconds)
-        for group in places.values()
+        read_all(redis, [calls[position] for position in group], seconds=seconds)
+        for group in positions.values()
     )
     answers: list[Any] = [None] * len(calls)
     found = await asyncio.gather(*pipelines, return_exceptions=True)
-    for group, answer in zip(places.values(), found, strict=True):
-        of_each = [answer] * len(group) if isinstance(answer, BaseException) else answer
-        for place, one in zip(group, of_each, strict=True):
-            answers[place] = one
+    for group, answer in zip(positions.values(), found, strict=True):
+        results = [answer] * len(group) if isinstance(answer, BaseException) else answer
+        for position, result in zip(group, results, strict=True):
+            answers[position] = result
     return answers

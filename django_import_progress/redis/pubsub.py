@@ -1,4 +1,4 @@
-"""A pub/sub connection on each kind of client, and whether it still leads to the primary."""
+"""Pub/sub connections for each kind of client, and the check that they lead to the primary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import SentinelConnectionPool
 
 from ..core.command import RedisCommand
-from .executor import CALL_SECONDS, REDIS_ERRORS, AsyncClient, SyncClient, perform_sync
+from .causes import REDIS_ERRORS
+from .executor import CALL_SECONDS, AsyncClient, SyncClient, perform_sync
 from .timeouts import RunningTimeout
 
 ASK_SECONDS = 1.0
@@ -24,18 +25,17 @@ ASK_SECONDS = 1.0
 
 
 _subscribed_at: WeakKeyDictionary[async_redis.RedisCluster, str] = WeakKeyDictionary()
-"""At which server of a Cluster its client has subscribed last."""
+"""By the client of a Cluster: the server to which it subscribed last."""
 
 
 @asynccontextmanager
 async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.PubSub]:
-    """Give a pub/sub connection, not connected yet, and close it. It fails when its link breaks.
+    """Yield a pub/sub connection that is not connected yet, and close it. It does not reconnect.
 
-    It is not one of the client's pool, which is for short calls: those who watch hold theirs for
-    long, and would use it up.
+    It is not from the client's pool, which is for short calls: long subscriptions would exhaust it.
 
-    In a Cluster it leads to any one server: what is published on one is told on all, unless it is
-    sharded.
+    In a Cluster it leads to one server of any: each server forwards what is published to all
+    others, unless the channel is sharded.
     Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#pubsub
     """
     if isinstance(redis, async_redis.Redis):
@@ -46,7 +46,7 @@ async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.P
         return
     async with RunningTimeout(CALL_SECONDS):
         await redis.initialize()
-    # Not the same server twice: it may be silent.
+    # Not the same server again: it may be frozen.
     before = _subscribed_at.get(redis)
     nodes = [node for node in redis.get_nodes() if node.name != before] or redis.get_nodes()
     node = random.choice(nodes)
@@ -57,7 +57,7 @@ async def subscription(redis: AsyncClient) -> AsyncIterator[async_redis.client.P
 
 @asynccontextmanager
 async def subscription_at(node: ClusterNode) -> AsyncIterator[async_redis.client.PubSub]:
-    """Give one to this server of a Cluster."""
+    """Yield a pub/sub connection to this server of a Cluster."""
     # Not the client's own `pubsub`: redis-py before 8 has none for asyncio.
     pool = _pool(node.connection_class, node.connection_kwargs)
     async with _closing(async_redis.client.PubSub(pool), pool) as pubsub:
@@ -65,10 +65,10 @@ async def subscription_at(node: ClusterNode) -> AsyncIterator[async_redis.client
 
 
 def _pool(kind: type[Any], options: dict[str, Any]) -> async_redis.ConnectionPool:
-    """Return a pool for one subscription, which is given up by whoever waits for it.
+    """Return a pool for one subscription, without time-outs: the caller sets them.
 
-    redis-py's own time-outs go on while the event loop is blocked: it would find that it has waited
-    for too long for what has arrived meanwhile.
+    redis-py's own time-outs also count while the event loop is blocked: they would fail although
+    the reply has been received.
     """
     limits = {"socket_timeout": None, "socket_connect_timeout": None}
     return async_redis.ConnectionPool(kind, **{**options, **limits})
@@ -78,22 +78,22 @@ def _pool(kind: type[Any], options: dict[str, Any]) -> async_redis.ConnectionPoo
 async def _closing(
     pubsub: async_redis.client.PubSub, pool: async_redis.ConnectionPool
 ) -> AsyncIterator[async_redis.client.PubSub]:
-    """Give `pubsub`, with a connection of `pool`, and close both."""
+    """Yield `pubsub` with a connection from `pool`, and close both."""
     pubsub.connection_pool = pool
     try:
-        yield _unmended(pubsub)
+        yield _without_reconnecting(pubsub)
     finally:
         try:
             await pubsub.aclose()
-        finally:  # Who is cancelled again while closing leaves nothing open.
+        finally:  # Also if the task is cancelled again while closing.
             await pool.disconnect()
 
 
-def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
-    """Have it fail when its link breaks.
+def _without_reconnecting(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
+    """Disable redis-py's reconnecting, so that `pubsub` fails if its connection breaks.
 
-    redis-py mends it by itself, in whichever task comes to it first: of two that share it, one
-    then finds it half connected (TypeError, RuntimeError), or throws away what the other opened.
+    redis-py reconnects in the first of the tasks that use it: another task may then find it half
+    connected (TypeError, RuntimeError), or close what the first one has opened.
     """
 
     async def execute(_: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
@@ -103,8 +103,8 @@ def _unmended(pubsub: async_redis.client.PubSub) -> async_redis.client.PubSub:
     return pubsub
 
 
-def ask_for(key: str) -> RedisCommand[int]:
-    """Return what has a Cluster's client learn, on its way, which server has a key.
+def locate_key(key: str) -> RedisCommand[int]:
+    """Return a command that refreshes which server has a key: the client follows MOVED.
 
     A sharded channel has the name of its job's key.
     """
@@ -113,13 +113,13 @@ def ask_for(key: str) -> RedisCommand[int]:
 
 @contextmanager
 def subscription_sync(redis: SyncClient, key: str) -> Iterator[sync_redis.client.PubSub]:
-    """Do the same with a client of the sync kind; in a Cluster at the server that has `key`.
+    """Do the same with a sync client; in a Cluster on the server that has `key`.
 
-    No other server, which may be silent, has a part in it then; and a sharded channel has the name
-    of its job's key.
+    So no other server, which may be frozen, is involved; and a sharded channel has the name of its
+    job's key.
     """
     server = redis if isinstance(redis, sync_redis.Redis) else _server_of(redis, key)
-    # Besides, redis-py 6 closes the connections of a Cluster's pools, those in use as well, when
+    # redis-py 6 also closes all connections of a Cluster's pools, including those in use, if
     # another thread finds that a slot has moved.
     shared = server.connection_pool
     pool = sync_redis.ConnectionPool(shared.connection_class, **shared.connection_kwargs)
@@ -129,33 +129,32 @@ def subscription_sync(redis: SyncClient, key: str) -> Iterator[sync_redis.client
 
 
 def _server_of(redis: Any, key: str) -> sync_redis.Redis:
-    """Return the client of the server of a Cluster that has `key`."""
-    perform_sync(redis, ask_for(key))
+    """Return the client of the Cluster's server that has `key`."""
+    perform_sync(redis, locate_key(key))
     server: sync_redis.Redis = redis.get_redis_connection(redis.get_node_from_key(key))
     return server
 
 
 async def check_primary(redis: AsyncClient, pubsub: async_redis.client.PubSub) -> None:
-    """Ask the sentinels, where there are any, whether `pubsub` is connected to the primary.
+    """Check with the sentinels, if there are any, that `pubsub` is connected to the primary.
 
-    A primary that was cut off from the others, and replaced, goes on to answer those who still
-    reach it.
+    A primary that was cut off from the others and replaced still serves clients that reach it.
 
     Raises:
-        redis.exceptions.ConnectionError: it is not.
+        redis.exceptions.ConnectionError: it is connected to another server.
     """
     primary = None
     if isinstance(redis, async_redis.Redis) and isinstance(
         redis.connection_pool, AsyncSentinelPool
     ):
-        with suppress(*REDIS_ERRORS):  # Nobody knows: then nothing has changed.
+        with suppress(*REDIS_ERRORS):  # If the sentinels do not respond, nothing has changed.
             async with RunningTimeout(ASK_SECONDS):
                 primary = await redis.connection_pool.get_master_address()
     _compare(pubsub.connection, primary)
 
 
 def check_primary_sync(redis: SyncClient, pubsub: sync_redis.client.PubSub) -> None:
-    """Do the same with a client of the sync kind."""
+    """Do the same with a sync client."""
     primary = None
     if isinstance(redis, sync_redis.Redis) and isinstance(
         redis.connection_pool, SentinelConnectionPool

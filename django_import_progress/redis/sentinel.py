@@ -1,4 +1,4 @@
-"""Clients of the servers that sentinels watch: the primary, and replicas where they are read."""
+"""Clients of a primary and its replicas, found by sentinels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from redis.asyncio import sentinel as async_sentinel
 Host = tuple[str, int]
 
 _responded: dict[frozenset[Host], Host] = {}
-"""By the sentinels that a URL names: which of them has named the primary last."""
+"""By the sentinels in a URL: the one that responded last."""
 
 
 class Sentinels(async_sentinel.Sentinel):
-    """Asks the sentinel first that has responded last, whichever client asked it.
+    """Sentinels, tried in the order in which they responded to any client of this process.
 
-    Under WSGI each request has a client of its own, which would wait for a frozen one again.
+    Under WSGI each request has a client of its own, which would wait for a frozen sentinel again.
 
     Args:
         hosts: the sentinels.
@@ -31,33 +31,33 @@ class Sentinels(async_sentinel.Sentinel):
         )
 
     async def discover_master(self, service_name: str) -> Any:
-        """Return where the primary is."""
+        """Return the address of the primary."""
         found = await super().discover_master(service_name)
-        # redis-py moves the one that has responded to the front.
+        # redis-py moves the sentinel that responded to the front.
         options = self.sentinels[0].connection_pool.connection_kwargs
         _responded[self._named] = (options["host"], options["port"])
         return found
 
 
 class SentinelPool(async_sentinel.SentinelConnectionPool, async_redis.BlockingConnectionPool):
-    """Connections to whom the sentinels name; who needs one more waits for it."""
+    """A blocking pool of connections to the server that the sentinels name."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close connections: all, or those that lie idle."""
+        """Close all connections, or only the idle ones."""
         await super().disconnect(inuse_connections)
-        if inuse_connections:  # For good: the connections to the sentinels go as well.
+        if inuse_connections:  # The client is closed: so are its sentinels.
             for sentinel in self.sentinel_manager.sentinels:
                 await sentinel.connection_pool.disconnect()
 
 
 class PrimaryAndReplicas(async_redis.Redis):
-    """The primary's client, which has another one for what a replica may answer."""
+    """The client of a primary, with another client for reads from its replicas."""
 
     replicas: async_redis.Redis
     left_until = 0.0
-    """Until when (`time.monotonic`) no replica is asked."""
+    """No replica is used until then (`time.monotonic`)."""
     replicas_serve = True
-    """Whether one has answered when it was asked last."""
+    """Whether a replica responded to the last read from one."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close both clients."""

@@ -6,20 +6,20 @@ import asyncio
 from types import TracebackType
 
 TURNS = 8
-"""Into so many parts the time is divided, each awaited by itself."""
+"""The number of parts into which the time is divided; each is awaited separately."""
 LATE_SHARE = 0.1
-"""How much a turn counts that came late: what has arrived meanwhile has not been read yet. More
-than nothing, so that there is an end for a loop that is blocked at each turn, too."""
+"""How much a late turn counts: what was received in it may not have been read yet. More than 0, so
+that the time also ends in a loop that is blocked in each turn."""
 
 
 class RunningTimeout:
-    """Does what `asyncio.timeout` does, but a time in which the loop was blocked hardly counts.
+    """Like `asyncio.timeout`, but time in which the event loop was blocked hardly counts.
 
-    When a callback, or sync code in a coroutine, has blocked the loop for longer than a time-out,
-    `asyncio.timeout` raises although the awaited answer already lies in the socket.
+    If a callback or sync code blocks the loop for longer than the time-out, `asyncio.timeout`
+    raises although the awaited reply is already in the socket.
 
     Args:
-        seconds: of a running loop.
+        seconds: time in which the loop is running.
     """
 
     __slots__ = ("_due", "_handle", "_left", "_loop", "_timeout", "_turn_seconds")

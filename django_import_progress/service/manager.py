@@ -14,8 +14,8 @@ from ..core.job_index import snapshots
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id
 from ..core.snapshot import Stored
-from ..redis.breakers import SharedBreaker
-from ..redis.executor import AsyncClient, carry_out, perform, read_all
+from ..redis.circuit_breaker import SharedBreaker
+from ..redis.executor import AsyncClient, perform, perform_plan, read_all
 from ..watch.hub import Hub, Watcher
 from .base import KnownVersions, calls_for, now_text
 
@@ -190,7 +190,7 @@ class ProgressManager:
         """Return the same jobs as `jobs`, as they are stored, by job id."""
         plan = self.calls.jobs(clean_owner(owner), limit)
         with self._guard():
-            return await carry_out(self.redis, plan)
+            return await perform_plan(self.redis, plan)
 
     async def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..conf import settings
-from ..redis.breakers import SharedBreaker
+from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import CALL_SECONDS, AsyncClient, SyncClient, ping_sync
 from ..redis.factory import create_redis_client, create_sync_redis_client
 from ..watch.hub import Hub

@@ -20,12 +20,12 @@ from ..core.job_state import State, description_of
 from ..core.keys import JobId, clean_job_id
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
 from ..core.snapshot import Stored
-from ..redis.breakers import SharedBreaker
+from ..redis.causes import REDIS_ERRORS
+from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import (
-    REDIS_ERRORS,
     SyncClient,
-    carry_out_sync,
     drop_idle_connections_sync,
+    perform_plan_sync,
     perform_sync,
     read_all_sync,
 )
@@ -148,7 +148,7 @@ class SyncProgressManager:
         """Return the same jobs as `jobs`, as they are stored, by job id."""
         plan = self.calls.jobs(clean_owner(owner), limit)
         with self._guard():
-            return carry_out_sync(self.redis, plan)
+            return perform_plan_sync(self.redis, plan)
 
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""
@@ -227,7 +227,7 @@ class SyncProgressManager:
             heartbeat = is_due and (message is not None or not has_read)
             confirmed = message is not None and message["type"] in {"subscribe", "ssubscribe"}
             now_at_redis = int(now * 1e6 + clock_offset)
-            late = message is not None and slot.view.lease_is_over(now_at_redis, now)
+            late = message is not None and slot.view.is_lease_over(now_at_redis, now)
             uncertain = slot.view.needs_read and now - read_at >= READ_INTERVAL_SECONDS
             if confirmed or heartbeat or late or uncertain:
                 has_read, read_at, since = True, now, slot.view.begin_read()

@@ -62,7 +62,7 @@ class Stoppable(ProgressCounters):
         """Handle the result of a write. Called in the writer's thread."""
         if result in LOST:
             self._lost = result
-        elif result is WriteResult.STOP:
+        elif result is WriteResult.CANCEL:
             self._is_cancel_requested = True
         else:
             return

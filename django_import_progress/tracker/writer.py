@@ -246,12 +246,12 @@ class Writer(ReportingThread):
 
     def _has_job_changed(self) -> bool:
         """Read whether the job was cancelled, ended or taken over since the last write."""
-        look = perform_sync(self._manager.redis, self._manager.calls.look(self.job_id))
-        return look.shows_news_to(self._lease, asked_to_stop=self._is_cancel_requested)
+        look = perform_sync(self._manager.redis, self._manager.calls.check_lease(self.job_id))
+        return look.differs_from(self._lease, cancel_requested=self._is_cancel_requested)
 
     def _handle_result(self, result: WriteResult) -> None:
         self._is_over = result in LOST
-        self._is_cancel_requested = result is WriteResult.STOP
+        self._is_cancel_requested = result is WriteResult.CANCEL
         _call(self._on_result, result)
 
     def _is_up_to_date(self, fields: Fields) -> bool:
@@ -279,13 +279,13 @@ class Writer(ReportingThread):
         self._renewal_seconds = min(self._renewal_seconds, ttl_seconds / 3)
         # An earlier try, whose response was lost, may have started with other fields.
         self._note_written(fields if fields.items() <= attempt.base.items() else {})
-        if attempt.asked_to_stop:
-            self._handle_result(WriteResult.STOP)
+        if attempt.cancel_requested:
+            self._handle_result(WriteResult.CANCEL)
         return attempt
 
     def _write(self, attempt: Attempt, fields: Fields, most_bytes: int) -> WriteResult:
         result = self._perform(attempt, fields, most_bytes, recreate=False)
-        if result is WriteResult.GONE:
+        if result is WriteResult.MISSING:
             # Redis was emptied, or the job has expired: write all fields.
             result = self._perform(attempt, fields, most_bytes, recreate=True)
         return result
@@ -298,7 +298,7 @@ class Writer(ReportingThread):
         now = time.monotonic()
         enlist = now - self._listed_at >= self._renewal_seconds
         write = partial(
-            self._manager.calls.write, number=self._writes, anew=recreate, enlist=enlist
+            self._manager.calls.write, number=self._writes, may_create=recreate, enlist=enlist
         )
         call = write(self.job_id, attempt, data, now_text(), most_bytes=most_bytes)
         result = perform_sync(self._manager.redis, call)

@@ -58,7 +58,7 @@ def _compare(asked: Sequence[Asked], now: int, script: Script) -> RedisCommand[C
     jobs = [(slot.calls.keys, slot.view.job_id) for slot, _, _ in asked]
     # Whether a worker is late depends on the time as well.
     own = time.monotonic()
-    digests = ["" if slot.view.lease_is_over(now, own) else slot.digest for slot, _, _ in asked]
+    digests = ["" if slot.view.is_lease_over(now, own) else slot.digest for slot, _, _ in asked]
     return check(jobs, digests, script)
 
 

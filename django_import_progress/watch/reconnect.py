@@ -10,7 +10,8 @@ from ..cancellation import raise_if_cancelled
 from ..core.errors import ProgressUnavailable
 from ..core.pacing import backoff_seconds
 from ..metrics import process_metrics
-from ..redis.executor import REDIS_ERRORS, AsyncClient, drop_idle_connections
+from ..redis.causes import REDIS_ERRORS
+from ..redis.executor import AsyncClient, drop_idle_connections
 
 logger = logging.getLogger("django_import_progress")
 

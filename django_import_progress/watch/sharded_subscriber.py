@@ -11,8 +11,10 @@ from typing import Any
 from ..callbacks import contained
 from ..cancellation import end_tasks, run_together
 from ..core.errors import ProgressUnavailable
-from ..redis.executor import CALL_SECONDS, REDIS_ERRORS, AsyncClient, ShardedCluster, perform
-from ..redis.pubsub import ask_for
+from ..redis.causes import REDIS_ERRORS
+from ..redis.cluster import ShardedCluster
+from ..redis.executor import CALL_SECONDS, AsyncClient, perform
+from ..redis.pubsub import locate_key
 from ..redis.timeouts import RunningTimeout
 from .reconnect import ReconnectPolicy
 from .shard_connection import Shard
@@ -192,7 +194,7 @@ class ShardedSubscriber(Subscriber):
     async def _is_found(self, channel: str) -> bool:
         """Have it ask for a key: on its way to who has the slot now, it learns who that is."""
         try:
-            await perform(self._redis, ask_for(channel), seconds=ASK_SECONDS)
+            await perform(self._redis, locate_key(channel), seconds=ASK_SECONDS)
         except ProgressUnavailable:
             return False
         return True

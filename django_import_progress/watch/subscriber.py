@@ -15,9 +15,9 @@ from ..core.errors import ProgressUnavailable
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS
 from ..core.snapshot import Stored, as_text
 from ..metrics import process_metrics
+from ..redis.causes import is_exhausted
+from ..redis.cluster import server_of
 from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, read_all
-from ..redis.hash_slots import server_of
-from ..redis.pools import is_exhausted
 from ..redis.pubsub import check_primary, subscription
 from .heartbeats import Asked, compare, portions, to_be_compared
 from .job_reader import JobReader
@@ -234,7 +234,7 @@ class Subscriber:
             await asyncio.sleep(PING_SECONDS)
             now = self._now_in_redis()
             for slot in self._slots.values():
-                if slot.view.lease_is_over(now, self._clock()):
+                if slot.view.is_lease_over(now, self._clock()):
                     self.request_read(slot)
 
     def _now_in_redis(self) -> int:

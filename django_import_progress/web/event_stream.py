@@ -14,7 +14,7 @@ from ..conf import settings
 from ..core import sse
 from ..core.job_state import gone_event
 from ..core.messages import NOT_CACHED
-from ..core.resume import NO_JOB, end_id
+from ..core.sse import NO_JOB, end_id
 from ..release import release_request
 from ..service.manager import ProgressManager
 from ..watch.hub import Watcher

@@ -22,8 +22,8 @@ from ..core import sse
 from ..core.errors import ProgressUnavailable
 from ..core.job_state import description_of, gone_state, state_of
 from ..core.messages import HAS_ENDED, NO_SUCH_JOB, NOT_CACHED, TOO_MANY_OF_YOURS, UNAVAILABLE
-from ..core.resume import GONE, end_id, has_nothing_new, known_now, names_an_end, poll_id
 from ..core.snapshot import Stored, to_json
+from ..core.sse import GONE, end_id, has_nothing_new, is_end_id, poll_id, poll_state
 from ..service.manager import ProgressManager
 from ..service.registry import get_guarded_manager
 from .cancel import cancel as request_cancel
@@ -138,7 +138,7 @@ async def _events(
     if not grants:
         return _not_found()
     last_event_id = request.headers.get("Last-Event-ID", "")
-    if names_an_end(last_event_id):
+    if is_end_id(last_event_id):
         with suppress(ProgressUnavailable):  # A stream by ticket opens, and waits for Redis.
             stored = await _stored(manager, grants.values())
             if has_nothing_new(last_event_id, stored, refused):
@@ -190,7 +190,7 @@ async def cancel(
 
 def _frames(stored: dict[str, Stored | None], refused: list[str], last_event_id: str) -> bytes:
     """Return the events of several jobs for a client that polls."""
-    known = known_now(last_event_id, stored)
+    known = poll_state(last_event_id, stored)
     gone = [*refused, *(job_id for job_id in stored if known[job_id] == GONE)]
     states = [gone_state(reference) for reference in gone]
     for job_id, job in stored.items():
@@ -199,5 +199,5 @@ def _frames(stored: dict[str, Stored | None], refused: list[str], last_event_id:
     # An absent job that may still appear has no state.
     is_over = len(states) == len(refused) + len(stored) and all(state.ended for state in states)
     ends = {state.job_id: state.end for state in states}
-    last = sse.end(end_id(ends)) if is_over else sse.mark(poll_id(known))
+    last = sse.end(end_id(ends)) if is_over else sse.id_only(poll_id(known))
     return b"".join([*(state.event for state in states), last])

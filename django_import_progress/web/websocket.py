@@ -15,7 +15,7 @@ from ..cancellation import end_tasks
 from ..conf import settings
 from ..core.errors import ProgressUnavailable
 from ..core.messages import HAS_ENDED, NO_SUCH_JOB, UNAVAILABLE, error_message
-from ..core.pacing import Allowance
+from ..core.pacing import TokenBucket
 from ..core.snapshot import loads
 from ..release import borrowed_thread
 from ..service.manager import ProgressManager
@@ -103,7 +103,7 @@ class Socket:
         self._watchers: dict[str, Watcher] = {}
         self._has_update = asyncio.Event()
         self._turn = turns.of(visitor.client)
-        self._allowance = Allowance(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND)
+        self._allowance = TokenBucket(MESSAGES_AT_ONCE, MESSAGES_PER_SECOND)
         self._now = asyncio.get_running_loop().time
 
     async def run(self) -> None:

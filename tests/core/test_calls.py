@@ -78,9 +78,9 @@ def test_update_sends_the_channel_and_the_limit() -> None:
 @pytest.mark.parametrize(
     ("reply", "error", "text"),
     [
-        ([scripts.MISSING], JobNotFound, "no job j1.*create it first"),
-        ([scripts.FINISHED, b'"done"'], JobFinished, "Job j1 .* begin it anew"),
-        ([scripts.TOO_LARGE, 70_000], InvalidProgress, "would be 70000 bytes of JSON, 65536 at"),
+        ([scripts.MISSING], JobNotFound, "Job j1 does not exist.*create it first"),
+        ([scripts.FINISHED, b'"done"'], JobFinished, "Job j1 .* restart it"),
+        ([scripts.TOO_LARGE, 70_000], InvalidProgress, "would be 70000 bytes of JSON; the maximum"),
     ],
 )
 def test_update_raises_what_the_script_says(reply: Any, error: type[Exception], text: str) -> None:
@@ -136,7 +136,7 @@ def test_create_without_an_owner_has_two_keys_and_takes_another_status() -> None
 
 
 def test_create_of_an_id_that_is_taken() -> None:
-    with pytest.raises(JobExists, match="There is a job j1 already: choose another id"):
+    with pytest.raises(JobExists, match="Job j1 already exists: choose another id"):
         CALLS.create("j1", None, {}, NOW, None).parse([scripts.EXISTS])
 
 
@@ -150,9 +150,9 @@ def test_delete_names_the_channel() -> None:
 @pytest.mark.parametrize("ttl_seconds", [0, -1, True, 1.0, "60", MAX_TTL_SECONDS + 1])
 def test_a_time_to_live_that_is_none_is_refused(ttl_seconds: Any) -> None:
     for verb in (CALLS.set, CALLS.update):
-        with pytest.raises(InvalidProgress, match="pass a positive int"):
+        with pytest.raises(InvalidProgress, match="must be a positive integer"):
             verb("j1", {}, NOW, ttl_seconds)
-    with pytest.raises(InvalidProgress, match="is no ttl_seconds"):
+    with pytest.raises(InvalidProgress, match="Invalid ttl_seconds"):
         CALLS.create("j1", None, {}, NOW, ttl_seconds)
 
 
@@ -204,15 +204,23 @@ def test_an_anonymous_user_is_nobody_and_not_everybody() -> None:
     ("owner", "named"),
     [
         *(("", "''"), ("x" * 256, "'xxx"), ("a\nb", "'a"), ("a\0", "'a"), ("\ud800", "'.ud800'")),
-        *((True, "This bool"), (b"".join, "This builtin_function_or_method"), ([7], "This list")),
-        *((object(), "This object"), (HttpRequest(), "This HttpRequest"), (User, "This ModelBase")),
-        *((User(), "This User"), (SimpleLazyObject(User), "This User")),
-        (SimpleLazyObject(lambda: None), "This NoneType"),
-        (User.objects.all(), "This QuerySet"),  # It is not asked: there is no database here.
+        *(
+            (True, "type bool"),
+            (b"".join, "type builtin_function_or_method"),
+            ([7], "type list"),
+        ),
+        *(
+            (object(), "type object"),
+            (HttpRequest(), "type HttpRequest"),
+            (User, "type ModelBase"),
+        ),
+        *((User(), "type User"), (SimpleLazyObject(User), "type User")),
+        (SimpleLazyObject(lambda: None), "type NoneType"),
+        (User.objects.all(), "type QuerySet"),  # It is not asked: there is no database here.
     ],
 )
 def test_an_owner_that_cannot_be_is_refused(owner: Any, named: str) -> None:
-    with pytest.raises(InvalidProgress, match=f"^{named}.*: pass a saved user, or a primary key"):
+    with pytest.raises(InvalidProgress, match=f"^Invalid owner .*{named}.*: must be a saved user"):
         clean_owner(owner)
 
 
@@ -234,13 +242,15 @@ def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> N
         lease=LEASE,
         begun=17,
         life=1,
-        asked_to_stop=True,
+        cancel_requested=True,
     )
 
 
 def test_a_workers_write_is_told_what_has_become_of_the_job() -> None:
     attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None, lease=LEASE)
-    call = CALLS.write("j1", attempt, {"a": 1, "status": "importing"}, NOW, number=1, anew=False)
+    call = CALLS.write(
+        "j1", attempt, {"a": 1, "status": "importing"}, NOW, number=1, may_create=False
+    )
     assert '["a"]' in call.command
     replies: list[list[Any]] = [
         [scripts.OK, b"0"],

@@ -50,7 +50,7 @@ def test_an_id_that_is_a_kind_of_str_is_taken_by_its_text() -> None:
 
 
 def test_the_error_shows_the_id_cut_short_and_says_the_fix() -> None:
-    with pytest.raises(InvalidJobId, match="pass a uuid") as caught:
+    with pytest.raises(InvalidJobId, match="must be a uuid") as caught:
         clean_job_id("/" * 1000)
     assert len(str(caught.value)) < 250
     assert isinstance(caught.value, ValueError)
@@ -146,7 +146,7 @@ def test_a_namespace_of_the_alphabet_is_taken(namespace: str) -> None:
 )
 def test_a_namespace_that_cannot_be_is_refused(namespace: Any) -> None:
     shown = re.escape(repr(namespace)[:70])
-    with pytest.raises(ValueError, match=f"{shown}.* is no namespace: use 1 to 128 characters"):
+    with pytest.raises(ValueError, match=f"namespace {shown}.*: must be 1 to 128 characters"):
         Keys(namespace)
 
 

@@ -83,7 +83,7 @@ def test_a_job_that_slipped_to_the_next_page_meanwhile_is_listed_once() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.0, "5", None])
 def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
-    with pytest.raises(InvalidProgress, match="pass a positive int"):
+    with pytest.raises(InvalidProgress, match="must be a positive integer"):
         CALLS.jobs(None, limit)
 
 
@@ -112,7 +112,7 @@ def test_in_a_cluster_a_worker_enters_what_it_has_made() -> None:
     assert begin.follow is not None
     assert len(begin.follow([scripts.OK, [b"1", [b"42", b'"7"', b"null"], b"0"]])) == 2
     attempt = Attempt(number=1, base={}, owner=None, ttl_seconds=None, lease=lease)
-    write = CLUSTERED.write("j1", attempt, {}, NOW, number=1, anew=True)
+    write = CLUSTERED.write("j1", attempt, {}, NOW, number=1, may_create=True)
     assert write.follow is not None
     assert write.follow([scripts.OK, b"0"]) == write.follow([scripts.MISSING]) == []
     assert len(write.follow([scripts.OK, b"0", [b"42", b"null", b"null"]])) == 1

@@ -87,7 +87,7 @@ def test_names_with_quotes_slashes_and_unicode_are_taken() -> None:
 def test_exactly_64_kib_are_taken_and_one_byte_more_is_not() -> None:
     fits = MAX_BYTES - len('{"a":""}')
     assert len(join_json(encode({"a": "x" * fits}, DEFAULT)).encode()) == 65_536
-    with pytest.raises(InvalidProgress, match="is 65537 bytes of JSON, 65536 at most"):
+    with pytest.raises(InvalidProgress, match="is 65537 bytes of JSON; the maximum is 65536"):
         encode({"a": "x" * (fits + 1)}, DEFAULT)
 
 
@@ -271,5 +271,5 @@ def test_what_is_no_text_is_replaced(odd: bytes) -> None:
 
 
 def test_an_answer_that_is_no_json_says_why() -> None:
-    with pytest.raises(InvalidProgress, match="another program wrote is no JSON"):
-        snapshot.loads_answer(b'"a":[1.0, nan],"_l":1,"_v":1')
+    with pytest.raises(InvalidProgress, match="another program wrote a field that is not JSON"):
+        snapshot.loads_reply(b'"a":[1.0, nan],"_l":1,"_v":1')

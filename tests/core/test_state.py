@@ -6,7 +6,7 @@ import json
 
 from django_import_progress.core.job_state import state_of
 from django_import_progress.core.reducer import JobStateReducer
-from django_import_progress.core.resume import NO_JOB, end_id, end_id_now
+from django_import_progress.core.sse import NO_JOB, end_id, end_id_now
 from tests.kit.jobviews import partial, stored, view_of
 
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from django_import_progress import ProgressUnavailable, SyncProgressManager, track_import
-from django_import_progress.redis.executor import REDIS_ERRORS
+from django_import_progress.redis.causes import REDIS_ERRORS
 from django_import_progress.tracker import ImportTracker
 from tests.kit.controls import without
 from tests.kit.hubs import sees

@@ -58,11 +58,11 @@ class Workers:
 
         def tell(*, anew: bool) -> WriteResult:
             write, number = self._jobs.calls.write, next(self._numbers)
-            call = write(job_id, attempt, data, now_text(), number=number, anew=anew)
+            call = write(job_id, attempt, data, now_text(), number=number, may_create=anew)
             return perform_sync(self._jobs.redis, call)
 
         told = tell(anew=False)
-        return tell(anew=True) if told is WriteResult.GONE else told
+        return tell(anew=True) if told is WriteResult.MISSING else told
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ def test_after_redis_was_emptied_the_newer_has_the_job_in_whatever_order_they_co
     for token in order:
         told[token] = workers.tells(attempts[token], status if token == "older" else "importing")
     told["older"] = workers.tells(attempts["older"], status)
-    assert told == {"older": WriteResult.SUPERSEDED, "newer": WriteResult.GO_ON}
+    assert told == {"older": WriteResult.SUPERSEDED, "newer": WriteResult.CONTINUE}
     assert _is_of(jobs, "newer")
     now = state(jobs)
     assert (now["status"], now["attempt"], now["label"]) == ("importing", 2, "Products")
-    assert workers.tells(attempts["newer"], "done") is WriteResult.GO_ON
+    assert workers.tells(attempts["newer"], "done") is WriteResult.CONTINUE
     assert workers.tells(attempts["older"]) is WriteResult.SUPERSEDED
     assert state(jobs)["status"] == "done"
 
@@ -122,8 +122,8 @@ def test_one_that_begins_in_an_emptied_redis_is_the_newest_though_it_is_counted_
     for attempt in attempts.values():
         assert workers.tells(attempt) is WriteResult.SUPERSEDED
     foreign.flushall()
-    assert workers.tells(attempts["newer"]) is WriteResult.GO_ON
-    assert workers.tells(newest) is WriteResult.GO_ON
+    assert workers.tells(attempts["newer"]) is WriteResult.CONTINUE
+    assert workers.tells(newest) is WriteResult.CONTINUE
     assert workers.tells(attempts["newer"]) is WriteResult.SUPERSEDED
     assert _is_of(jobs, "newest")
 
@@ -135,7 +135,7 @@ def test_a_new_attempt_has_what_the_job_was_made_with_though_redis_was_emptied_i
     jobs.create(JOB, data={"label": "Products"})
     older = workers.begins("older")
     foreign.flushall()
-    assert workers.tells(older, "failed") is WriteResult.GO_ON
+    assert workers.tells(older, "failed") is WriteResult.CONTINUE
     workers.begins("newer")
     now = state(jobs)
     assert (now.get("label"), now["attempt"]) == ("Products", 2)
@@ -182,7 +182,7 @@ def test_an_end_absorbs_whatever_its_worker_still_tells(
     jobs: SyncProgressManager, workers: Workers, foreign: redis.Redis, status: str
 ) -> None:
     attempt = workers.begins("worker")
-    assert workers.tells(attempt, "done") is WriteResult.GO_ON
+    assert workers.tells(attempt, "done") is WriteResult.CONTINUE
     before = foreign.hgetall(HASH)
     with Ear(foreign, JOB) as ear:
         assert workers.tells(attempt, status) is WriteResult.ENDED
@@ -213,9 +213,12 @@ def test_exactly_one_end_is_told_where_a_cancel_an_end_by_hand_and_the_completio
 
     def complete(job_id: str, attempt: Attempt) -> tuple[bool, str]:
         barrier.wait()
-        is_asked = workers.tells(attempt, job_id=job_id) is WriteResult.STOP
+        is_asked = workers.tells(attempt, job_id=job_id) is WriteResult.CANCEL
         end = "cancelled" if is_asked else "done"
-        return workers.tells(attempt, end, job_id) in {WriteResult.GO_ON, WriteResult.STOP}, end
+        return workers.tells(attempt, end, job_id) in {
+            WriteResult.CONTINUE,
+            WriteResult.CANCEL,
+        }, end
 
     ends: dict[str, Any] = {}
     told = foreign.pubsub()

@@ -16,8 +16,7 @@ from django_import_progress import ProgressUnavailable, get_sync_progress_manage
 from django_import_progress.access import make_ticket
 from django_import_progress.contrib import queue_status
 from django_import_progress.redis import circuit_breaker
-from django_import_progress.redis.breakers import PROBE, SharedBreaker
-from django_import_progress.redis.circuit_breaker import Admission, Breaker
+from django_import_progress.redis.circuit_breaker import PROBE, Admission, Breaker, SharedBreaker
 from django_import_progress.service import registry
 from django_import_progress.service.registry import get_impatient_manager
 from tests.kit.admin import ADMIN, add_admin

@@ -9,7 +9,8 @@ import pytest
 
 from django_import_progress import ProgressUnavailable
 from django_import_progress.metrics import process_metrics
-from django_import_progress.redis import hash_slots, pubsub
+from django_import_progress.redis import cluster as clusters
+from django_import_progress.redis import pubsub
 from django_import_progress.service import sync_manager
 from django_import_progress.watch import sharded_subscriber
 from django_import_progress.watch.shard_connection import Shard
@@ -32,7 +33,7 @@ from tests.kit.waiting import until
 from tests.kit.watching import Watching
 
 both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
-ask_for_another = pubsub.ask_for("import_progress:hash:j2")
+locate_another_key = pubsub.locate_key("import_progress:hash:j2")
 
 
 def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +62,7 @@ async def test_hash_slots_move_under_watchers_and_writers(kind: str, cluster: Cl
 def asks_nobody_for_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Go where it was, and stay there."""
     stays_where_it_was(monkeypatch)
-    monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
+    monkeypatch.setattr(pubsub, "locate_key", lambda _: locate_another_key)
 
 
 @without(asks_nobody_for_the_way)
@@ -144,7 +145,7 @@ def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         return False
 
     monkeypatch.setattr(ShardedSubscriber, "_place_anew", stay)
-    monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
+    monkeypatch.setattr(pubsub, "locate_key", lambda _: locate_another_key)
 
 
 @without(what_is_lost_stays_where_it_was)
@@ -204,7 +205,7 @@ async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
 
 
 def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hash_slots, "UNKNOWN", ())
+    monkeypatch.setattr(clusters, "UNOWNED_SLOT", ())
 
 
 @without(servers_are_not_asked_again, fails_with=(*FAILURES, KeyError))

@@ -12,7 +12,8 @@ from redis import asyncio as async_redis
 
 from django_import_progress import ProgressManager, ProgressUnavailable
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.redis import clusters, executor, factory
+from django_import_progress.redis import cluster as clusters
+from django_import_progress.redis import executor, factory
 from django_import_progress.redis.pipelines import read_each
 from django_import_progress.service import sync_manager
 from django_import_progress.service.base import now_text
@@ -207,7 +208,7 @@ async def test_a_sentinel_that_is_silent_is_asked_first_once(sentinel: SentinelG
 
 
 def the_first_server_alone_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "begin_with_any_server", lambda _: None)
+    monkeypatch.setattr(factory, "start_with_any_server", lambda _: None)
 
 
 @without(the_first_server_alone_is_asked, fails_with=(ProgressUnavailable,))

@@ -22,7 +22,7 @@ def port(site: RedisProcess) -> Iterator[int]:
 
 
 def a_stream_that_ended_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "names_an_end", lambda event_id: False)
+    monkeypatch.setattr(views, "is_end_id", lambda event_id: False)
 
 
 @without(a_stream_that_ended_is_begun_anew)

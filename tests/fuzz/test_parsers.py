@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from django_import_progress import InvalidJobId
 from django_import_progress.access.origins import is_foreign
 from django_import_progress.access.tickets import Action, job_id_in, make_ticket, read_ticket
-from django_import_progress.core import resume
+from django_import_progress.core import sse
 from django_import_progress.core.job_state import State
 from django_import_progress.core.keys import clean_job_id
 from django_import_progress.core.reducer import JobStateReducer, JunkMessage
@@ -39,7 +39,7 @@ def test_a_job_id_is_of_its_alphabet_or_refused(text: Any) -> None:
     if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9._:~-]{1,128}", text):
         assert clean_job_id(text) == text
     else:
-        with pytest.raises(InvalidJobId, match="is no job id"):
+        with pytest.raises(InvalidJobId, match="Invalid job id"):
             clean_job_id(text)
 
 
@@ -77,15 +77,15 @@ EVENT_IDS = st.text() | st.from_regex(r"\A[0-9]{1,25}-[0-9]{1,25}-[0-9]{1,25}(-e
 @given(EVENT_IDS | st.from_regex(r"\Aend-[0-9a-f]{32}\Z"), SNAPSHOTS)
 def test_a_last_event_id_names_an_end_or_nothing(event_id: str, fields: dict[str, Any]) -> None:
     stored = decode({name: json.dumps(value) for name, value in fields.items()})
-    assert not (stored and resume.has_nothing_new(event_id, {"job": stored}))
-    is_end = resume.names_an_end(event_id)
-    assert resume.has_nothing_new(event_id, {"job": None}) is is_end
+    assert not (stored and sse.has_nothing_new(event_id, {"job": stored}))
+    is_end = sse.is_end_id(event_id)
+    assert sse.has_nothing_new(event_id, {"job": None}) is is_end
 
 
 @given(EVENT_IDS | st.from_regex(r"\Apolled-[0-9a-f]{16}-[nsmgx]{0,4}\Z"))
 def test_of_what_a_client_says_it_knows_only_what_we_told_it_counts(event_id: str) -> None:
-    known = resume.known_now(event_id, {"a": None, "b": None})
-    assert known == {"a": resume.NEVER_SEEN, "b": resume.NEVER_SEEN}
+    known = sse.poll_state(event_id, {"a": None, "b": None})
+    assert known == {"a": sse.NEVER_SEEN, "b": sse.NEVER_SEEN}
 
 
 @given(st.text() | JSON.map(json.dumps))

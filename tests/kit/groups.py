@@ -12,7 +12,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from django_import_progress import ProgressManager
 from django_import_progress.cancellation import end_tasks
-from django_import_progress.redis.executor import REDIS_ERRORS, is_clustered
+from django_import_progress.redis.causes import REDIS_ERRORS
+from django_import_progress.redis.executor import is_clustered
 from django_import_progress.relay import Relay, progress_group
 
 from .managers import manager_on

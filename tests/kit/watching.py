@@ -55,7 +55,7 @@ class Watching:
                 await asyncio.shield(watching)
             except asyncio.CancelledError:
                 # It goes through any outage, by design: let it take the job for gone.
-                snapshots.gi_frame.f_locals["slot"].view._vanish()
+                snapshots.gi_frame.f_locals["slot"].view._mark_gone()
                 await asyncio.wait([watching])
                 raise
 

@@ -130,7 +130,7 @@ def test_cancel_requests_cancellation_and_reports_the_result(jobs: SyncProgressM
 
 
 def test_an_invalid_id_is_an_error_message(jobs: SyncProgressManager) -> None:
-    with pytest.raises(CommandError, match="is no job id"):
+    with pytest.raises(CommandError, match="Invalid job id"):
         run("show", "no id")
 
 

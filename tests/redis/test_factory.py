@@ -130,33 +130,33 @@ async def test_a_client_connects_when_it_is_first_used_and_says_no_more_than_it_
 
 
 PROBLEMS = {
-    "redis://a/x": "the database (str), its path, has to be a number",
-    "redis://a/1/2": "the database (str), its path, has to be a number",
-    "redis://a/-1": "the database (str), its path, has to be a number",
-    "redis://a?db=-1": "the option db (str) has to be the number of a database",
-    "unix:///run/redis.sock?db=x": "the option db (str) has to be the number of a database",
-    "rediss://a?ssl_cert_reqs=perhaps": "ssl_cert_reqs (str) has to be none, optional or required",
-    "rediss://a?ssl_ca_certs=/nowhere": "ssl_ca_certs (str) has to be a file that is there",
-    "rediss://a?ssl_ca_path=/nowhere": "ssl_ca_path (str) has to be a folder that is there",
-    "rediss://a?ssl_min_version=1": "ssl_min_version (str) has to be 771 for TLS 1.2 or 772",
-    "rediss://a?ssl_min_version=-2": "ssl_min_version (str) has to be 771 for TLS 1.2 or 772",
-    "rediss://a?ssl_ciphers=nonsense": "ssl_ciphers (str) has to be ciphers that OpenSSL knows",
+    "redis://a/x": "the database (str), its path, must be a number",
+    "redis://a/1/2": "the database (str), its path, must be a number",
+    "redis://a/-1": "the database (str), its path, must be a number",
+    "redis://a?db=-1": "the option db (str) must be the number of a database",
+    "unix:///run/redis.sock?db=x": "the option db (str) must be the number of a database",
+    "rediss://a?ssl_cert_reqs=perhaps": "ssl_cert_reqs (str) must be none, optional or required",
+    "rediss://a?ssl_ca_certs=/nowhere": "ssl_ca_certs (str) must be a readable file",
+    "rediss://a?ssl_ca_path=/nowhere": "ssl_ca_path (str) must be an existing folder",
+    "rediss://a?ssl_min_version=1": "ssl_min_version (str) must be 771 for TLS 1.2 or 772",
+    "rediss://a?ssl_min_version=-2": "ssl_min_version (str) must be 771 for TLS 1.2 or 772",
+    "rediss://a?ssl_ciphers=nonsense": "ssl_ciphers (str) must be ciphers known to OpenSSL",
     "redis://a?ssl_cert_reqs=none": "the option ssl_cert_reqs is for rediss:// only",
-    "redis://a?protocol=4": "protocol (str) has to be 2 or 3",
-    "redis://a?socket_timeout=nan": "socket_timeout (str) has to be a positive number of seconds",
-    "redis://a?socket_timeout=1e10": "socket_timeout (str) has to be a positive number",
-    "redis://a?max_connections=0": "max_connections (str) has to be a positive whole number",
-    "redis://a?client_name=a%20b": "client_name (str) has to be a text without spaces",
-    "redis://a?encoding=nonsense": "encoding (str) has to be an encoding that Python knows",
-    "redis://a?encoding_errors=nonsense": "has to be an error handler that Python knows",
-    "redis://a?decode_responses=false": "decode_responses (str) has to be true, or left out",
-    "redis://a?retry_on_error=x": "'retry_on_error' is no option that a URL can have",
-    "redis://a?socket_keepalive_options=x": "is no option that a URL can have",
-    "redis+cluster://a?credential_provider=x": "is no option that a URL can have",
-    "redis+sentinel://a/main?protocol=x": "protocol (str) has to be 2 or 3",
-    "redis://u:secr?et=x@a": "special characters in a password are to be percent-encoded",
-    "http://a": "its scheme, a host, a port or an option cannot be read",
-    "redis://a:99999": "its scheme, a host, a port or an option cannot be read",
+    "redis://a?protocol=4": "protocol (str) must be 2 or 3",
+    "redis://a?socket_timeout=nan": "socket_timeout (str) must be a positive number of seconds",
+    "redis://a?socket_timeout=1e10": "socket_timeout (str) must be a positive number",
+    "redis://a?max_connections=0": "max_connections (str) must be a positive whole number",
+    "redis://a?client_name=a%20b": "client_name (str) must be a text without spaces",
+    "redis://a?encoding=nonsense": "encoding (str) must be an encoding known to Python",
+    "redis://a?encoding_errors=nonsense": "must be an error handler known to Python",
+    "redis://a?decode_responses=false": "decode_responses (str) must be true, or omitted",
+    "redis://a?retry_on_error=x": "'retry_on_error' is not an option of a Redis URL",
+    "redis://a?socket_keepalive_options=x": "is not an option of a Redis URL",
+    "redis+cluster://a?credential_provider=x": "is not an option of a Redis URL",
+    "redis+sentinel://a/main?protocol=x": "protocol (str) must be 2 or 3",
+    "redis://u:secr?et=x@a": "special characters in a password must be percent-encoded",
+    "http://a": "its scheme, a host, a port or an option is invalid",
+    "redis://a:99999": "its scheme, a host, a port or an option is invalid",
 }
 
 
@@ -181,4 +181,4 @@ async def test_celerys_spelling_of_ssl_cert_reqs_is_taken(kind: str, spelling: s
 
 
 def test_what_is_no_text_is_no_url() -> None:
-    assert url_problem(None) == "it is no text"
+    assert url_problem(None) == "it is not a str"

@@ -84,7 +84,7 @@ async def test_a_bad_ttl_is_refused_before_redis_is_touched(nowhere: Any, ttl_se
     for verb in (nowhere.set_progress, nowhere.update):
         with pytest.raises(InvalidProgress):
             await verb("j1", {}, ttl_seconds)
-    with pytest.raises(ValueError, match="is no ttl_seconds"):
+    with pytest.raises(ValueError, match="Invalid ttl_seconds"):
         variant(nowhere, ttl_seconds=ttl_seconds)
 
 
@@ -95,7 +95,7 @@ async def test_a_bad_owner_or_limit_is_refused_before_redis_is_touched(nowhere: 
 
 
 async def test_a_bad_namespace_is_refused_when_the_manager_is_made(nowhere: Any) -> None:
-    with pytest.raises(ValueError, match="is no namespace"):
+    with pytest.raises(ValueError, match="Invalid namespace"):
         variant(nowhere, namespace="a b")
 
 

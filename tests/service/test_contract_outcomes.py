@@ -157,7 +157,7 @@ async def test_a_control_character_in_a_message_does_not_become_the_jobs_id(
 
 
 def forgets_what_it_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
-    edit(monkeypatch, "DELETE", ("remember('x', values, ended_seconds)", ""))
+    edit(monkeypatch, "DELETE", ("write_record('x', values, ended_seconds)", ""))
 
 
 @without(forgets_what_it_deletes, fails_with=(AssertionError,))

@@ -36,7 +36,7 @@ def colons_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 @without(colons_are_taken, fails_with=(pytest.fail.Exception,))
 def test_two_namespaces_cannot_share_a_job(jobs: SyncProgressManager, defence: bool) -> None:
     SyncProgressManager(jobs.redis, namespace="a").create("hash:1", data={"stage": "mine"})
-    with pytest.raises(ValueError, match="is no namespace"):
+    with pytest.raises(ValueError, match="Invalid namespace"):
         SyncProgressManager(jobs.redis, namespace=COLON).get_progress("1")
 
 
@@ -59,10 +59,10 @@ PLACES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_colon_is_refused_wherever_a_namespace_comes_in(site: RedisProcess, place: str) -> None:
-    with pytest.raises(ValueError, match="'a:hash' is no namespace: use 1 to 128 characters out"):
+    with pytest.raises(ValueError, match="namespace 'a:hash': must be 1 to 128 characters out"):
         PLACES[place]()
 
 
 async def test_so_it_is_by_the_running_loops_manager(site: RedisProcess) -> None:
-    with pytest.raises(ValueError, match="'a:hash' is no namespace"):
+    with pytest.raises(ValueError, match="Invalid namespace 'a:hash'"):
         get_progress_manager(COLON)

@@ -171,7 +171,7 @@ class SyncObserver(Observer):
 
     def stop(self) -> None:
         """Have it take the job for gone, as soon as the next message comes in."""
-        self.view._vanish()
+        self.view._mark_gone()
 
     def close(self) -> None:
         """Wait for the thread."""

@@ -176,9 +176,9 @@ class Publishers:
         attempt = self._attempts[index % len(self._attempts)]
         fields = self._data(("a", "b"), "done" if verb == "end" else "importing")
         number = next(self._writes)
-        call = calls.write(self.job_id, attempt, fields, now, number=number, anew=anew)
+        call = calls.write(self.job_id, attempt, fields, now, number=number, may_create=anew)
         told = self._perform(call)
-        if self._is_deleted and told in {WriteResult.GO_ON, WriteResult.STOP}:
+        if self._is_deleted and told in {WriteResult.CONTINUE, WriteResult.CANCEL}:
             raise AssertionError("the worker of a deleted job has created it again")
 
     def _perform(self, call: RedisCommand[T]) -> T:

@@ -46,15 +46,15 @@ def stage(
 
 def never_drops_an_overlay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what was published over whatever is stored later."""
-    take = JobStateReducer._take
+    replace = JobStateReducer._replace
 
-    def take_and_keep(self: JobStateReducer, stored: Stored) -> bool:
+    def replace_and_keep(self: JobStateReducer, stored: Stored) -> bool:
         overlay = self._overlay
-        take(self, stored)
+        replace(self, stored)
         self._overlay = overlay
-        return self._show()
+        return self._refresh()
 
-    monkeypatch.setattr(JobStateReducer, "_take", take_and_keep)
+    monkeypatch.setattr(JobStateReducer, "_replace", replace_and_keep)
 
 
 def shows_an_end_without_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def shows_an_end_without_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def deletes_without_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remember no deletion."""
-    edit(monkeypatch, "DELETE", ("remember('x', values, ended_seconds)", ""))
+    edit(monkeypatch, "DELETE", ("write_record('x', values, ended_seconds)", ""))
 
 
 def perform(stage: Stage, how: settings) -> None:

@@ -12,7 +12,7 @@ from websockets.sync.client import ClientConnection
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.core.pacing import Allowance
+from django_import_progress.core.pacing import TokenBucket
 from django_import_progress.web import websocket
 from django_import_progress.web.limits import open_streams
 from tests.faults.conftest import defence
@@ -42,7 +42,7 @@ def test_a_message_that_is_too_long_ends_the_connection(
 
 
 def bears_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Allowance, "take", lambda *_: True)
+    monkeypatch.setattr(TokenBucket, "take", lambda *_: True)
 
 
 @without(bears_any_number)

@@ -82,7 +82,7 @@ def test_a_list_is_rendered_without_redis(settings: Any) -> None:
 def test_a_missing_owner_is_an_error(jobs: SyncProgressManager) -> None:
     with pytest.raises(ImproperlyConfigured, match="needs an owner"):
         rendered(None)
-    with pytest.raises(InvalidProgress, match="is no owner"):
+    with pytest.raises(InvalidProgress, match="Invalid owner"):
         rendered("")
 
 

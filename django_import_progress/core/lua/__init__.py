@@ -1,1 +1,1 @@
-"""The Lua scripts: one for each atomic step in Redis."""
+"""The Lua scripts, one for each atomic step in Redis."""

@@ -1,16 +1,16 @@
-"""Lua functions that the scripts share. Redis creates them for each call of a script."""
+"""Lua functions that the scripts share. Redis compiles them with each script."""
 
 from __future__ import annotations
 
 from .rights import RIGHTS
 
 PUBLISH = """
--- A channel with the key's own name is a sharded one: see `Keys.channel`.
+-- A channel that has the name of the key is sharded: see `Keys.channel`.
 local function publish(channel, text)
   return redis.call(channel == KEYS[1] and 'SPUBLISH' or 'PUBLISH', channel, text)
 end
 """
-"""How a message is published."""
+"""Publishes a message."""
 
 CLOCK = """
 local function now()
@@ -18,15 +18,15 @@ local function now()
   return string.format('%d%06d', t[1], t[2])
 end
 """
-"""All that a read needs."""
+"""The current time in microseconds."""
 
 DIGEST = """
 local function digest_of(flat) return redis.sha1hex(table.concat(flat, '\\n')) end
 """
-"""The digest by which one server recognises a hash."""
+"""The digest of a hash, for one server."""
 
 SHARED_DIGEST = """
--- Where a value is long each server has the fields in an order of its own.
+-- Servers return the fields of a hash with a long value in different orders.
 local function digest_of(flat)
   local fields = {}
   for i = 1, #flat, 2 do fields[#fields + 1] = flat[i] .. '\\n' .. flat[i + 1] end
@@ -34,21 +34,21 @@ local function digest_of(flat)
   return redis.sha1hex(table.concat(fields, '\\n'))
 end
 """
-"""The same for a primary and its replicas: it takes half as long again."""
+"""The same for a primary and its replicas; takes 50 % longer."""
 
 FRESH = """
--- A replica that is cut off goes on to answer, with what it has. A primary pings each ten seconds.
+-- A replica that has lost its primary still serves old data. A primary pings every ten seconds.
 local replication = redis.call('INFO', 'replication')
 local silent_seconds = string.match(replication, 'master_last_io_seconds_ago:(%d+)')
 if not string.find(replication, 'master_link_status:up', 1, true) or tonumber(silent_seconds) > 15
-then return redis.error_reply('STALE The primary was not heard of for long') end
+then return redis.error_reply('STALE No contact with the primary for too long') end
 """
-"""What a replica is asked for first: it refuses where it may be far behind, or is none."""
+"""Checked by a replica first: it refuses if it may be far behind, or is not a replica."""
 
 JSON = """
 local LITERALS = {['true'] = true, ['false'] = true, ['null'] = true}
 
--- The grammar of RFC 8259, which is also Python's. cjson takes more: 007, 0x10, NaN.
+-- The grammar of RFC 8259, which is also Python's. cjson accepts more: 007, 0x10, NaN.
 local function is_json_number(text)
   local whole, rest = string.match(text, '^%-?(%d+)(.*)$')
   if not whole or #whole > 4000 or (#whole > 1 and string.byte(whole) == 48) then return false end
@@ -85,8 +85,8 @@ local function looks_like_a_tree(text)
     or string.find(text, '^{%s*["}]') and string.find(tail, '}%s*$')
 end
 
--- Whether a field's value is JSON. Long arrays and objects are parsed only in a hash that was not
--- written by this package before: its own are sound.
+-- Whether a field's value is JSON. Long arrays and objects are parsed only if this package has not
+-- written the hash before.
 local function is_json(text, is_foreign)
   local first = string.byte(text)
   if first == 34 then return is_json_string(text) end
@@ -97,19 +97,19 @@ local function is_json(text, is_foreign)
   return LITERALS[text] or is_json_number(text)
 end
 
--- A value that another program wrote, as JSON. There may be white space around it, as the newline
--- that `redis-cli -x` leaves; what is no JSON becomes a JSON string.
+-- Returns a value that another program wrote as JSON. White space around it is removed, such as the
+-- newline that `redis-cli -x` adds; a value that is not JSON becomes a JSON string.
 local function to_json(text, is_foreign)
   local first = string.find(text, '[^ \\t\\r\\n]')
   local bare = first and string.match(text, '^.*[^ \\t\\r\\n]', first)
   return bare and is_json(bare, is_foreign) and bare or cjson.encode(text)
 end
 """
-"""Which values that another program wrote are JSON, and which are to become JSON strings."""
+"""Tells whether a value that another program wrote is JSON, and makes it JSON."""
 
 RECORD = """
--- What is remembered of a job that has ended or was deleted: see `core.outcome`.
-local function recall()
+-- Reads the record of a job that has ended or was deleted: see `core.outcome`.
+local function read_record()
   local text = redis.call('GET', KEYS[2])
   if not text then return nil end
   local life, version, status = string.match(text, '^%[(%d+),(%d+),"(%a)"')
@@ -121,14 +121,14 @@ end
 
 local MOST_BYTES = 124
 
--- A JSON text as a JSON string of at most `bytes`.
+-- Returns a JSON value as a JSON string of at most `bytes`.
 local function shortened(value, bytes)
   if not value or value == 'null' or bytes < 8 then return 'null' end
   local is_json, text = pcall(cjson.decode, value)
   if not is_json or type(text) ~= 'string' then text = value end
-  text = string.gsub(text, '\\127', '')  -- It stands for the job's id.
+  text = string.gsub(text, '\\127', '')  -- The placeholder for the job id.
   local whole = string.gsub(cjson.encode(text), '\\\\/', '/')
-  -- The most frequent sentence names the job, whose id the key has already.
+  -- The most frequent message names the job, whose id is already in the key.
   local from, to = string.find(whole, string.match(KEYS[1], ':hash:(.*)$'), 1, true)
   if from then whole = string.sub(whole, 1, from - 1) .. '\\127' .. string.sub(whole, to + 1) end
   if #whole <= bytes then return whole end
@@ -144,8 +144,8 @@ local function rows(value)
   return value and #value < 16 and string.match(value, '^%-?%d+%.?%d*$') or 'null'
 end
 
--- `status` is a letter; `values` are the job's fields; `seconds` is how long it is remembered.
-local function remember(status, values, seconds)
+-- Writes the record. `status` is a letter, `values` are the job's fields, `seconds` is the expiry.
+local function write_record(status, values, seconds)
   local life, moment = tonumber(values['_l'] or '0'), tonumber(now())
   local function since(value)
     return value and string.format('%d', (tonumber(value) - life) / 1000000) or 'null'
@@ -158,13 +158,13 @@ local function remember(status, values, seconds)
   local text, rejected = table.concat(parts, ','), rows(values['rejected_rows'])
   rejected = rejected == 'null' and '' or ',' .. rejected
   local error = shortened(values['error_message'], MOST_BYTES - #text - #rejected - 3)
-  -- A deletion has no message. The last nonces are kept there, for the next life to know.
+  -- A deletion has no message. The last nonces take its place: the next life needs them.
   local nonces = status == 'x' and string.match(values['_q'] or '', '^"[^"]*')
   if nonces then error = string.sub(nonces, 1, 25) .. '"' end
   redis.call('SET', KEYS[2], '[' .. text .. ',' .. error .. rejected .. ']', 'EX', seconds)
 end
 """
-"""What is remembered after a job's end."""
+"""Reads and writes the record of a job that has ended or was deleted."""
 
 NONCES = """
 local function set(job, name, value)
@@ -175,29 +175,29 @@ local function set(job, name, value)
   changed[#changed + 1] = value
 end
 
--- Whether this command was executed before: redis-py sends one again whose reply was lost. A few
--- newer ones may have been executed since, which it must not overwrite.
+-- Whether this command was executed before: redis-py sends a command again if its reply was lost.
+-- Newer commands may have been executed since, and must not be overwritten.
 local function is_repeated(job, nonce)
   return nonce ~= '' and string.find(job.values['_q'] or '', nonce, 1, true) ~= nil
 end
 
--- Notes the command's nonce before the previous ones. Redis stores a hash compactly as long as no
--- value has more than 64 bytes, so seven of 8 characters are kept.
-local function note(job, nonce)
+-- Adds the command's nonce before the previous ones. Redis stores a hash compactly as long as no
+-- value has more than 64 bytes, so seven nonces of 8 characters are kept.
+local function add_nonce(job, nonce)
   if nonce == '' then return end
   local known = string.match(job.values['_q'] or '', '^"(.*)"$') or ''
   set(job, '_q', '"' .. nonce .. string.sub(known, 1, 48) .. '"')
 end
 """
-"""By what a command is recognised that is sent again after a lost reply."""
+"""Recognizes a command that is sent again after a lost reply."""
 
 ARGUMENTS = """
--- KEYS: hash, record; where a job is entered into lists: index, owner's index (not in a Cluster).
+-- KEYS: hash, record; if the job is entered into lists: index, owner's index (not in a Cluster).
 -- ARGV: the manager's time to live, the job's own ('' for none), that of a queued job, how long an
 -- outcome outlives its snapshot (all in seconds), the number of the database, the channel.
 local default_ttl, own_ttl, queued_ttl, ended_seconds, database, channel = unpack(ARGV, 1, 6)
 """
-"""What every script that writes is passed first."""
+"""The first arguments of every script that writes."""
 
 PRELUDE = (
     ARGUMENTS
@@ -210,10 +210,10 @@ PRELUDE = (
     + """
 local TERMINAL = {['"done"'] = 'd', ['"failed"'] = 'f', ['"cancelled"'] = 'c'}
 
-local function own(name) return string.byte(name) == 95 end
+local function is_bookkeeping(name) return string.byte(name) == 95 end
 
--- A job: its fields by name, the names in their order, and what is to be written: names and values
--- in turn. What another program wrote is repaired, with the next write in the hash as well.
+-- Reads a job: its fields by name, their names in order, and the changes to save: names and values
+-- alternately. Invalid JSON of other programs is repaired, in the hash with the next write.
 local function load(key)
   local flat = redis.call('HGETALL', key)
   local names, values, count = {}, {}, 0
@@ -223,12 +223,12 @@ local function load(key)
     names[count] = name
     values[name] = flat[i + 1]
   end
-  local job = {names = names, values = values, changed = {}, there = count > 0}
+  local job = {names = names, values = values, changed = {}, exists = count > 0}
   local is_foreign = not values['_v']
   for i = 1, count do
     local name = names[i]
     local value = values[name]
-    if not is_json(value, is_foreign) and not own(name) then
+    if not is_json(value, is_foreign) and not is_bookkeeping(name) then
       set(job, name, to_json(value, is_foreign))
     end
   end
@@ -236,13 +236,13 @@ local function load(key)
   return job
 end
 
--- ARGV from `first` on: names and values in turn.
+-- ARGV from `first`: names and values alternately.
 local function set_fields(job, first)
   for i = first, #ARGV, 2 do set(job, ARGV[i], ARGV[i + 1]) end
 end
 
--- The user's fields, each as its part of a JSON object, and how many bytes they are as JSON,
--- updated_at not counted.
+-- Returns the user's fields, each as a part of a JSON object, and their size as JSON in bytes,
+-- without updated_at.
 local function parts_of(job)
   local parts, count, bytes, names, values, find = {}, 0, 1, job.names, job.values, string.find
   for i = 1, #names do
@@ -250,7 +250,7 @@ local function parts_of(job)
     local part
     if find(name, '^%a[%w_]*$') then
       part = '"' .. name .. '":' .. values[name]
-    elseif not own(name) then
+    elseif not is_bookkeeping(name) then
       part = string.gsub(cjson.encode(name), '\\\\/', '/') .. ':' .. values[name]
     end
     if part then
@@ -262,26 +262,26 @@ local function parts_of(job)
   return parts, bytes
 end
 
--- A life begins, later than one that has ended or was deleted, though the clock may be another
--- server's. A deleted one is noted: its worker must not continue this one.
+-- Starts a life. It is later than one that has ended or was deleted, even if the clock is another
+-- server's. A deleted life is recorded: its worker must not continue this one.
 local function begin_life(job)
   demand_to_write()
-  local life, before = tonumber(now()), recall()
+  local life, before = tonumber(now()), read_record()
   if before then life = math.max(life, before.life + 1) end
   if before and before.is_deletion then
     set(job, '_x', string.format('%d', before.life))
-    local own = string.match(job.values['_q'] or '', '^"(.*)"$') or ''
-    if before.nonces then set(job, '_q', '"' .. own .. before.nonces .. '"') end
+    local nonces = string.match(job.values['_q'] or '', '^"(.*)"$') or ''
+    if before.nonces then set(job, '_q', '"' .. nonces .. before.nonces .. '"') end
   end
   set(job, '_l', string.format('%d', life))
 end
 
--- Writes the whole job as one new version, and remembers the outcome if it has ended.
+-- Saves the job as a new version, and writes the record if it has ended.
 local function save(key, job)
   if not job.values['_l'] then begin_life(job) end
   set(job, '_v', string.format('%d', (tonumber(job.values['_v'] or '0') or 0) + 1))
   if own_ttl ~= '' then set(job, '_t', own_ttl) end
-  -- In portions: Lua cannot unpack more than some 8,000 values.
+  -- In portions: Lua cannot unpack more than about 8,000 values.
   local changed = job.changed
   for i = 1, #changed, 1000 do
     redis.call('HSET', key, unpack(changed, i, math.min(i + 999, #changed)))
@@ -290,17 +290,17 @@ local function save(key, job)
   local ttl = job.values['_t'] or (status == '"queued"' and queued_ttl or default_ttl)
   redis.call('EXPIRE', key, ttl)
   if TERMINAL[status] then
-    remember(TERMINAL[status], job.values, string.format('%d', ttl + ended_seconds))
+    write_record(TERMINAL[status], job.values, string.format('%d', ttl + ended_seconds))
   else
     redis.call('DEL', KEYS[2])
   end
 end
 
--- Publishes the whole job, and of its bookkeeping what watchers need.
-local function tell(job, parts)
+-- Publishes the whole job, with the bookkeeping that watchers need.
+local function publish_job(job, parts)
   local values = job.values
   local ours = '"_l":' .. values['_l'] .. ',"_v":' .. values['_v'] .. ',"_db":' .. database
-  -- Not the worker alone writes: whether its lease is over is decided by the same clock.
+  -- Others write as well: whether the lease has expired is decided by the same clock.
   if values['_d'] then ours = ours .. ',"_d":' .. values['_d'] .. ',"_r":' .. now() end
   if values['_s'] then ours = ours .. ',"_s":' .. values['_s'] end
   if values['_c'] then ours = ours .. ',"_c":' .. values['_c'] end
@@ -310,17 +310,17 @@ local function tell(job, parts)
   publish(channel, '{' .. ours .. '}')
 end
 
--- Answers the user's fields, and life and version, as one text, which is read in one go.
-local function answer(job, parts)
+-- Returns the user's fields, life and version as one text, which is parsed at once.
+local function reply_of(job, parts)
   parts[#parts + 1] = '"_l":' .. job.values['_l'] .. ',"_v":' .. job.values['_v']
   return table.concat(parts, ',')
 end
 
--- Removes the fields that are keys of `gone`, from the hash as well.
-local function drop(key, job, gone)
+-- Removes the fields whose names are keys of `removed`, from the hash as well.
+local function drop(key, job, removed)
   local kept, dropped = {}, {}
   for _, name in ipairs(job.names) do
-    local list = gone[name] and dropped or kept
+    local list = removed[name] and dropped or kept
     list[#list + 1] = name
   end
   job.names = kept
@@ -330,7 +330,7 @@ local function drop(key, job, gone)
   end
 end
 
--- Whether the job's worker has been silent for longer than it had promised: see `Stored.stalled`.
+-- Whether the worker's lease has expired: see `Stored.stalled`.
 local function is_overdue(job)
   if not job.values['_d'] then return false end
   local left = tonumber(job.values['_d']) - tonumber(now())
@@ -341,31 +341,31 @@ demand_to_publish()
 demand_to_remember()
 """
 )
-"""What it takes to change a job and publish it."""
+"""Reads, changes, saves and publishes a job."""
 
 WORKER = """
--- When the present attempt began: 0 where there is none.
-local function begun(job) return tonumber(job.values['_b'] or '0') or 0 end
+-- When the current attempt began: 0 if there is none.
+local function attempt_start(job) return tonumber(job.values['_b'] or '0') or 0 end
 
--- Has the job's worker be believed alive for so long.
-local function lease(job, seconds)
+-- Renews the worker's lease.
+local function renew_lease(job, seconds)
   local promised = tonumber(seconds) * 1000000
   set(job, '_d', string.format('%d', tonumber(now()) + promised))
   set(job, '_s', string.format('%d', promised))
 end
 
--- The fields that the last attempt added, and their list itself: the next begins without them.
+-- The fields that the last attempt added, and their list: the next attempt starts without them.
 local function added(job)
   local names = {_n = true}
   for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do names[name] = true end
   return names
 end
 """
-"""What a worker's scripts need besides."""
+"""Used by the scripts of workers."""
 
 LISTING = """
--- Enters a job into an index. The score is the life's mark, by which a reader knows an entry whose
--- job is gone or was made anew. The index outlives its jobs.
+-- Enters a job into an index. The score is the job's life: if that differs, the job of the entry is
+-- gone or was recreated. The index outlives its jobs.
 local function enter(index, job_id, life, job_ttl, length, seconds)
   redis.call('ZADD', index, life, job_id)
   redis.call('ZREMRANGEBYRANK', index, 0, -tonumber(length) - 1)
@@ -375,21 +375,21 @@ local function enter(index, job_id, life, job_ttl, length, seconds)
   end
 end
 """
-"""How a job is entered into one list."""
+"""Enters a job into one list."""
 
 ENLISTING = (
     LISTING
     + """
--- ARGV after those of every script: job id, owner as JSON or '', length and seconds of the index.
+-- ARGV from 7: job id, owner as JSON or '', length and seconds of the index.
 local job_id, owner, length, seconds = unpack(ARGV, 7, 10)
 
 local function ttl_of(job)
   return job.values['_t'] or default_ttl
 end
 
--- Enters the job into the index of all jobs, and into that of `owner` if the job is the owner's: it
--- keeps the first it had, whoever is named later. In a Cluster no index is passed, for each key may
--- live on another server: there ENLIST follows.
+-- Enters the job into the index of all jobs, and into that of `owner` if that is the job's owner: a
+-- job keeps its first owner. In a Cluster no index is passed, since each key may be on another
+-- server: ENLIST follows.
 local function enlist(job)
   local life = job.values['_l']
   if KEYS[3] then enter(KEYS[3], job_id, life, ttl_of(job), length, seconds) end
@@ -398,10 +398,10 @@ local function enlist(job)
   end
 end
 
--- What ENLIST needs to know of a job: its life, its owner and its own time to live, null for none.
+-- The arguments for ENLIST: the job's life, its owner and its own time to live, null for none.
 local function entry(job)
   return {job.values['_l'], job.values['_o'] or 'null', job.values['_t'] or 'null'}
 end
 """
 )
-"""What it takes to enter a job into its lists, in the script that writes it."""
+"""Enters a job into its lists, in the script that writes it."""

@@ -1,9 +1,12 @@
-"""Lua functions that ask, before a script writes, for what Redis would refuse half-way."""
+"""Lua functions that check permissions before a script writes.
+
+Otherwise Redis would refuse a command in the middle of a script, and undo nothing.
+"""
 
 from __future__ import annotations
 
 RIGHTS = """
--- What Redis would refuse half-way is refused before anything is written. 6.2 cannot be asked.
+-- Raises the error that Redis would raise later. Redis 6.2 cannot check permissions.
 local function demand(command, ...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(command, ...) then
     error({err = "NOPERM No permissions to run the '" .. command .. "' command on " .. (...)})
@@ -14,17 +17,17 @@ local function demand_to_publish()
   if redis.acl_check_cmd then
     demand(channel == KEYS[1] and 'spublish' or 'publish', channel, '')
   elseif not redis.call('HMGET', KEYS[1], '_l')[1] then
-    redis.call('PUBLISH', channel, '')  -- Watchers read nothing into it; there can be none yet.
+    redis.call('PUBLISH', channel, '')  -- Watchers ignore it; there can be none yet.
   end
 end
 
--- What it takes to remember how a job ended, and to forget it when the job begins anew.
+-- Permissions to write the record of a job, and to delete it when the job restarts.
 local function demand_to_remember()
   demand('set', KEYS[2], '')
   demand('del', KEYS[2])
 end
 
--- What it takes to write a job: asked before it comes to be.
+-- Permissions to write a job, checked before it is created.
 local function demand_to_write()
   demand('hset', KEYS[1], '', '')
   demand('hdel', KEYS[1], '')
@@ -36,4 +39,4 @@ local function demand_to_write()
   end
 end
 """
-"""What a user may lack, which Redis says only when it comes to it."""
+"""Checks the permissions of the Redis user."""

@@ -1,35 +1,35 @@
-"""The Lua texts, one an atomic step: each writes, sets the expiry and publishes, or does nothing.
+"""The Lua scripts: each is one atomic step that writes, sets the expiry and publishes.
 
-Each job is one hash. A field's value is JSON already, so a message is made by joining texts: a
-decoded and re-encoded number would come out changed (Lua's cjson makes 123456789012345 into
-1.2345678901234e+14). Bookkeeping fields, kept short for every job pays for them:
+Each job is one hash. A field's value is stored as JSON, so a message is made by joining texts:
+decoding and encoding would change numbers (Lua's cjson turns 123456789012345 into
+1.2345678901234e+14). The names of bookkeeping fields are short, since every job has them:
 
 ``_l``  life: when the hash was created, µs by Redis's clock
-``_v``  version: how many writes this life has seen
+``_v``  version: how many writes this life has had
 ``_o``  owner
 ``_t``  the job's own time to live, seconds
-``_a``  attempt: how often a worker took the job
-``_b``  when the present attempt began, µs by Redis's clock: it orders attempts
-``_k``  the present attempt's token: whoever writes as the worker must know it
-``_w``  the number of its last write
-``_n``  the names of the fields that the present attempt added, its stage and total among them
-``_d``  until when its worker is believed alive, µs by Redis's clock
-``_s``  how long that was, µs: Redis's clock may have been set back since
+``_a``  attempt: how many workers have taken the job
+``_b``  when the current attempt began, µs by Redis's clock: it orders attempts
+``_k``  the current attempt's token: only the worker that has it may write as the worker
+``_w``  the number of the worker's last write
+``_n``  the names of the fields that the current attempt added, including its stage and total
+``_d``  when the worker's lease expires, µs by Redis's clock
+``_s``  the length of that lease, µs: Redis's clock may have been set back since
 ``_c``  1: cancellation was requested
-``_x``  the life of a deleted job of this id: its worker must not continue this one
-``_q``  nonces of the last commands, the newest first: one that is sent again changes nothing
+``_x``  the life of a deleted job with this id: its worker must not continue this one
+``_q``  nonces of the last commands, newest first: a command that is sent again changes nothing
 
-A message of a whole snapshot has ``_l``, ``_v``, and ``_o`` and ``_c`` where there are any, and
-``_db``: the number of the database, since channels are shared by all databases of a server. Where
-there is a lease it has ``_d``, ``_s`` and ``_r``: when it was published, µs by Redis's clock.
+A message of a whole snapshot has ``_l`` and ``_v``, ``_o`` and ``_c`` if the job has them, and
+``_db``: the number of the database, since all databases of a server share their channels. With a
+lease it also has ``_d``, ``_s`` and ``_r``: when it was published, µs by Redis's clock.
 
-A message of `publish_update` has ``_m`` in their place: life and version of the snapshot on which
-its publisher builds, [0, 0] for none. (Its ``_l`` and ``_v`` are 1: a watcher that does not know
-``_m`` takes it for a message of an earlier life, and reads the hash.)
+A message of `publish_update` has ``_m`` instead: life and version of the snapshot on which its
+publisher builds, [0, 0] for none. (Its ``_l`` and ``_v`` are 1: a watcher that does not know ``_m``
+takes it for a message of an earlier life, and reads the hash.)
 
-A script that writes answers a list: first a code (see `calls`), then what it has to say. `SET` and
-`UPDATE` answer only the text of the fields where all is well, which is read fastest; what only
-reads answers the present moment first, for there a job that is absent is no error.
+A script that writes returns a list: a code, then its results. If `SET` and `UPDATE` succeed they
+return only the text of the fields, which is parsed fastest. A script that only reads returns the
+current time first: an absent job is no error there.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from .rights import RIGHTS
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua text and the digest by which Redis knows it (EVALSHA)."""
+    """A Lua script, and its digest for EVALSHA."""
 
     text: str
     sha: str
@@ -67,12 +67,12 @@ def _script(body: str, shared: str = PRELUDE) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# Codes that a script answers first.
+# The codes that a script returns first.
 OK, MISSING, FINISHED, TOO_LARGE, EXISTS, SUPERSEDED, DELETED = range(7)
 
 READ = _script(
     """
--- KEYS: hash, record. Answers the present moment as well: a lease is by Redis's clock.
+-- KEYS: hash, record. Returns the current time as well, since leases are by Redis's clock.
 local flat = redis.call('HGETALL', KEYS[1])
 return {now(), flat, #flat == 0 and redis.call('GET', KEYS[2]) or ''}
 """,
@@ -80,14 +80,14 @@ return {now(), flat, #flat == 0 and redis.call('GET', KEYS[2]) or ''}
 )
 
 _CHECK = """
--- KEYS: of each job its hash and its record. ARGV: of each the digest by which its hash is known.
--- Answers the present moment, and of each that has another one: its place, the digest, the hash,
--- and the record where there is no hash.
+-- KEYS: hash and record of each job. ARGV: the known digest of each hash.
+-- Returns the current time, then for each job whose digest differs: its position, the digest, the
+-- hash, and the record if there is no hash.
 local reply = {now()}
 for i, known in ipairs(ARGV) do
   local flat = redis.pcall('HGETALL', KEYS[2 * i - 1])
   if flat.err then
-    -- No job of ours has this key: it must not keep the others from being read.
+    -- A key of another type is not a job, and must not keep the other jobs from being read.
     if not string.find(flat.err, 'WRONGTYPE', 1, true) then return flat end
     flat = {}
   end
@@ -104,79 +104,85 @@ CHECK_SHARED = _script(_CHECK, CLOCK + SHARED_DIGEST)
 CHECK_AT_REPLICA = _script(_CHECK, FRESH + CLOCK + SHARED_DIGEST)
 
 SET = _script("""
--- ARGV from 7 on: nonce, fields.
+-- ARGV from 7: nonce, fields.
+local nonce = ARGV[7]
 local old = load(KEYS[1])
-if is_repeated(old, ARGV[7]) then return answer(old, (parts_of(old))) end
-local job = {names = {}, values = {}, changed = {}, there = old.there, ended = old.ended}
--- A job that has ended begins anew: of its bookkeeping, what belongs to the attempt goes. So does
--- an overdue lease: whoever writes now goes on in the place of that worker.
-local gone = old.ended or is_overdue(old)
-local dropped = {_n = old.ended, _c = old.ended, _d = gone, _s = gone}
+if is_repeated(old, nonce) then return reply_of(old, (parts_of(old))) end
+local job = {names = {}, values = {}, changed = {}, exists = old.exists, ended = old.ended}
+-- A job that has ended restarts: the bookkeeping of the last attempt is dropped. So is an expired
+-- lease: whatever writes now has replaced that worker.
+local expired = old.ended or is_overdue(old)
+local dropped = {_n = old.ended, _c = old.ended, _d = expired, _s = expired}
 for _, name in ipairs(old.names) do
-  if own(name) and not dropped[name] then set(job, name, old.values[name]) end
+  if is_bookkeeping(name) and not dropped[name] then set(job, name, old.values[name]) end
 end
--- And whoever still writes for the attempt that is over is not its worker any more.
+-- A worker of the attempt that has ended must not write any more.
 if old.ended and job.values['_k'] then set(job, '_k', '""') end
 set_fields(job, 8)
-note(job, ARGV[7])
--- Written first: what only frees memory would have to come after what Redis may refuse (OOM).
+add_nonce(job, nonce)
+-- Saved first: Redis may refuse this (OOM), but not the commands after it, which only free memory.
 save(KEYS[1], job)
 for _, name in ipairs(old.names) do
   if job.values[name] == nil then redis.call('HDEL', KEYS[1], name) end
 end
-return answer(job, (parts_of(job)))
+return reply_of(job, (parts_of(job)))
 """)
 
 UPDATE = _script("""
--- ARGV from 7 on: most bytes, nonce, fields.
+-- ARGV from 7: maximum size, nonce, fields.
+local max_bytes, nonce = tonumber(ARGV[7]), ARGV[8]
 local job = load(KEYS[1])
-if not job.there then return {1} end
-if is_repeated(job, ARGV[8]) then return answer(job, (parts_of(job))) end
+if not job.exists then return {1} end
+if is_repeated(job, nonce) then return reply_of(job, (parts_of(job))) end
 if job.ended then return {2} end
 set_fields(job, 9)
-note(job, ARGV[8])
+add_nonce(job, nonce)
 local parts, bytes = parts_of(job)
-if bytes > tonumber(ARGV[7]) then return {3, bytes} end
+if bytes > max_bytes then return {3, bytes} end
 local overdue = is_overdue(job)
 save(KEYS[1], job)
--- Whoever writes now goes on in the place of that worker.
+-- Whatever writes now has replaced that worker.
 if overdue then drop(KEYS[1], job, {_d = true, _s = true}) end
-tell(job, parts)
-return answer(job, parts)
+publish_job(job, parts)
+return reply_of(job, parts)
 """)
 
 CREATE = _script(
     """
--- ARGV from 11 on: nonce, fields.
+-- ARGV from 11: nonce, fields.
+local nonce = ARGV[11]
 local job = load(KEYS[1])
-if is_repeated(job, ARGV[11]) then return {0, entry(job)} end
-if job.there then return {4} end
+if is_repeated(job, nonce) then return {0, entry(job)} end
+if job.exists then return {4} end
 if owner ~= '' then set(job, '_o', owner) end
 set_fields(job, 12)
-note(job, ARGV[11])
+add_nonce(job, nonce)
 save(KEYS[1], job)
 enlist(job)
-tell(job, (parts_of(job)))
+publish_job(job, (parts_of(job)))
 return {0, entry(job)}
 """,
     PRELUDE + ENLISTING,
 )
 
 CANCEL = _script("""
--- ARGV from 7 on: the owner that the job must have as JSON, '' for any; nonce.
+-- ARGV from 7: the owner that the job must have, as JSON ('' for any); nonce.
+local required_owner, nonce = ARGV[7], ARGV[8]
 local job = load(KEYS[1])
-if is_repeated(job, ARGV[8]) then return {0} end
-if not job.there or (ARGV[7] ~= '' and job.values['_o'] ~= ARGV[7]) then return {1} end
+if is_repeated(job, nonce) then return {0} end
+if not job.exists or (required_owner ~= '' and job.values['_o'] ~= required_owner) then
+  return {1}
+end
 if job.ended then return {2} end
 if not job.values['_c'] then
-  note(job, ARGV[8])
-  -- No new version: what the worker has written goes on to be the newest.
+  add_nonce(job, nonce)
+  -- No new version: the last write of the worker stays the newest.
   if not job.values['_v'] then save(KEYS[1], job) end
   job.values['_c'] = '1'
   redis.call('HSET', KEYS[1], '_c', '1', '_q', job.values['_q'] or '""')
   local ttl = job.values['_t'] or default_ttl
   if redis.call('TTL', KEYS[1]) < tonumber(ttl) then redis.call('EXPIRE', KEYS[1], ttl) end
-  tell(job, (parts_of(job)))
+  publish_job(job, (parts_of(job)))
 end
 return {0}
 """)
@@ -186,20 +192,21 @@ DELETE = _script(
 demand_to_publish()
 demand_to_remember()
 demand_to_write()
--- ARGV from 7 on: nonce.
+-- ARGV from 7: nonce.
+local nonce = ARGV[7]
 local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o', '_q')
 local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil, _q = flat[4] or nil}
-local before = recall()
+local before = read_record()
 local life = values['_l'] or before and string.format('%d', before.life) or '0'
-if not values['_l'] then  -- There is no hash, or another program's: every life until now has ended.
+if not values['_l'] then  -- No hash, or another program's: this ends every life until now.
   local nonces = before and before.nonces and '"' .. before.nonces .. '"'
   values = {_l = now(), _q = nonces or nil}
 end
 local job = {names = {}, values = values, changed = {}}
-if is_repeated(job, ARGV[7]) then return {0, 1} end
+if is_repeated(job, nonce) then return {0, 1} end
 if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
-note(job, ARGV[7])
-remember('x', values, ended_seconds)
+add_nonce(job, nonce)
+write_record('x', values, ended_seconds)
 publish(channel, '{"_gone":' .. life .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
@@ -208,11 +215,12 @@ return {0, 1}
 
 PUBLISH_CURRENT = _script(
     """
--- KEYS: hash. ARGV: channel, the message up to its mark, and after it. It is marked with the
--- snapshot that is stored now.
-local mark = redis.call('HMGET', KEYS[1], '_l', '_v')
-local text = '[' .. (mark[1] or '0') .. ',' .. (mark[2] or '0') .. ']'
-return publish(ARGV[1], ARGV[2] .. text .. ARGV[3])
+-- KEYS: hash. ARGV: channel, the message before its mark and after it. The mark is the snapshot
+-- that is stored now.
+local channel, before_mark, after_mark = ARGV[1], ARGV[2], ARGV[3]
+local written = redis.call('HMGET', KEYS[1], '_l', '_v')
+local mark = '[' .. (written[1] or '0') .. ',' .. (written[2] or '0') .. ']'
+return publish(channel, before_mark .. mark .. after_mark)
 """,
     PUBLISH,
 )
@@ -220,7 +228,8 @@ return publish(ARGV[1], ARGV[2] .. text .. ARGV[3])
 ENLIST = _script(
     """
 -- KEYS: index. ARGV: job id, life, the job's time to live, length and seconds of the index.
-enter(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+local job_id, life, job_ttl, length, seconds = unpack(ARGV)
+enter(KEYS[1], job_id, life, job_ttl, length, seconds)
 return {0}
 """,
     LISTING,
@@ -228,10 +237,11 @@ return {0}
 
 TAKE_OVER = _script(
     """
--- KEYS: the token of a job's responsible message. ARGV: that of one that was sent, seconds. The
--- newest stays.
-if (redis.call('GET', KEYS[1]) or '') < ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+-- KEYS: the token of the message responsible for a job. ARGV: the token of a message that was sent,
+-- seconds. The newest token is kept.
+local token, seconds = ARGV[1], ARGV[2]
+if (redis.call('GET', KEYS[1]) or '') < token then
+  redis.call('SET', KEYS[1], token, 'EX', seconds)
 end
 return {0}
 """,
@@ -240,81 +250,84 @@ return {0}
 
 BEGIN = _script(
     """
--- A worker takes the job: a new attempt, created where it is not there. Answers 5 where a newer one
--- has taken it since: this is the same command once more, and changes nothing.
--- ARGV from 11 on: token as JSON, seconds of the lease, fields.
-local job = load(KEYS[1])
-local token = ARGV[11]
+-- A worker takes the job: a new attempt. The job is created if it does not exist. Returns 5 if a
+-- newer attempt has taken it since: then this is a repeated command, and changes nothing.
+-- ARGV from 11: token as JSON, seconds of the lease, fields.
+local token, lease_seconds = ARGV[11], ARGV[12]
 local nonce = string.sub(token, 2, 9)
-if job.values['_k'] ~= token then  -- Else it is the same command once more.
+local job = load(KEYS[1])
+if job.values['_k'] ~= token then  -- Otherwise it is a repeated command.
   if is_repeated(job, nonce) then return {5} end
-  note(job, nonce)
-  local gone = added(job)
-  gone['_c'] = job.ended or nil
-  drop(KEYS[1], job, gone)
+  add_nonce(job, nonce)
+  local dropped = added(job)
+  dropped['_c'] = job.ended or nil
+  drop(KEYS[1], job, dropped)
   if owner ~= '' and not job.values['_o'] then set(job, '_o', owner) end
   local attempt = string.format('%d', (tonumber(job.values['_a'] or '0') or 0) + 1)
   set(job, '_a', attempt)
-  -- Later than the last one, though the clock may be another server's that is behind.
-  set(job, '_b', string.format('%d', math.max(tonumber(now()), begun(job) + 1)))
+  -- Later than the previous attempt, even if the clock is another server's, which may be behind.
+  set(job, '_b', string.format('%d', math.max(tonumber(now()), attempt_start(job) + 1)))
   set(job, '_k', token)
   set(job, '_w', '0')
-  lease(job, ARGV[12])
+  renew_lease(job, lease_seconds)
   set_fields(job, 13)
   set(job, 'attempt', attempt)
   save(KEYS[1], job)
   enlist(job)
-  tell(job, (parts_of(job)))
+  publish_job(job, (parts_of(job)))
 end
-local told = {job.values['_a'], entry(job), job.values['_c'] or '0', job.values['_b']}
-return {0, told, answer(job, (parts_of(job)))}
+local bookkeeping = {job.values['_a'], entry(job), job.values['_c'] or '0', job.values['_b']}
+return {0, bookkeeping, reply_of(job, (parts_of(job)))}
 """,
     PRELUDE + WORKER + ENLISTING,
 )
 
 WRITE = _script(
     """
--- The worker reports how far it is. Answers 1 where the job is gone, unless it may be created
--- again; 2 where it has ended, 5 where another attempt has taken it, and 6 where it was deleted:
--- then nothing is written.
--- ARGV from 11 on: token as JSON, seconds of the lease, most bytes, may be created again, attempt,
--- when it began, the write's number, life, added names, whether to enter the job into its lists
--- once more (an evicted list has lost it), fields.
+-- A worker writes its progress. Nothing is written if the result is 1: the job does not exist, and
+-- may not be created; 2: it has ended; 5: another attempt has taken it; 6: it was deleted.
+-- ARGV from 11: token as JSON, seconds of the lease, maximum size, whether the job may be created,
+-- number and start of the attempt, number of the write, life, names of added fields as JSON,
+-- whether to enter the job into its lists again (an evicted list has lost it), fields.
+local token, lease_seconds, max_bytes = ARGV[11], ARGV[12], tonumber(ARGV[13])
+local may_create, attempt, start = ARGV[14] == '1', ARGV[15], ARGV[16]
+local number, life, added_names, must_enlist = ARGV[17], ARGV[18], ARGV[19], ARGV[20] == '1'
 local job = load(KEYS[1])
-local may_create, mine, number = ARGV[14] == '1', tonumber(ARGV[16]), tonumber(ARGV[17])
--- Another program's hash is none of the job's lives.
-local before = not job.values['_v'] and recall()
-if before and before.life >= tonumber(ARGV[18]) then return {before.is_deletion and 6 or 2} end
-if not job.there and not may_create then return {1} end
-if tonumber(job.values['_x'] or '0') >= tonumber(ARGV[18]) then return {6} end
--- After Redis was emptied attempts may have come back in any order, and are counted anew: it is
--- their beginnings that tell which is the newest.
-local taken, token = begun(job), job.values['_k']
-if taken > mine or taken == mine and (token or ARGV[11]) ~= ARGV[11] then return {5} end
--- The same command once more, or an older one that comes late over a connection that was given up.
+-- The hash of another program is not a life of the job.
+local before = not job.values['_v'] and read_record()
+if before and before.life >= tonumber(life) then return {before.is_deletion and 6 or 2} end
+if not job.exists and not may_create then return {1} end
+if tonumber(job.values['_x'] or '0') >= tonumber(life) then return {6} end
+-- After Redis was emptied attempts may be written again in any order, and are numbered from 1: only
+-- their starts say which is the newest.
+local mine, taken, stored_token = tonumber(start), attempt_start(job), job.values['_k']
+if taken > mine or taken == mine and (stored_token or token) ~= token then return {5} end
+-- A repeated command, or an older one that arrives late over an abandoned connection.
 local written = tonumber(job.values['_w'] or '0')
-if token == ARGV[11] and written >= number then return {0, job.values['_c'] or '0'} end
-if token and taken < mine then
+if stored_token == token and written >= tonumber(number) then
+  return {0, job.values['_c'] or '0'}
+end
+if stored_token and taken < mine then
   drop(KEYS[1], job, added(job))
-elseif token and job.ended then
+elseif stored_token and job.ended then
   return {2}
 end
 if owner ~= '' and not job.values['_o'] then set(job, '_o', owner) end
-set(job, '_a', ARGV[15])
-set(job, '_b', ARGV[16])
-set(job, '_k', ARGV[11])
-set(job, '_w', ARGV[17])
--- Each job pays for its bookkeeping: most have added nothing.
-if ARGV[19] ~= '[]' or job.values['_n'] then set(job, '_n', ARGV[19]) end
-lease(job, ARGV[12])
+set(job, '_a', attempt)
+set(job, '_b', start)
+set(job, '_k', token)
+set(job, '_w', number)
+-- Bookkeeping takes memory in each job, and most attempts have added nothing.
+if added_names ~= '[]' or job.values['_n'] then set(job, '_n', added_names) end
+renew_lease(job, lease_seconds)
 set_fields(job, 21)
 local parts, bytes = parts_of(job)
--- The end is published whatever had been stored before.
-if bytes > tonumber(ARGV[13]) and not TERMINAL[job.values['status']] then return {3, bytes} end
+-- A final status is written whatever the size.
+if bytes > max_bytes and not TERMINAL[job.values['status']] then return {3, bytes} end
 save(KEYS[1], job)
-tell(job, parts)
+publish_job(job, parts)
 local cancel = job.values['_c'] or '0'
-if job.there and ARGV[20] == '0' then return {0, cancel} end
+if job.exists and not must_enlist then return {0, cancel} end
 enlist(job)
 return {0, cancel, entry(job)}
 """,

@@ -1,10 +1,11 @@
-"""What a client that comes back says of the end that it has seen, or of what it knows."""
+"""What the Last-Event-ID of a client that reconnects or polls says."""
 
 from __future__ import annotations
 
 import pytest
 
-from django_import_progress.core.resume import (
+from django_import_progress.core.snapshot import Stored
+from django_import_progress.core.sse import (
     GONE,
     MISSED,
     NEVER_SEEN,
@@ -12,11 +13,10 @@ from django_import_progress.core.resume import (
     end_id,
     end_id_now,
     has_nothing_new,
-    known_now,
-    names_an_end,
+    is_end_id,
     poll_id,
+    poll_state,
 )
-from django_import_progress.core.snapshot import Stored
 from tests.kit.jobviews import deletion, outcome, partial, read, stored, view_of
 
 DONE = stored(3, status="done")
@@ -67,13 +67,13 @@ def test_after_redis_went_back_the_same_version_need_not_be_the_end() -> None:
 
 @pytest.mark.parametrize("event_id", ["", "100-3-0", "x", "end-", f"end-{'0' * 31}", "end-\u0663"])
 def test_any_other_id_ends_nothing(event_id: str) -> None:
-    assert not names_an_end(event_id)
+    assert not is_end_id(event_id)
     assert not is_over(event_id, None)
 
 
 def test_the_end_of_several_jobs_is_that_of_each_whatever_their_order() -> None:
     ended = end_id({"j1": "100-3-stored", "j2": "gone"})
-    assert names_an_end(ended)
+    assert is_end_id(ended)
     assert ended == end_id({"j2": "gone", "j1": "100-3-stored"}) == end_id_now({"j1": DONE}, ["j2"])
     others = [{"j1": "100-4-stored", "j2": "gone"}, {"j1": "100-3-stored"}, {"j2": "100-3-stored"}]
     assert ended not in map(end_id, others)
@@ -81,17 +81,17 @@ def test_the_end_of_several_jobs_is_that_of_each_whatever_their_order() -> None:
 
 def test_a_client_that_polls_is_told_that_a_job_has_gone_the_second_time_it_is_missed() -> None:
     jobs: dict[str, Stored | None] = {"a": DONE, "b": None, "c": deletion()}
-    known = known_now("junk", jobs)
+    known = poll_state("junk", jobs)
     assert known == {"a": SEEN, "b": NEVER_SEEN, "c": GONE}
     jobs["a"] = None
-    known = known_now(poll_id(known), jobs)
+    known = poll_state(poll_id(known), jobs)
     assert known == {"a": MISSED, "b": NEVER_SEEN, "c": GONE}
-    known = known_now(poll_id(known), jobs)
+    known = poll_state(poll_id(known), jobs)
     assert known["a"] == GONE
     jobs["a"] = DONE
-    assert known_now(poll_id(known), jobs)["a"] == SEEN
+    assert poll_state(poll_id(known), jobs)["a"] == SEEN
 
 
 def test_what_a_client_knows_of_other_jobs_says_nothing() -> None:
     known = poll_id({"a": MISSED})
-    assert known_now(known, {"b": None}) == {"b": NEVER_SEEN}
+    assert poll_state(known, {"b": None}) == {"b": NEVER_SEEN}

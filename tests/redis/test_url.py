@@ -13,7 +13,7 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.redis.factory import create_redis_client, create_sync_redis_client
-from django_import_progress.redis.locations import place_of
+from django_import_progress.redis.url import location_of
 from django_import_progress.tracker import outcome
 
 from ..faults.conftest import defence
@@ -38,13 +38,13 @@ PLACES = [
 @pytest.mark.parametrize("create", [create_redis_client, create_sync_redis_client])
 @pytest.mark.parametrize(("url", "place"), PLACES)
 async def test_a_place_is_said_without_secrets(create: Any, url: str, place: str) -> None:
-    assert place_of(create(url)) == place
+    assert location_of(create(url)) == place
 
 
 async def test_an_error_says_where_redis_was_looked_for() -> None:
     port = free_port()
     client = create_redis_client(f"redis://:secret@127.0.0.1:{port}/0")
-    with pytest.raises(ProgressUnavailable, match=f"Redis at 127.0.0.1:{port} is out") as caught:
+    with pytest.raises(ProgressUnavailable, match=f"Redis at 127.0.0.1:{port} is un") as caught:
         await ProgressManager(client).get_progress("j1")
     assert "secret" not in str(caught.value)
     await client.aclose()
@@ -52,7 +52,7 @@ async def test_an_error_says_where_redis_was_looked_for() -> None:
 
 def test_so_does_one_in_sync_code() -> None:
     url = f"redis+cluster://:secret@127.0.0.1:{free_port()}"
-    with pytest.raises(ProgressUnavailable, match=r"Redis at 127.0.0.1:\d+ is out") as caught:
+    with pytest.raises(ProgressUnavailable, match=r"Redis at 127.0.0.1:\d+ is un") as caught:
         SyncProgressManager(create_sync_redis_client(url)).get_progress("j1")
     assert "secret" not in str(caught.value)
 
@@ -66,6 +66,9 @@ def test_who_watches_an_import_that_fails_by_it_is_not_told_where(
     jobs: SyncProgressManager,
 ) -> None:
     away = SyncProgressManager(create_sync_redis_client("redis://127.0.0.1:1/0"))
-    with pytest.raises(ProgressUnavailable, match=r"127\.0\.0\.1:1 is out"), track_import(JOB):
+    with (
+        pytest.raises(ProgressUnavailable, match=r"127\.0\.0\.1:1 is un"),
+        track_import(JOB),
+    ):
         away.get_progress("another")
     assert "127.0.0.1" not in state(jobs)["error_message"]

@@ -15,7 +15,7 @@ import pytest
 
 from django_import_progress import JobExists, ProgressUnavailable
 from django_import_progress.redis import circuit_breaker as core
-from django_import_progress.redis.breakers import PROBE, SharedBreaker
+from django_import_progress.redis.circuit_breaker import PROBE, SharedBreaker
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -51,7 +51,7 @@ class Ping:
 def ping(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A probe; any failure opens the breaker, so that no test has to wait for a time-out."""
     monkeypatch.setattr(core, "SLOW_SECONDS", 0)
-    monkeypatch.setattr("django_import_progress.redis.breakers.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("django_import_progress.redis.circuit_breaker.PAUSE_SECONDS", 0.01)
     ping = Ping()
     yield ping
     ping.fails = False
@@ -172,7 +172,7 @@ def test_a_caller_that_tries_and_fails_keeps_it_open(
 FORKED = """
 import os, sys, threading
 from django_import_progress import ProgressUnavailable
-from django_import_progress.redis.breakers import SharedBreaker
+from django_import_progress.redis.circuit_breaker import SharedBreaker
 from django_import_progress.redis import circuit_breaker
 circuit_breaker.SLOW_SECONDS = 0
 may_end = threading.Event()
