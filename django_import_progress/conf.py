@@ -96,7 +96,6 @@ KEYS: dict[str, Key] = {
         is_redis_url,
         "a URL such as redis://localhost:6379/0, rediss://…, unix://…,"
         " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-        " read_from_replicas=yes or no is for Sentinel alone,"
         " sharded_pubsub=yes or no for a Cluster",
         url_problem,
         _shown_url,

@@ -8,7 +8,7 @@ from functools import partial
 
 from .command import RedisCommand, Reply, evalsha
 from .keys import Keys
-from .lua.scripts import CHECK, Script
+from .lua.scripts import CHECK
 from .outcome import recall
 from .snapshot import Order, Stored, as_text, decode
 
@@ -36,19 +36,16 @@ class Checked:
     """By its place: what is stored, and by what it is known from now on."""
 
 
-def check(
-    jobs: Sequence[tuple[Keys, str]], digests: Sequence[str], script: Script = CHECK
-) -> RedisCommand[Checked]:
+def check(jobs: Sequence[tuple[Keys, str]], digests: Sequence[str]) -> RedisCommand[Checked]:
     """Read those jobs whose hashes have another digest by now. In a Cluster only one is passed.
 
     Args:
         jobs: their namespaces' keys, and their ids.
         digests: the digest by which each is known; "": it is read in any case. One that is not
             there is answered in any case, too: it must be missed twice.
-        script: `CHECK_SHARED` and `CHECK_AT_REPLICA` agree about digests, where both are asked.
     """
     names = [name for keys, job in jobs for name in (keys.hash(job), keys.outcome(job))]
-    return evalsha(script, names, digests, partial(_parse, [job for _, job in jobs]))
+    return evalsha(CHECK, names, digests, partial(_parse, [job for _, job in jobs]))
 
 
 def _parse(jobs: Sequence[str], reply: Reply) -> Checked:

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from .clusters import begin_with_any_server
 from .executor import CALL_SECONDS, AsyncClient, ShardedCluster, SyncClient
 from .lazy_cluster import LazyCluster
-from .sentinel import PrimaryAndReplicas, SentinelPool, Sentinels
+from .sentinel import SentinelPool, Sentinels
 from .url_options import normalized, problem_with
 
 CONNECTIONS = 50
@@ -38,9 +38,7 @@ _KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel"
 del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
 _DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
-_CHOICES = {"read_from_replicas": "sentinel", "sharded_pubsub": "cluster"}
-"""What may be asked for by ``yes``, and of which kind of servers."""
-_OUR_OPTIONS = (*_SENTINEL_OPTIONS, *_CHOICES)
+_OUR_OPTIONS = (*_SENTINEL_OPTIONS, "sharded_pubsub")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +54,6 @@ class Address:
     service: str = ""
     """What the sentinels call the primary."""
     sentinel_options: tuple[tuple[str, str], ...] = ()
-    read_from_replicas: bool = False
     sharded_pubsub: bool = False
     """Whether each job is told by the server of the Cluster that has it, and not by all."""
 
@@ -69,8 +66,8 @@ def parse_address(url: str) -> Address:
             ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
             Both take ``rediss+`` as well, a user and a password for the servers before the hosts,
             and redis-py's options; ``sentinel_username`` and ``sentinel_password`` are for the
-            sentinels, by ``read_from_replicas=yes`` heartbeats ask their replicas first; by
-            ``sharded_pubsub=yes`` a server of a Cluster tells of its own jobs alone.
+            sentinels; with ``sharded_pubsub=yes`` each server of a Cluster publishes only its
+            own jobs.
 
     Raises:
         ValueError: it is none of these. It says nothing of the URL, which may hold a password.
@@ -93,17 +90,16 @@ def parse_address(url: str) -> Address:
         raise ValueError("there is no such database; a Cluster has but one")
     options = [option.partition("=") for option in query.split("&") if option]
     common = "&".join(f"{n}={value}" for n, _, value in options if n not in _OUR_OPTIONS)
-    for choice, _, value in options:
-        if choice in _CHOICES and (kind != _CHOICES[choice] or value not in {"yes", "no"}):
-            raise ValueError(f"{choice} is yes or no, and for {_CHOICES[choice]} URLs only")
-    chosen = {n: value == "yes" for n, _, value in options if n in _CHOICES}
+    sharded = [value for n, _, value in options if n == "sharded_pubsub"]
+    if sharded and (kind != "cluster" or not {"yes", "no"}.issuperset(sharded)):
+        raise ValueError("sharded_pubsub is yes or no, and for cluster URLs only")
     return Address(
         kind,
         f"{scheme.partition('+')[0]}://{login}{at}localhost/{db or 0}?{common}",
         hosts,
         unquote(service),
         tuple((n[9:], unquote(value)) for n, _, value in options if n in _SENTINEL_OPTIONS),
-        **chosen,
+        sharded_pubsub=sharded[-1:] == ["yes"],
     )
 
 
@@ -165,8 +161,8 @@ def _address(url: str) -> Address:
             f"No client can be made from this URL: {problem}."
             " A Redis URL looks like redis://localhost:6379/0, rediss://…, unix://…,"
             " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-            " special characters in a password are percent-encoded, and read_from_replicas=yes"
-            " or no is for Sentinel alone, sharded_pubsub=yes or no for a Cluster"
+            " special characters in a password are percent-encoded, and sharded_pubsub=yes or no"
+            " is for a Cluster alone"
         )
     return parse_address(url)
 
@@ -230,15 +226,10 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
             address.hosts,
             sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0), CALL_SECONDS),
         )
-        pooled = {"connection_pool_class": SentinelPool, **options, **limits}
-        if not address.read_from_replicas:
-            primary: async_redis.Redis = sentinel.master_for(address.service, **pooled)
-            return primary
-        both: PrimaryAndReplicas = sentinel.master_for(
-            address.service, redis_class=PrimaryAndReplicas, **pooled
+        primary: async_redis.Redis = sentinel.master_for(
+            address.service, connection_pool_class=SentinelPool, **options, **limits
         )
-        both.replicas = sentinel.slave_for(address.service, **pooled)
-        return both
+        return primary
     pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
     return async_redis.Redis.from_pool(pool)
 

@@ -1,4 +1,4 @@
-"""Clients of the servers that sentinels watch: the primary, and replicas where they are read."""
+"""Connections to the primary that the sentinels name."""
 
 from __future__ import annotations
 
@@ -48,18 +48,3 @@ class SentinelPool(async_sentinel.SentinelConnectionPool, async_redis.BlockingCo
         if inuse_connections:  # For good: the connections to the sentinels go as well.
             for sentinel in self.sentinel_manager.sentinels:
                 await sentinel.connection_pool.disconnect()
-
-
-class PrimaryAndReplicas(async_redis.Redis):
-    """The primary's client, which has another one for what a replica may answer."""
-
-    replicas: async_redis.Redis
-    left_until = 0.0
-    """Until when (`time.monotonic`) no replica is asked."""
-    replicas_serve = True
-    """Whether one has answered when it was asked last."""
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close both clients."""
-        await self.replicas.aclose()
-        await super().aclose(close_connection_pool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,7 +12,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..cancellation import run_together
 from ..core.command import RedisCommand
+from ..core.digests import PORTION, check
 from ..core.errors import ProgressUnavailable
+from ..core.keys import Keys
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS
 from ..core.snapshot import Stored, as_text
 from ..metrics import process_metrics
@@ -19,10 +22,9 @@ from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, r
 from ..redis.hash_slots import server_of
 from ..redis.pools import is_exhausted
 from ..redis.pubsub import check_primary, subscription
-from .heartbeats import Asked, compare, portions, to_be_compared
 from .job_reader import JobReader
 from .pubsub_connection import Message, PubSubConnection
-from .watched_job import WatchedJob
+from .watched_job import PendingRead, WatchedJob
 
 READ_SECONDS = 3.0
 """How long one pipeline of reads may take."""
@@ -174,7 +176,7 @@ class Subscriber:
         return not (is_slow or is_clustered(self._redis) or is_exhausted(self._redis, cause))
 
     async def _read_all_of(self, slots: list[WatchedJob]) -> None:
-        parts = [[Asked.of(slot)] for slot in slots]
+        parts = [[PendingRead.of(slot)] for slot in slots]
         gets = [slot.calls.get(slot.view.job_id) for slot in slots]
         for [asked], stored in await self._answers(parts, gets):
             if stored is not None:
@@ -185,9 +187,10 @@ class Subscriber:
     async def _read_changed(self, slots: list[WatchedJob]) -> None:
         """Have Redis compare, at a heartbeat: most jobs are as they were."""
         now = self._now_in_redis()
-        known = [Asked.of(slot) for slot in slots]
-        parts = portions(self._redis, await to_be_compared(self._redis, known, now))
-        checks = [compare(self._redis, part, now) for part in parts]
+        known = [PendingRead.of(slot) for slot in slots]
+        size = 1 if is_clustered(self._redis) else PORTION
+        parts = [known[start : start + size] for start in range(0, len(known), size)]
+        checks = [check(*_known_digests(part, now)) for part in parts]
         for portion, answer in await self._answers(parts, checks):
             self._ahead = answer.read_at - self._clock() * 1e6
             for place, asked in enumerate(portion):
@@ -199,14 +202,14 @@ class Subscriber:
                     self._tell(asked.slot)
 
     async def _answers(
-        self, parts: list[list[Asked]], calls: list[RedisCommand[Any]]
-    ) -> list[tuple[list[Asked], Any]]:
+        self, parts: list[list[PendingRead]], calls: list[RedisCommand[Any]]
+    ) -> list[tuple[list[PendingRead], Any]]:
         """Send a call for each portion."""
         answers = await read_all(self._redis, calls, seconds=READ_SECONDS)
         self.serve()
         return list(zip(parts, answers, strict=True))
 
-    def _take_in(self, asked: Asked, stored: Stored | None, *, heartbeat: bool) -> None:
+    def _take_in(self, asked: PendingRead, stored: Stored | None, *, heartbeat: bool) -> None:
         slot = asked.slot
         waited, slot.answered = slot.answered < asked.joined, asked.joined
         was_known = slot.view.state is not None
@@ -244,3 +247,17 @@ class Subscriber:
         while True:
             await asyncio.sleep(SILENCE_SECONDS)
             await check_primary(self._redis, pubsub)
+
+
+def _known_digests(reads: list[PendingRead], now: int) -> tuple[list[tuple[Keys, str]], list[str]]:
+    """Return the jobs to compare, and the digest by which each is known.
+
+    Args:
+        reads: of these jobs.
+        now: by Redis's clock, in µs.
+    """
+    jobs = [(slot.calls.keys, slot.view.job_id) for slot, _, _ in reads]
+    own = time.monotonic()
+    # An overdue worker's job is read in full: whether it is stalled depends on the time as well.
+    digests = ["" if slot.view.lease_is_over(now, own) else slot.digest for slot, _, _ in reads]
+    return jobs, digests

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..core.commands import JobCommands
 from ..core.digests import Known
-from ..core.reducer import JobStateReducer, JunkMessage
+from ..core.reducer import JobStateReducer, JunkMessage, ReadStart
 
 logger = logging.getLogger("django_import_progress")
 
@@ -67,3 +67,16 @@ class WatchedJob:
                 fault = None if isinstance(error, JunkMessage) else error
                 logger.warning("Dropped a message on %s: %s", self.channel, error, exc_info=fault)
             return False
+
+
+class PendingRead(NamedTuple):
+    """What was known of a job when a read of it was sent."""
+
+    slot: WatchedJob
+    since: ReadStart
+    joined: int
+
+    @classmethod
+    def of(cls, slot: WatchedJob) -> PendingRead:
+        """Return what is known now."""
+        return cls(slot, slot.view.begin_read(), slot.asked)

@@ -10,7 +10,6 @@ import redis
 from django_import_progress import ProgressManager
 from django_import_progress.core.digests import check
 from django_import_progress.core.keys import Keys
-from django_import_progress.core.lua.scripts import CHECK_AT_REPLICA
 from django_import_progress.redis.executor import perform
 from django_import_progress.watch.watched_job import WatchedJob
 
@@ -76,13 +75,6 @@ def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) 
         with pytest.raises(redis.exceptions.RedisError):
             reader.execute_command(*command)
     foreign.acl_deluser(who["username"])
-
-
-def test_what_is_no_replica_refuses_to_answer_as_one(each_server: RedisProcess) -> None:
-    with redis.Redis(port=each_server.port) as client:
-        command: Any = check([(KEYS, "a")], [""], CHECK_AT_REPLICA).with_text
-        with pytest.raises(redis.exceptions.ResponseError, match="STALE"):
-            client.execute_command(*command)
 
 
 def believes_a_digest_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,26 +25,6 @@ local function digest_of(flat) return redis.sha1hex(table.concat(flat, '\\n')) e
 """
 """The digest by which one server recognises a hash."""
 
-SHARED_DIGEST = """
--- Where a value is long each server has the fields in an order of its own.
-local function digest_of(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[#fields + 1] = flat[i] .. '\\n' .. flat[i + 1] end
-  table.sort(fields)
-  return redis.sha1hex(table.concat(fields, '\\n'))
-end
-"""
-"""The same for a primary and its replicas: it takes half as long again."""
-
-FRESH = """
--- A replica that is cut off goes on to answer, with what it has. A primary pings each ten seconds.
-local replication = redis.call('INFO', 'replication')
-local silent_seconds = string.match(replication, 'master_last_io_seconds_ago:(%d+)')
-if not string.find(replication, 'master_link_status:up', 1, true) or tonumber(silent_seconds) > 15
-then return redis.error_reply('STALE The primary was not heard of for long') end
-"""
-"""What a replica is asked for first: it refuses where it may be far behind, or is none."""
-
 JSON = """
 local LITERALS = {['true'] = true, ['false'] = true, ['null'] = true}
 
