@@ -55,7 +55,7 @@ def reads_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
     run, follow = Subscriber.run, SyncProgressManager._follow
 
     async def read_and_run(self: Subscriber) -> None:
-        slots = list(self._slots.values())
+        slots = list(self._jobs.values())
         found = await read_all(self._redis, [slot.calls.get(slot.view.job_id) for slot in slots])
         for slot, stored in zip(slots, found, strict=True):
             slot.view.apply_read(stored, slot.view.begin_read())

@@ -15,18 +15,18 @@ from django_import_progress.watch.pattern_hub import PatternHub
 
 def tells_only_what_it_hears(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rely on messages: read nothing again, and look for nothing."""
-    monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
+    monkeypatch.setattr(Relay, "_request_full_scan", lambda self: None)
     monkeypatch.setattr(subscriber.Subscriber, "request_read", _serve_at_once)
 
 
 def _serve_at_once(self: subscriber.Subscriber, slot: Any, **_: Any) -> None:
-    slot.answered = slot.asked
-    self.served = True
+    slot.confirmed_read = slot.requested_read
+    self.is_working = True
 
 
 def looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read again what it knows, and no more."""
-    monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
+    monkeypatch.setattr(Relay, "_request_full_scan", lambda self: None)
 
 
 def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,11 +38,11 @@ def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 def takes_any_answer_for_its_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that who is answered over one connection is served over the other."""
 
-    def was_answered(self: PatternHub) -> None:
-        if self._link is not None:  # pragma: no branch - whether it is depends on the moment
-            self._link.serve()
+    def note_response(self: PatternHub) -> None:
+        if self._subscriber is not None:  # pragma: no branch - whether it is depends on the moment
+            self._subscriber.note_response()
 
-    monkeypatch.setattr(PatternHub, "was_answered", was_answered)
+    monkeypatch.setattr(PatternHub, "note_response", note_response)
 
 
 def drops_what_the_layer_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,13 +65,13 @@ def waits_for_the_layer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tells_an_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that what was sent has arrived."""
-    monkeypatch.setattr(relay, "TIMES_AN_END_IS_TOLD", 1)
+    monkeypatch.setattr(relay, "END_SENDS", 1)
 
 
 def ends_with_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no second try."""
 
     async def serve(self: Any) -> None:
-        await self._new_link().run()
+        await self._new_subscriber().run()
 
-    monkeypatch.setattr(relay.PatternHub, "_serve", serve)
+    monkeypatch.setattr(relay.PatternHub, "_stay_subscribed", serve)

@@ -188,13 +188,13 @@ def leaves_the_log_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Believe that a link to which Redis has subscribed us is a good one."""
-    take = Subscriber._take
+    take = Subscriber._handle_message
 
     def note(self: Any, message: Any) -> bool:
         self.served = True
         return take(self, message)
 
-    monkeypatch.setattr(Subscriber, "_take", note)
+    monkeypatch.setattr(Subscriber, "_handle_message", note)
 
 
 def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,9 @@ def takes_time_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
         now = time.monotonic()
         received[self] = received[self] if message is None else now
         assert now - received[self] <= pubsub_connection.SILENCE_SECONDS
-        return message is not None and self._take(message)
+        return message is not None and self._handle(message)
 
-    monkeypatch.setattr(PubSubConnection, "_hear", hear)
+    monkeypatch.setattr(PubSubConnection, "_process", hear)
 
 
 @without(takes_time_for_silence)

@@ -92,7 +92,7 @@ async def test_the_readers_own_clock_bounds_it(
     options = {"STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS}
     settings.IMPORT_PROGRESS = {"REDIS_URL": site.url, "HEARTBEAT_SECONDS": 1, **options}
     watcher = get_progress_manager().watcher(JOB)
-    view = watcher._slot.view
+    view = watcher._job.view
     with LoneWorker(site.url, **options) as worker:
         worker.has_entered()
         await becomes(watcher, stalled=False)

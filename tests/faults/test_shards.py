@@ -123,7 +123,7 @@ async def test_a_connection_that_breaks_is_mended(
             await progress.update("j2", {"status": "done"})
             await watching.ends()
     said = [record.message[:27] for record in caplog.records if "subscription" in record.message]
-    lines = ["Lost the subscription to Re", "The subscription to Redis i"]
+    lines = ["Lost the subscription to Re", "Redis subscription restored"]
     assert said == (lines if kind == "async" else [])
 
 
@@ -176,15 +176,15 @@ async def test_who_comes_before_the_client_has_begun_is_placed(
         slots: dict[str, WatchedJob] = {}
         link = ShardedSubscriber(progress.redis, slots, NEVER)
         slots[slot.channel] = slot
-        link.changed(slot.channel)
+        link.channel_changed(slot.channel)
         running = asyncio.create_task(link.run())
-        await until(lambda: link.served, "the first read, after the subscription")
+        await until(lambda: link.is_working, "the first read, after the subscription")
         assert is_subscribed(cluster.nodes[owner_of(cluster, "j6")], "j6")
         await end_tasks([running])
 
 
 def a_fault_ends_what_it_befalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShardedSubscriber, "_note_the_end", lambda *_: None)
+    monkeypatch.setattr(ShardedSubscriber, "_note_failure", lambda *_: None)
 
 
 @without(a_fault_ends_what_it_befalls)
@@ -197,7 +197,7 @@ async def test_a_fault_of_ours_is_said_and_the_watchers_are_served_on(
         faults.append(ZeroDivisionError())
         raise faults[-1]
 
-    monkeypatch.setattr(ShardedSubscriber, "_is_found", find)
+    monkeypatch.setattr(ShardedSubscriber, "_refresh_owner", find)
     async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         await progress.create("j7", data={"n": 1})
         slot = slot_of("j7")
@@ -219,5 +219,5 @@ async def test_a_link_that_is_over_begins_nothing(cluster: ClusterGroup) -> None
         await link.run()  # Nobody watches.
         slot = WatchedJob(progress.calls, "j1")
         slots[slot.channel] = slot
-        link.changed(slot.channel)
+        link.channel_changed(slot.channel)
         assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -12,7 +12,7 @@ from django_import_progress.metrics import process_metrics
 from django_import_progress.redis import hash_slots, pubsub
 from django_import_progress.service import sync_manager
 from django_import_progress.watch import sharded_subscriber
-from django_import_progress.watch.shard_connection import Shard
+from django_import_progress.watch.shard_connection import ShardConnection
 from django_import_progress.watch.sharded_subscriber import ShardedSubscriber
 from tests.kit.controls import FAILURES, without
 from tests.kit.hubs import sees
@@ -37,7 +37,7 @@ ask_for_another = pubsub.ask_for("import_progress:hash:j2")
 
 def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not mind being unsubscribed."""
-    monkeypatch.setattr(ShardedSubscriber, "_moved", lambda *_: None)
+    monkeypatch.setattr(ShardedSubscriber, "_handle_moved", lambda *_: None)
     monkeypatch.setattr(sync_manager, "_raise_if_moved", lambda _: None)
 
 
@@ -96,7 +96,7 @@ class _Broken(Exception):
 def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the link fail with the first of its connections."""
 
-    async def serve(self: ShardedSubscriber, shard: Shard) -> None:
+    async def serve(self: ShardedSubscriber, shard: ShardConnection) -> None:
         try:
             await shard.run()
         except Exception:
@@ -109,7 +109,7 @@ def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
             await self._has_changed.wait()
         raise _Broken
 
-    monkeypatch.setattr(ShardedSubscriber, "_serve", serve)
+    monkeypatch.setattr(ShardedSubscriber, "_stay_connected", serve)
     monkeypatch.setattr(ShardedSubscriber, "_wait_until_nobody_watches", watch_over)
 
 
@@ -143,7 +143,7 @@ def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         """Expect it back."""
         return False
 
-    monkeypatch.setattr(ShardedSubscriber, "_place_anew", stay)
+    monkeypatch.setattr(ShardedSubscriber, "_leave", stay)
     monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
 
 
@@ -172,16 +172,16 @@ async def test_another_server_takes_over_what_one_had_that_is_down(
             await updated(writer, "j1", status="done")
             await watching.ends()
             if kind == "async":
-                assert "is served again" not in caplog.text
+                assert "Redis subscription restored" not in caplog.text
                 lone_cluster.own(slot_of("j4"), heir, but=lost)
-                await until(lambda: "is served again" in caplog.text, "it to be said")
+                await until(lambda: "Redis subscription restored" in caplog.text, "it to be said")
 
 
 async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
     lone_cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharded_subscriber, "AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(sharded_subscriber, "ASK_SECONDS", 10)  # Longer than redis-py tries.
+    monkeypatch.setattr(sharded_subscriber, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(sharded_subscriber, "REFRESH_SECONDS", 10)  # Longer than redis-py tries.
     home, down = owner_of(lone_cluster, "j1"), owner_of(lone_cluster, "j2")
     async with manager_on("async", lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         staying, leaving = map(progress.watcher, ("j1", "j4"))
@@ -193,10 +193,10 @@ async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
         for job_id in ("j1", "j4"):
             ask(lone_cluster.nodes[home], "DEL", f"import_progress:hash:{job_id}")
             lone_cluster.own(slot_of(job_id), down, but=down)
-        link = progress._hub._link
-        await until(lambda: len(link._sought) == 2, "both to be looked for")
+        link = progress._hub._subscriber
+        await until(lambda: len(link._ownerless) == 2, "both to be looked for")
         leaving.close()
-        await until(lambda: len(link._sought) == 1, "the other to be looked for no longer")
+        await until(lambda: len(link._ownerless) == 1, "the other to be looked for no longer")
         lone_cluster.own(slot_of("j1"), home, but=down)
         await tried(lambda: progress.create("j1", data={"n": 2}), "the job")
         await sees(staying, n=2)
@@ -212,7 +212,7 @@ def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_hash_slot_that_nobody_had_when_the_client_began_is_found(
     kind: str, cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharded_subscriber, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(sharded_subscriber, "RETRY_SECONDS", 0.05)
     home, slot = owner_of(cluster, "j1"), slot_of("j1")
     try:
         cluster.disown(slot)

@@ -61,7 +61,7 @@ async def _all_are_served(watchers: list[Watcher]) -> None:
 
 def chunks_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again what has taken too long, in the same way."""
-    monkeypatch.setattr(job_reader._Queue, "was_too_large", lambda *_, **__: None)
+    monkeypatch.setattr(job_reader._Queue, "shrink", lambda *_, **__: None)
 
 
 def all_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ async def test_a_job_that_cannot_be_read_in_time_is_tried_again_with_one_log_lin
     server: RedisProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "READ_SECONDS", 0.2)
-    monkeypatch.setattr(subscriber, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(subscriber, "RETRY_SECONDS", 0.1)
     with Proxy(server.port) as proxy:
         async with _watching_large_jobs(server, proxy, 1) as [watcher]:
             proxy.throttle(50_000)
@@ -110,14 +110,14 @@ async def test_a_job_that_cannot_be_read_in_time_is_tried_again_with_one_log_lin
             proxy.throttle(50_000_000)
             await _all_are_served([watcher])
     assert [record.getMessage() for record in caplog.records] == [
-        "Cannot read the progress of import j0 (TimeoutError); trying again"
+        "Cannot read the progress of import j0 (TimeoutError); retrying"
     ]
 
 
 async def test_reads_wait_for_a_connection_of_an_exhausted_pool(
     server: RedisProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(subscriber, "RETRY_SECONDS", 0.1)
     lost = process_metrics.connections_lost
     pool = BlockingConnectionPool.from_url(server.url, max_connections=1, timeout=0.1)
     client = Redis.from_pool(pool)

@@ -91,7 +91,7 @@ async def test_what_redis_has_gone_back_to_is_shown_though_it_was_known_before(
     watcher = manager.watcher("a")
     await sees(watcher, n=1)
     assert manager._hub is not None
-    [slot] = manager._hub._slots.values()
+    [slot] = manager._hub._jobs.values()
     await until(lambda: slot.known, "a heartbeat")
     before: Any = foreign.dump(key_of("a"))
     await manager.update("a", {"n": 2})
@@ -108,9 +108,9 @@ async def test_who_joins_is_shown_what_a_heartbeat_found_unchanged(
     first = manager.watcher("a")
     await sees(first, n=1)
     assert manager._hub is not None
-    [slot] = manager._hub._slots.values()
+    [slot] = manager._hub._jobs.values()
     await until(lambda: slot.known, "a heartbeat")
-    link = manager._hub._link
+    link = manager._hub._subscriber
     assert link is not None
     second = manager.watcher("a")
     link.request_read(slot, heartbeat=True)  # For both it is one read.

@@ -257,11 +257,11 @@ async def test_the_first_watcher_of_a_job_is_shown_no_partial_message_before_the
     hub = progress._hub
     assert hub is not None
     watcher = Watcher(hub, slot, 0, None)
-    slot.hear(b'{"p":1}')  # Between the confirmation and the answer of the read.
+    slot.apply_message(b'{"p":1}')  # Between the confirmation and the answer of the read.
     with pytest.raises(TimeoutError):
         await watcher.next(0)
     slot.view.apply_read(None, slot.view.begin_read())
-    slot.answered = slot.asked
+    slot.confirmed_read = slot.requested_read
     assert (await watcher.next(0)) is not None
 
 
@@ -283,10 +283,10 @@ async def test_who_joins_a_job_that_goes_before_it_is_read_is_told(
     hub = progress._hub
     assert hub is not None
     watcher = Watcher(hub, slot, 0, None)
-    slot.hear(b'{"_l":1,"_v":1}')
+    slot.apply_message(b'{"_l":1,"_v":1}')
     with pytest.raises(TimeoutError):
         await watcher.next(0)
-    slot.hear(b'{"_gone":1}')
+    slot.apply_message(b'{"_gone":1}')
     state = await watcher.next(0)
     assert state is not None
     assert state.gone

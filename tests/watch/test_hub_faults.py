@@ -69,7 +69,7 @@ async def test_an_outage_is_one_warning_and_one_line_when_the_watchers_are_serve
     assert lost.getMessage().startswith("Lost the subscription to Redis (")
     assert not lost.exc_info
     assert (back.levelname, back.getMessage()) == (
-        "INFO", "The subscription to Redis is served again",
+        "INFO", "Redis subscription restored",
     )  # fmt: skip
 
 
@@ -111,8 +111,8 @@ async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watche
     slot = WatchedJob(ProgressManager(client).calls, "j1")
     watched, left = Subscriber(client, {slot.channel: slot}, 15), Subscriber(client, {}, 15)
     for link in (watched, left):
-        link._ask_again(slot)
-    assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
+        link._read_if_watched(slot)
+    assert (list(watched._pending), list(left._pending)) == ([slot], [])
     await client.aclose()
 
 
@@ -164,9 +164,9 @@ async def test_what_changes_before_a_link_has_its_connection_is_in_what_it_begin
     slots: dict[str, WatchedJob] = {}
     link = Subscriber(client, slots, 15)
     slots[slot.channel] = slot
-    link.changed(slot.channel)
+    link.channel_changed(slot.channel)
     running = asyncio.create_task(link.run())
-    await until(lambda: link.served, "the first read, after the subscription")
+    await until(lambda: link.is_working, "the first read, after the subscription")
     assert is_subscribed(foreign, "j1")
     await end_tasks([running])
     await client.aclose()

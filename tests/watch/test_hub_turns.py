@@ -17,7 +17,7 @@ from ..kit.hubs import sees
 from ..kit.processes import RedisProcess
 
 UPDATES = 20
-JOBS = 3 * pubsub_connection.AT_ONCE
+JOBS = 3 * pubsub_connection.JOBS_PER_TURN
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
 
 
 def nobody_has_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pubsub_connection, "_is_others_turn", lambda channel, told: False)
+    monkeypatch.setattr(pubsub_connection, "_must_yield", lambda channel, updated: False)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ async def test_a_listener_that_raises_when_it_is_called_late_is_logged_as_well(
 
 def callbacks_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Call a feed's callbacks as they are."""
-    monkeypatch.setattr(pattern_hub, "contained", lambda callback: callback)
+    monkeypatch.setattr(pattern_hub, "safe_callback", lambda callback: callback)
 
 
 @without(callbacks_are_trusted)
@@ -141,7 +141,9 @@ async def test_a_feeds_callbacks_that_raise_are_logged_once_each_and_it_goes_on(
 def only_junk_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let whatever else a message leads to end the connection."""
     monkeypatch.setattr(
-        watched_job.WatchedJob, "hear", lambda self, payload: self.view.message(payload)
+        watched_job.WatchedJob,
+        "apply_message",
+        lambda self, payload: self.view.apply_message(payload),
     )
 
 

@@ -12,8 +12,13 @@ import redis
 
 from django_import_progress import ProgressManager
 from django_import_progress.redis.factory import create_redis_client
-from django_import_progress.watch import read_batching
+from django_import_progress.watch import pubsub_connection
 from django_import_progress.watch.hub import Watcher
+from django_import_progress.watch.pubsub_connection import (
+    BUSY_MESSAGES,
+    WINDOW_SECONDS,
+    ReadBatching,
+)
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -64,7 +69,7 @@ def _tell_a_lot(foreign: redis.Redis, first: int) -> None:
 
 
 def nothing_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_batching, "BUSY", 1_000_000)
+    monkeypatch.setattr(pubsub_connection, "BUSY_MESSAGES", 1_000_000)
 
 
 @without(nothing_is_gathered)
@@ -84,7 +89,7 @@ async def test_a_link_that_hears_a_lot_rests_after_each_reading_and_loses_nothin
 
 async def test_a_quiet_link_is_read_at_once(progress: ProgressManager, rests: list[Any]) -> None:
     watcher = await _watching(progress)
-    for number in range(read_batching.BUSY // 2):  # And what was said of the subscription.
+    for number in range(BUSY_MESSAGES // 2):  # And the confirmation.
         await progress.update("j1", {"n": number})
         await sees(watcher, n=number)
     watcher.close()
@@ -94,21 +99,21 @@ async def test_a_quiet_link_is_read_at_once(progress: ProgressManager, rests: li
 async def test_a_link_that_is_closed_while_it_rests_is_left_alone(
     server: RedisProcess, monkeypatch: pytest.MonkeyPatch, rests: list[Any]
 ) -> None:
-    monkeypatch.setattr(read_batching, "GATHER_SECONDS", 0.05)
+    monkeypatch.setattr(pubsub_connection, "PAUSE_SECONDS", 0.05)
     client = create_redis_client(server.url)
     pubsub = client.pubsub()
     await pubsub.subscribe("a")
-    gatherer = read_batching.ReadBatching(pubsub)
+    gatherer = ReadBatching(pubsub)
     now = asyncio.get_running_loop().time()
-    for number in range(read_batching.BUSY):
-        gatherer.heard(now + read_batching.WINDOW_SECONDS * number)
+    for number in range(BUSY_MESSAGES):
+        gatherer.note_message(now + WINDOW_SECONDS * number)
     assert not rests  # One a window is not much.
-    for _ in range(read_batching.BUSY):
-        gatherer.heard(now)
-    gatherer.heard(now + read_batching.WINDOW_SECONDS * (read_batching.BUSY + 1))
+    for _ in range(BUSY_MESSAGES):
+        gatherer.note_message(now)
+    gatherer.note_message(now + WINDOW_SECONDS * (BUSY_MESSAGES + 1))
     assert len(rests) == 1
     await pubsub.aclose()
-    gatherer.heard(now)
+    gatherer.note_message(now)
     await client.aclose()
     await until(rests[0].is_closing, "the connection to be closed")
     await asyncio.sleep(0.06)  # By now it would have been had to go on.
