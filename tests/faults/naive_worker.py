@@ -191,7 +191,7 @@ def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     take = Subscriber._handle_message
 
     def note(self: Any, message: Any) -> bool:
-        self.served = True
+        self.is_working = True
         return take(self, message)
 
     monkeypatch.setattr(Subscriber, "_handle_message", note)
