@@ -30,3 +30,7 @@ def safe_callback(callback: Callable[P, object]) -> Callable[P, None]:
                 logger.exception("A callback raised an exception; further ones are not logged")
 
     return call
+
+
+def ignore() -> None:
+    """Do nothing: the default of callbacks."""

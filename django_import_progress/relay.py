@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
+from .callbacks import ignore
 from .cancellation import raise_if_cancelled, run_together
 from .conf import settings
 from .core.errors import ProgressUnavailable
@@ -162,7 +163,7 @@ class Relay:
     def _unwatch(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
         if job is not None:
-            job.watcher.on_update = _ignore
+            job.watcher.on_update = ignore
             job.watcher.close()
 
     # Jobs whose messages were lost.
@@ -297,7 +298,3 @@ class Relay:
             self._ends[state.job_id] = state.order[:2]
         if len(self._ends) > LENGTH:
             del self._ends[next(iter(self._ends))]
-
-
-def _ignore() -> None:
-    """Do nothing: `on_update` of a watcher that is closed."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from ..callbacks import CALLBACK_ERRORS, safe_callback
+from ..callbacks import CALLBACK_ERRORS, ignore, safe_callback
 from ..core.commands import JobCommands
 from ..core.job_state import State, gone_state
 from ..metrics import process_metrics
@@ -61,7 +61,7 @@ class Watcher:
         self._timer: asyncio.TimerHandle | None = None
         self._has_failed = False
         """Whether `on_update` has raised an exception."""
-        self.on_update: Callable[[], None] = _ignore
+        self.on_update: Callable[[], None] = ignore
         self.closed = False
 
     @property
@@ -167,10 +167,6 @@ class Watcher:
                 self._timer.cancel()
             self._hub.remove_watcher(self._job, self)
             self.wake()
-
-
-def _ignore() -> None:
-    """Do nothing: the default of `on_update`."""
 
 
 def _set_result(waiter: asyncio.Future[None]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import MovedError
 
+from ..callbacks import ignore
 from ..cancellation import run_together
 from ..core.snapshot import as_text
 from ..redis.pubsub import subscription_at
@@ -36,7 +37,7 @@ class ShardConnection:
         self.channels: set[str] = set()
         self.is_working = False
         """Whether the server has confirmed a subscription over the present connection."""
-        self.on_restored: Callable[[], None] = _ignore
+        self.on_restored: Callable[[], None] = ignore
         """Called when it has."""
         self._handle = handle
         self._on_kept = on_kept
@@ -89,10 +90,6 @@ class ShardConnection:
             self.is_working = True
             self.on_restored()
         return self._handle(message)
-
-
-def _ignore() -> None:
-    """Do nothing: the default of `on_restored`."""
 
 
 _MOVED = "moved"

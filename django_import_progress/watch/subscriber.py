@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..callbacks import ignore
 from ..cancellation import run_together
 from ..core.command import RedisCommand
 from ..core.digests import PORTION, check
@@ -61,7 +62,7 @@ class Subscriber:
         """Microseconds by which Redis's clock is ahead of the event loop's."""
         self.is_working = False
         """Whether Redis has responded to a read."""
-        self.on_restored: Callable[[], None] | None = None
+        self.on_restored: Callable[[], None] = ignore
         """Called at the first response."""
 
     def channel_changed(self, channel: str) -> None:
@@ -76,9 +77,9 @@ class Subscriber:
 
     def note_response(self) -> None:
         """Note that Redis has responded to a read."""
-        if not self.is_working and self.on_restored is not None:
+        if not self.is_working:
+            self.is_working = True
             self.on_restored()
-        self.is_working = True
 
     async def run(self) -> None:
         """Watch the jobs until there are none.

@@ -1,4 +1,4 @@
-"""What a naive worker's side would do: switches for negative controls."""
+"""Naive trackers and clients: switches for negative controls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tell after each row, and wait for the answer."""
+    """Write after each row, and wait for the response."""
 
     def rows(self: ImportTracker, iterable: Iterable[T]) -> Iterator[T]:
         for row in iterable:  # pragma: no branch - the tests fail before its end
@@ -38,7 +38,7 @@ def writes_in_the_loops_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do so, and raise what Redis answers."""
+    """Do so, and raise the errors of Redis."""
     writes_in_the_loops_own_thread(monkeypatch)
     try_to_write = Writer._try_to_write
 
@@ -60,23 +60,23 @@ def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tries_to_tell_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write the end as anything else."""
+    """Write the end without retries."""
     monkeypatch.setattr(Writer, "_write_the_last", Writer._try_to_write)
 
 
 def tries_to_tell_the_end_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stay in the `with` until the end is told."""
+    """Stay in the `with` block until the end is written."""
     monkeypatch.setattr(writer, "LAST_SECONDS", 3600)
     monkeypatch.setattr(waiting, "END_SECONDS", 3600)
 
 
 def gives_up_when_nobody_waits_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try to tell the end for as long as the `with` lasts."""
+    """Stop retrying to write the end when the `with` block is left."""
     monkeypatch.setattr(writer, "BESIDE_SECONDS", 0)
 
 
 def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take each end for the first try."""
+    """Ignore that Redis is known to be unavailable."""
     last = Writer._write_the_last
 
     def write(self: Writer) -> None:
@@ -88,23 +88,23 @@ def waits_for_whom_it_knows_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enter once the beginning stands in Redis, or cannot."""
+    """Enter the `with` block only after a response to the first write."""
     monkeypatch.setattr(Flag, "wait_a_moment", lambda flag, _: flag.wait(3600))
 
 
 def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process go, and its threads with it."""
+    """Let the process exit with its threads."""
     monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.forgets_who_leaves")
 
 
 def forgets_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma: no cover - in a worker
-    """Register nothing for the end of the process."""
+    """Register nothing for the exit of the process."""
     monkeypatch.setattr(process_exit, "_wait_at_exit", lambda: None)
     monkeypatch.setattr(waiting, "wait_if_nothing_else_will", lambda: None)
 
 
 def runs_what_is_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take each message for the first, in workers of Celery's."""
+    """Run redelivered messages in Celery's workers."""
     monkeypatch.setenv("TEST_SITE_SWITCH", "tests.faults.naive_worker.takes_each_for_the_first")
 
 
@@ -117,7 +117,7 @@ def takes_each_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say it again and again."""
+    """Log every failure of an outage."""
     failed = Writer._failed
 
     def log(self: Writer, *args: Any) -> None:
@@ -128,19 +128,19 @@ def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_what_changed_back_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nothing to report, and believe that all is well."""
+    """Treat a value that changed back as written."""
     monkeypatch.setattr(Writer, "_is_told", lambda self, fields: steady(fields) == self._written)
     monkeypatch.setattr(Writer, "_has_news", lambda self: False)
 
 
 def gives_up_writing_once_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take one refusal for the last word."""
+    """Write nothing after the first refusal."""
     write = Writer._try_to_write
     monkeypatch.setattr(Writer, "_try_to_write", lambda self: self._failing or write(self))
 
 
 def passes_on_what_the_client_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have callers deal with redis-py's own exceptions."""
+    """Raise redis-py's own exceptions."""
     monkeypatch.setattr(executor, "_as_unavailable", nullcontext)
 
 
@@ -162,32 +162,32 @@ class _OfAnyLoop(dict[Any, Any]):
 
 
 def has_one_client_for_all_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a client when it is first needed, and keep it."""
+    """Use one client for all event loops."""
     monkeypatch.setenv("NAIVE", "has_one_client_for_all_loops")
     monkeypatch.setattr(registry, "_per_loop", _OfAnyLoop())
     monkeypatch.setattr(registry, "_forget_closed_loops", lambda: None)
 
 
 def closes_nothing_with_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave it to the garbage collector."""
+    """Leave clients to the garbage collector."""
     monkeypatch.setenv("NAIVE", "closes_nothing_with_the_loop")
     monkeypatch.setattr(registry, "_close_with_loop", lambda *_: None)
 
 
 def shares_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no pool: open a connection, and keep it."""
+    """Use a single connection instead of a pool."""
     monkeypatch.setenv("NAIVE", "shares_one_connection")
     connect = partial(redis.Redis.from_url, single_connection_client=True, socket_timeout=2)
     monkeypatch.setattr(registry, "create_sync_redis_client", lambda url, **_: connect(url))
 
 
 def leaves_the_log_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go in time, and let the thread say what has become of the end."""
+    """Leave the `with` block in time, and let the thread log the result."""
     monkeypatch.setattr(Writer, "give_up", lambda _: None)
 
 
 def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that a link to which Redis has subscribed us is a good one."""
+    """Treat a confirmed subscription as a working connection."""
     take = Subscriber._handle_message
 
     def note(self: Any, message: Any) -> bool:
@@ -198,7 +198,7 @@ def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that what comes last is the newest."""
+    """Apply writes in any order."""
     edit(
         monkeypatch,
         "WRITE",

@@ -1,4 +1,4 @@
-"""Hash slots of a Cluster with sharded pub/sub that move, and servers of it that go."""
+"""Hash slots of a Cluster with sharded pub/sub move, and its servers are lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ask_for_another = pubsub.ask_for("import_progress:hash:j2")
 
 
 def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not mind being unsubscribed."""
+    """Ignore that the server unsubscribes."""
     monkeypatch.setattr(ShardedSubscriber, "_handle_moved", lambda *_: None)
     monkeypatch.setattr(sync_manager, "_raise_if_moved", lambda _: None)
 
@@ -58,15 +58,15 @@ async def test_hash_slots_move_under_watchers_and_writers(kind: str, cluster: Cl
             assert seen == sorted(seen)
 
 
-def asks_nobody_for_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go where it was, and stay there."""
+def refreshes_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep using the old owner."""
     stays_where_it_was(monkeypatch)
     monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
 
 
-@without(asks_nobody_for_the_way)
+@without(refreshes_no_owner)
 @both_managers
-async def test_who_comes_with_old_knowledge_is_shown_the_way(
+async def test_a_client_with_outdated_slots_finds_the_owner(
     kind: str, cluster: ClusterGroup
 ) -> None:
     async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
@@ -90,11 +90,11 @@ async def test_who_comes_with_old_knowledge_is_shown_the_way(
 
 
 class _Broken(Exception):
-    """One connection of a link is."""
+    """One of the connections is broken."""
 
 
 def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the link fail with the first of its connections."""
+    """End the subscriber with the first broken connection."""
 
     async def serve(self: ShardedSubscriber, shard: ShardConnection) -> None:
         try:
@@ -114,7 +114,7 @@ def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @without(one_lost_is_all_lost)
-async def test_a_server_goes_and_the_connections_to_the_others_are_kept(
+async def test_after_the_loss_of_a_server_the_other_connections_are_kept(
     lone_cluster: ClusterGroup,
 ) -> None:
     async with manager_on("async", lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
@@ -138,18 +138,18 @@ async def test_a_server_goes_and_the_connections_to_the_others_are_kept(
         orphan.close()
 
 
-def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def keeps_slots_at_a_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
     async def stay(*_: Any) -> bool:
-        """Expect it back."""
+        """Wait for the lost server."""
         return False
 
     monkeypatch.setattr(ShardedSubscriber, "_leave", stay)
     monkeypatch.setattr(pubsub, "ask_for", lambda _: ask_for_another)
 
 
-@without(what_is_lost_stays_where_it_was)
+@without(keeps_slots_at_a_lost_server)
 @both_managers
-async def test_another_server_takes_over_what_one_had_that_is_down(
+async def test_another_server_takes_over_the_slots_of_a_lost_one(
     kind: str, lone_cluster: ClusterGroup, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -174,10 +174,10 @@ async def test_another_server_takes_over_what_one_had_that_is_down(
             if kind == "async":
                 assert "Redis subscription restored" not in caplog.text
                 lone_cluster.own(slot_of("j4"), heir, but=lost)
-                await until(lambda: "Redis subscription restored" in caplog.text, "it to be said")
+                await until(lambda: "Redis subscription restored" in caplog.text, "the log line")
 
 
-async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
+async def test_a_hash_slot_of_a_lost_server_is_waited_for(
     lone_cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharded_subscriber, "RETRY_SECONDS", 0.05)
@@ -194,9 +194,9 @@ async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
             ask(lone_cluster.nodes[home], "DEL", f"import_progress:hash:{job_id}")
             lone_cluster.own(slot_of(job_id), down, but=down)
         link = progress._hub._subscriber
-        await until(lambda: len(link._ownerless) == 2, "both to be looked for")
+        await until(lambda: len(link._ownerless) == 2, "both slots to wait")
         leaving.close()
-        await until(lambda: len(link._ownerless) == 1, "the other to be looked for no longer")
+        await until(lambda: len(link._ownerless) == 1, "the unwatched slot to wait no longer")
         lone_cluster.own(slot_of("j1"), home, but=down)
         await tried(lambda: progress.create("j1", data={"n": 2}), "the job")
         await sees(staying, n=2)
@@ -209,7 +209,7 @@ def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @without(servers_are_not_asked_again, fails_with=(*FAILURES, KeyError))
 @both_managers
-async def test_a_hash_slot_that_nobody_had_when_the_client_began_is_found(
+async def test_a_hash_slot_without_an_owner_at_the_start_is_found(
     kind: str, cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharded_subscriber, "RETRY_SECONDS", 0.05)

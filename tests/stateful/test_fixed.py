@@ -84,7 +84,7 @@ def joiners_are_shown_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def watch_at_once(self: Hub, *arguments: Any, **options: Any) -> Watcher:
         watcher = watch(self, *arguments, **options)
-        watcher._joined = 0
+        watcher._confirming_read = 0
         return watcher
 
     monkeypatch.setattr(Hub, "watch", watch_at_once)

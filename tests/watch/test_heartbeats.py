@@ -1,4 +1,4 @@
-"""At a heartbeat Redis compares, and answers only those jobs that are not as they were."""
+"""At a heartbeat Redis compares digests, and returns only the jobs that have changed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def key_of(job_id: str) -> str:
     return f"import_progress:hash:{job_id}"
 
 
-async def test_what_is_as_it_was_is_not_answered(
+async def test_unchanged_jobs_are_not_returned(
     manager: ProgressManager, foreign: redis.Redis
 ) -> None:
     jobs = [(KEYS, job_id) for job_id in ("same", "other", "absent", "no-job")]
@@ -61,7 +61,7 @@ async def test_what_is_as_it_was_is_not_answered(
     assert changed.fields["n"] == 2
 
 
-def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) -> None:
+def test_an_error_of_redis_is_raised(server: RedisProcess, foreign: redis.Redis) -> None:
     who = {"username": "reader", "password": "of this test"}
     foreign.acl_setuser(
         who["username"],
@@ -77,14 +77,14 @@ def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) 
     foreign.acl_deluser(who["username"])
 
 
-def believes_a_digest_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
+def uses_digests_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         WatchedJob, "digest", property(lambda slot: slot.known and slot.known.digest)
     )
 
 
-@without(believes_a_digest_of_any_age)
-async def test_what_redis_has_gone_back_to_is_shown_though_it_was_known_before(
+@without(uses_digests_of_any_age)
+async def test_an_older_state_that_was_known_before_is_shown(
     manager: ProgressManager, foreign: redis.Redis
 ) -> None:
     await manager.create("a", data={"n": 1})
@@ -101,7 +101,7 @@ async def test_what_redis_has_gone_back_to_is_shown_though_it_was_known_before(
     watcher.close()
 
 
-async def test_who_joins_is_shown_what_a_heartbeat_found_unchanged(
+async def test_a_new_watcher_is_shown_a_state_that_a_heartbeat_found_unchanged(
     manager: ProgressManager,
 ) -> None:
     await manager.create("a", data={"n": 1})
@@ -110,10 +110,10 @@ async def test_who_joins_is_shown_what_a_heartbeat_found_unchanged(
     assert manager._hub is not None
     [slot] = manager._hub._jobs.values()
     await until(lambda: slot.known, "a heartbeat")
-    link = manager._hub._subscriber
-    assert link is not None
+    subscriber = manager._hub._subscriber
+    assert subscriber is not None
     second = manager.watcher("a")
-    link.request_read(slot, heartbeat=True)  # For both it is one read.
+    subscriber.request_read(slot, heartbeat=True)  # One read for both.
     await sees(second, n=1)
     for watcher in (first, second):
         watcher.close()
