@@ -1,4 +1,4 @@
-"""Callbacks of others, called from our own tasks: what they raise goes no further."""
+"""Users' callbacks, called from our own tasks: their exceptions are logged, not raised."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ logger = logging.getLogger("django_import_progress")
 P = ParamSpec("P")
 
 CALLBACK_ERRORS = (Exception, asyncio.CancelledError)
-"""What a callback may raise without ending the task that calls it. It awaits nothing, so a
-`CancelledError` is not a cancellation of that task: it comes from a future that was cancelled."""
+"""What a callback may raise without ending the task that calls it. A callback awaits nothing, so
+its `CancelledError` does not cancel that task: it comes from a future that was cancelled."""
 
 
-def contained(callback: Callable[P, object]) -> Callable[P, None]:
-    """Return a function that calls `callback` and logs the first exception that it raises."""
+def safe_callback(callback: Callable[P, object]) -> Callable[P, None]:
+    """Return a function that calls `callback` and logs only the first exception that it raises."""
     has_failed = False
 
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -30,3 +30,7 @@ def contained(callback: Callable[P, object]) -> Callable[P, None]:
                 logger.exception("A callback raised an exception; further ones are not logged")
 
     return call
+
+
+def ignore() -> None:
+    """Do nothing: the default of callbacks."""

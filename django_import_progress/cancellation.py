@@ -1,4 +1,4 @@
-"""Cancelling asyncio's tasks for good: a cancellation can be eaten on the way."""
+"""Cancels asyncio tasks reliably: other code may swallow a cancellation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Collection, Coroutine, Iterable
 from typing import Any
 
 
-async def run_together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all until the first is through or has failed, and end the others with it."""
-    tasks = [asyncio.create_task(job) for job in jobs]
+async def run_together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines until the first one returns or fails, then cancel the others."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -19,12 +19,12 @@ async def run_together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 def raise_if_cancelled(error: Exception | None = None) -> None:
-    """Raise the cancellation of the running task that other code has swallowed.
+    """Raise the cancellation of the running task if other code has swallowed it.
 
-    redis-py does so, asyncio on Python 3.11, and any `AUTHORIZE` rule may.
+    redis-py may do so, asyncio on Python 3.11, and any `AUTHORIZE` rule.
 
     Args:
-        error: what came instead of it, if something did.
+        error: the exception that was raised instead, if any.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
@@ -32,12 +32,12 @@ def raise_if_cancelled(error: Exception | None = None) -> None:
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until all have ended; also where the caller is cancelled meanwhile.
+    """Cancel tasks until all have ended, even if the caller is cancelled meanwhile.
 
-    A loop that is closed cancels each task once, and waits for all of them.
+    An event loop that is closed cancels each task only once, and waits for all of them.
     """
     pending, cancelled = set(tasks), None
-    while pending:  # Again and again: asyncio on 3.11 may eat it, and redis-py.
+    while pending:  # Repeatedly: asyncio on Python 3.11 and redis-py may swallow a cancellation.
         for task in pending:
             task.cancel()
         try:
@@ -47,6 +47,6 @@ async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
         pending = {task for task in pending if not task.done()}
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # Looked at: a second task that failed is no news.
+            task.exception()  # Retrieved, so that asyncio does not log it.
     if cancelled is not None:
         raise cancelled

@@ -139,8 +139,7 @@ class Settings:
         is_redis_url,
         "a URL such as redis://localhost:6379/0, rediss://…, unix://…,"
         " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-        " read_from_replicas=yes or no is only for Sentinel,"
-        " sharded_pubsub=yes or no only for a Cluster",
+        " sharded_pubsub=yes or no for a Cluster",
         why=url_problem,
         shown=_shown_url,
         in_environment=True,

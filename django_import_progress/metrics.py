@@ -1,20 +1,20 @@
-"""What has happened in this process since it began: plain numbers, for whoever measures."""
+"""Counters of this process, for `contrib.prometheus` and for tests."""
 
 from __future__ import annotations
 
 
 class ProcessMetrics:
-    """Counts; each only grows."""
+    """Counters since the process started; they never decrease."""
 
     __slots__ = ("connections_lost", "events", "resyncs")
 
     def __init__(self) -> None:
         self.events = 0
-        """States that watchers have taken, to send them or to yield them."""
+        """Updates delivered to watchers."""
         self.connections_lost = 0
-        """How often a subscription to Redis was lost."""
+        """Lost subscriptions to Redis."""
         self.resyncs = 0
-        """Reads that found what no message had told."""
+        """Reads that found a change which no message had announced."""
 
 
 process_metrics = ProcessMetrics()

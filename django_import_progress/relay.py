@@ -1,4 +1,4 @@
-"""From Redis into the channel layer: each update of a namespace, for a project's own consumers."""
+"""Forwards each update of a namespace to the channel layer, for a project's own consumers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
+from .callbacks import ignore
 from .cancellation import raise_if_cancelled, run_together
 from .conf import settings
 from .core.errors import ProgressUnavailable
@@ -25,40 +26,41 @@ from .service.manager import ProgressManager
 from .watch.hub import Watcher
 from .watch.pattern_hub import PatternHub
 from .watch.pubsub_connection import chunks
-from .watch.subscriber import AGAIN_SECONDS
+from .watch.subscriber import RETRY_SECONDS
 
 logger = logging.getLogger("django_import_progress")
 
 MESSAGE_TYPE = "import_progress.update"
 """Channels calls a consumer's method `import_progress_update` with it."""
-TIMES_AN_END_IS_TOLD = 2
-"""A layer delivers at most once, and its own readers may be away just after an outage."""
+END_SENDS = 2
+"""How often an end is sent: a layer may lose a message, and its readers may still be reconnecting
+after an outage."""
 SKEW_MICROSECONDS = 60_000_000
-"""By how much the clocks of two Redis servers may differ: see `Relay._look`."""
-_UNCARRIABLE = (TypeError, ValueError, OverflowError)
-"""What a layer raises that cannot write a message: one with an int beyond 64 bits, say."""
+"""How much the clocks of two Redis servers may differ: see `Relay._scan`."""
+_UNSERIALIZABLE = (TypeError, ValueError, OverflowError)
+"""What a layer raises that cannot serialize a message, for example one with an int over 64 bits."""
 
 
 def progress_group(job_id: JobId | None = None, *, namespace: str | None = None) -> str:
-    """Return the channel layer's group in which a job is told; without one, all jobs are.
+    """Return the channel layer's group that receives a job's updates, or those of all jobs.
 
-    It is legal whatever the id is (https://channels.readthedocs.io/en/stable/topics/
-    channel_layers.html#groups): a digest stands for what is not, or is too long.
+    The name is valid for every id (https://channels.readthedocs.io/en/stable/topics/
+    channel_layers.html#groups): an id that is too long or has other characters is hashed.
 
     Args:
         job_id: the job; None for the group of all jobs.
-        namespace: another one than the setting's.
+        namespace: a namespace other than the setting's.
 
     Raises:
-        InvalidJobId: `job_id` cannot be one.
-        ValueError: `namespace` cannot be one.
+        InvalidJobId: `job_id` is not a valid job id.
+        ValueError: `namespace` is not a valid namespace.
     """
     keys = Keys(settings.namespace if namespace is None else namespace)
     return keys.group() if job_id is None else keys.group(clean_job_id(job_id))
 
 
 class Layer(Protocol):
-    """What the relay needs of a channel layer."""
+    """The part of a channel layer that the relay uses."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to all channels of a group."""
@@ -66,34 +68,35 @@ class Layer(Protocol):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Job:
-    """What is known of a job that goes on, or whose end was told just now."""
+    """A job that is running, or whose end has just been sent."""
 
     watcher: Watcher
     state: State | None = None
-    """The newest, told or to be told."""
+    """The newest state, sent or queued."""
     state_before: State | None = None
-    """The newest at the last heartbeat."""
-    times_told: int = 0
-    """How often the newest was told."""
-    is_refused: bool = False
-    """Whether the layer could not carry it, and that was logged."""
+    """The newest state at the last heartbeat."""
+    times_sent: int = 0
+    """How often the newest state was sent."""
+    has_logged_error: bool = False
+    """Whether the layer could not serialize a state, and that was logged."""
 
 
 class Relay:
-    """Tells each update of a namespace to two groups of a channel layer: all jobs', and the job's.
+    """Sends each update of a namespace to two groups of a channel layer: all jobs', and the job's.
 
     Each message is ``{"type": "import_progress.update", "job_id": …, "data": <representation>}``;
-    of a job that was deleted or has expired `data` is ``{"job_id": …, "gone": True}``. At each
-    heartbeat what goes on is told again, and each end once more, for a layer may lose a message.
+    for a job that was deleted or has expired, `data` is ``{"job_id": …, "gone": True}``. A layer
+    may lose a message, so at each heartbeat the states of running jobs are sent again, and each end
+    is sent once more.
 
     Args:
-        manager: of the namespace; of the event loop that is running.
+        manager: manager of the namespace, created in the running event loop.
         layer: a channel layer, such as `channels.layers.get_channel_layer()` returns.
-        heartbeat_seconds: how often the jobs are read, and told, again.
-        max_per_second: how many updates of one job are told; an end is never held back.
+        heartbeat_seconds: how often all jobs are read and sent again.
+        max_per_second: maximum updates per job; an end is never held back.
 
     Raises:
-        ImproperlyConfigured: a Cluster tells of its jobs by sharded pub/sub.
+        ImproperlyConfigured: the manager uses sharded pub/sub.
     """
 
     def __init__(
@@ -106,109 +109,111 @@ class Relay:
     ) -> None:
         if manager.calls.keys.sharded:
             raise ImproperlyConfigured(
-                "The relay hears of all jobs, and sharded channels have no patterns: take"
-                " sharded_pubsub=yes out of REDIS_URL, for the relay and for whoever writes"
+                "The relay subscribes to a pattern, which sharded channels do not support:"
+                " remove sharded_pubsub=yes from REDIS_URL, for the relay and for all workers"
             )
         self._redis, self._calls = manager.redis, manager.calls
         self._layer = layer
         self._heartbeat_seconds = heartbeat_seconds
         self._max_per_second = max_per_second
-        self._feed = PatternHub(
+        self._hub = PatternHub(
             manager.redis,
             manager.calls,
             heartbeat_seconds=heartbeat_seconds,
-            on_subscribed=self._look_at_all,
-            on_unknown=self._hear_of,
+            on_subscribed=self._request_full_scan,
+            on_unknown=self._handle_unknown,
         )
         self._jobs: dict[str, _Job] = {}
         self._unsent: dict[str, State] = {}
         self._has_unsent = asyncio.Event()
         self._ends: dict[str, tuple[int, int]] = {}
-        """Which write was the end of jobs that are told no more; of the newest `LENGTH`."""
-        self._has_to_look = asyncio.Event()
-        self._everything = False
+        """The last write of jobs whose end was sent; of the newest `LENGTH`."""
+        self._scan_is_due = asyncio.Event()
+        self._next_scan_is_full = False
         self._newest_life = 0
 
     def __repr__(self) -> str:
-        return f"<Relay: {len(self._jobs)} jobs, {len(self._unsent)} to be told>"
+        return f"<Relay: {len(self._jobs)} jobs, {len(self._unsent)} unsent>"
 
     async def run(self) -> None:
         """Relay until cancelled, through any outage of Redis and of the layer."""
-        await run_together([self._feed.run(), self._find(), self._send(), self._beat()])
+        await run_together(
+            [self._hub.run(), self._scan_when_due(), self._send(), self._send_heartbeats()]
+        )
 
-    # What comes in.
+    # Updates from Redis.
 
-    def _hear_of(self, job_id: str) -> None:
-        # Of another database's job there is nothing to be read: it is left at the next heartbeat.
+    def _handle_unknown(self, job_id: str) -> None:
+        # A job of another database is found nowhere, and unwatched at the next heartbeat.
         if is_clean(job_id):
-            self._follow(job_id)
+            self._watch(job_id)
 
-    def _follow(self, job_id: str) -> None:
-        self._leave(job_id)  # It is gone, then, and comes anew.
-        watcher = self._feed.watch(self._calls, job_id, max_per_second=self._max_per_second)
+    def _watch(self, job_id: str) -> None:
+        self._unwatch(job_id)  # A watched job that was unknown to the hub is gone, and recreated.
+        watcher = self._hub.watch(self._calls, job_id, max_per_second=self._max_per_second)
         job = self._jobs[job_id] = _Job(watcher)
-        watcher.on_update = partial(self._take, job)
+        watcher.on_update = partial(self._handle_update, job)
 
-    def _take(self, job: _Job) -> None:
+    def _handle_update(self, job: _Job) -> None:
         state = job.watcher.poll()
-        assert state is not None  # It has news: only for that we are called.
-        job.state, job.times_told = state, 0
-        self._tell(state)
+        assert state is not None  # `on_update` is called only if there is one.
+        job.state, job.times_sent = state, 0
+        self._enqueue(state)
 
-    def _leave(self, job_id: str) -> None:
+    def _unwatch(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
         if job is not None:
-            job.watcher.on_update = _nothing
+            job.watcher.on_update = ignore
             job.watcher.close()
 
-    # What nobody told us of.
+    # Jobs whose messages were lost.
 
-    def _look_at_all(self) -> None:
-        self._everything = True
-        self._has_to_look.set()
+    def _request_full_scan(self) -> None:
+        self._next_scan_is_full = True
+        self._scan_is_due.set()
 
-    async def _find(self) -> None:
+    async def _scan_when_due(self) -> None:
         while True:
-            await self._has_to_look.wait()
-            self._has_to_look.clear()
-            everything, self._everything = self._everything, False
+            await self._scan_is_due.wait()
+            self._scan_is_due.clear()
+            is_full, self._next_scan_is_full = self._next_scan_is_full, False
             try:
-                await self._look(0 if everything else self._newest_life - SKEW_MICROSECONDS)
+                await self._scan(0 if is_full else self._newest_life - SKEW_MICROSECONDS)
             except ProgressUnavailable:
-                self._everything |= everything
-                self._has_to_look.set()
-                await asyncio.sleep(AGAIN_SECONDS)
+                self._next_scan_is_full |= is_full
+                self._scan_is_due.set()
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _look(self, since: int) -> None:
-        """Find the jobs that began, or ended, while the link was away.
+    async def _scan(self, since: int) -> None:
+        """Find the jobs that began or ended during an outage.
 
         Args:
-            since: the life of the oldest to look at; 0 for all that are listed.
+            since: life of the oldest job to read; 0 for all that are listed.
         """
         (listed,) = await read_all(self._redis, [self._calls.jobs_since(max(since, 0))])
-        self._feed.was_answered()
+        self._hub.note_response()
         entries = listed or []
         unknown = [job_id for job_id, _ in reversed(entries) if job_id not in self._jobs]
         for chunk in chunks(unknown):
             found = await read_each(self._redis, [self._calls.get(job_id) for job_id in chunk])
             for job_id, stored in zip(chunk, found, strict=True):
-                # One that could not be read is followed: it is read again and again.
-                is_news = isinstance(stored, BaseException) or self._is_news(job_id, stored)
-                # What was received meanwhile is newer than what was read.
-                if is_news and job_id not in self._jobs:
-                    self._follow(job_id)
+                # A job that could not be read is watched, so that the hub reads it again.
+                is_new = isinstance(stored, BaseException) or self._is_new(job_id, stored)
+                # A job that the hub has received meanwhile is newer than the result of this read.
+                if is_new and job_id not in self._jobs:
+                    self._watch(job_id)
         self._newest_life = max([self._newest_life, *(life for _, life in entries)])
 
-    def _is_news(self, job_id: str, stored: Stored | None) -> bool:
-        # Of a job that has expired the end was published long ago.
+    def _is_new(self, job_id: str, stored: Stored | None) -> bool:
+        # The end of an expired job was published long ago.
         if stored is None or stored.expired:
             return False
         return stored.written != self._ends.get(job_id)
 
-    # What goes out.
+    # Messages to the layer.
 
-    def _tell(self, state: State) -> None:
-        self._unsent[state.job_id] = state  # In the place of an older one that still waits.
+    def _enqueue(self, state: State) -> None:
+        self._unsent[state.job_id] = state  # It replaces an older one that was not sent yet.
         self._has_unsent.set()
 
     async def _send(self) -> None:
@@ -220,69 +225,71 @@ class Relay:
                 state = self._unsent.pop(next(iter(self._unsent)))
                 try:
                     await self._send_one(state)
-                except _UNCARRIABLE as error:
-                    self._refuse(state, error)
+                except _UNSERIALIZABLE as error:
+                    self._log_unserializable(state, error)
                 except Exception as error:
                     raise_if_cancelled(error)
                     self._unsent.setdefault(state.job_id, state)  # Unless there is a newer one.
                     failures += 1
                     if failures == 1:
                         logger.warning(
-                            "The channel layer takes nothing (%s); trying again",
+                            "Cannot send to the channel layer (%s); retrying",
                             type(error).__name__,
                         )
                     await asyncio.sleep(backoff_seconds(failures, random.random()))
                     continue
                 failures = 0
-                self._note_told(state)
+                self._note_sent(state)
 
     async def _send_one(self, state: State) -> None:
         job_id = state.job_id
         data = {"job_id": job_id, "gone": True} if state.gone else state.representation
         message = {"type": MESSAGE_TYPE, "job_id": job_id, "data": data}
-        # Of its own a layer may wait without an end for a server that says nothing.
+        # A layer has no time limit of its own for a server that does not respond.
         async with asyncio.timeout(CALL_SECONDS):
             await self._layer.group_send(self._calls.keys.group(), message)
             await self._layer.group_send(self._calls.keys.group(job_id), message)
 
-    def _note_told(self, state: State) -> None:
+    def _note_sent(self, state: State) -> None:
         job = self._jobs.get(state.job_id)
         if job is not None and job.state is state:
-            job.times_told += 1
+            job.times_sent += 1
 
-    def _refuse(self, state: State, error: Exception) -> None:
+    def _log_unserializable(self, state: State, error: Exception) -> None:
         job = self._jobs.get(state.job_id)
-        if job is not None and not job.is_refused:
-            job.is_refused = True
-            logger.error("The channel layer cannot carry job %s: %s", state.job_id, error)
+        if job is not None and not job.has_logged_error:
+            job.has_logged_error = True
+            logger.error("The channel layer cannot serialize job %s: %s", state.job_id, error)
 
-    # Trust, but tell again.
-
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
-            ended = [job_id for job_id, job in tuple(self._jobs.items()) if self._tell_again(job)]
-            # A layer that is away for long must not cost more with each job that ends.
+            ended = [job_id for job_id, job in tuple(self._jobs.items()) if self._send_again(job)]
+            # Ended jobs must not accumulate while the layer is unavailable.
             for job_id in ended[:-LENGTH]:
-                self._leave(job_id)
+                self._unwatch(job_id)
                 self._unsent.pop(job_id, None)
-            self._has_to_look.set()
+            self._scan_is_due.set()
 
-    def _tell_again(self, job: _Job) -> bool:
-        """Tell the newest once more, or let the job go; whether it has ended and is kept."""
+    def _send_again(self, job: _Job) -> bool:
+        """Send the newest state again, or unwatch the job.
+
+        Returns:
+            Whether the job has ended and is still watched.
+        """
         state, before, job.state_before = job.state, job.state_before, job.state
         job_id = job.watcher.job_id
         if state is not None and state.ended:
-            if job.times_told >= TIMES_AN_END_IS_TOLD:
-                self._leave(job_id)
+            if job.times_sent >= END_SENDS:
+                self._unwatch(job_id)
                 self._note_end(state)
                 return False
         elif job.watcher.found_nothing and state is before:
-            # It was told of by somebody who stores nothing, and has fallen silent.
-            self._leave(job_id)
+            # Its publisher stores nothing, and has published nothing since the last heartbeat.
+            self._unwatch(job_id)
             return False
         if state is not None:
-            self._tell(state)
+            self._enqueue(state)
         return state is not None and state.ended
 
     def _note_end(self, state: State) -> None:
@@ -291,7 +298,3 @@ class Relay:
             self._ends[state.job_id] = state.order[:2]
         if len(self._ends) > LENGTH:
             del self._ends[next(iter(self._ends))]
-
-
-def _nothing() -> None:
-    """Tell nobody."""

@@ -135,7 +135,7 @@ async def test_a_job_that_is_deleted_is_told_to_be_gone_though_it_had_ended_long
         await writer.delete("j1")
         assert await member.hears("j1", gone=True) == {"job_id": "j1", "gone": True}
         await writer.update("j2", {"status": "done"})
-        await until(lambda: repr(relay) == "<Relay: 0 jobs, 0 to be told>", "j2 to be let go")
+        await until(lambda: repr(relay) == "<Relay: 0 jobs, 0 unsent>", "j2 to be let go")
         await writer.delete("j2")
         await member.hears("j2", gone=True)
         await writer.create("j2")
@@ -167,7 +167,7 @@ async def test_what_goes_on_is_told_each_heartbeat_and_an_end_twice(
         await writer.create("j1")
         await until(lambda: len(member.told("j1")) >= 3, "it to be told again and again")
         await writer.update("j1", {"status": "done"})
-        await until(lambda: repr(relay) == "<Relay: 0 jobs, 0 to be told>", "it to be let go")
+        await until(lambda: repr(relay) == "<Relay: 0 jobs, 0 unsent>", "it to be let go")
         statuses = [snapshot["status"] for snapshot in member.told("j1")]
         assert statuses.count("done") == 2
         assert statuses == sorted(statuses, reverse=True)
@@ -196,7 +196,7 @@ async def test_what_is_published_and_not_stored_is_told_and_then_forgotten(
     ):
         await writer.publish_update("j1", {"status": "importing"})
         await member.hears("j1", status="importing")
-        await until(lambda: repr(relay) == "<Relay: 0 jobs, 0 to be told>", "silence to be noticed")
+        await until(lambda: repr(relay) == "<Relay: 0 jobs, 0 unsent>", "silence to be noticed")
 
 
 async def test_what_cannot_be_a_job_is_not_followed(
@@ -210,7 +210,7 @@ async def test_what_cannot_be_a_job_is_not_followed(
         foreign.publish("import_progress:channel:j1", "junk")
         await writer.create("j1")
         await member.hears("j1", status="queued")
-        assert repr(relay) == "<Relay: 1 jobs, 0 to be told>"
+        assert repr(relay) == "<Relay: 1 jobs, 0 unsent>"
 
 
 @each_layer
@@ -288,10 +288,10 @@ async def test_it_waits_for_a_redis_that_is_away(
 async def test_a_job_that_could_not_be_read_yet_is_kept() -> None:
     async with manager_on("async", "redis://127.0.0.1:1/0") as manager:
         relay = relay_module.Relay(manager, manager)  # type: ignore[arg-type]
-        relay._follow("j1")
-        assert not relay._tell_again(relay._jobs["j1"])
-        assert repr(relay) == "<Relay: 1 jobs, 0 to be told>"
-        await relay._feed.aclose()
+        relay._watch("j1")
+        assert not relay._send_again(relay._jobs["j1"])
+        assert repr(relay) == "<Relay: 1 jobs, 0 unsent>"
+        await relay._hub.aclose()
 
 
 def test_a_group_is_asked_for_with_what_can_be_a_job(settings: Any) -> None:

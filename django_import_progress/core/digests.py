@@ -8,7 +8,7 @@ from functools import partial
 
 from .command import RedisCommand, Reply, evalsha
 from .keys import Keys
-from .lua.scripts import CHECK, Script
+from .lua.scripts import CHECK
 from .outcome import recall
 from .snapshot import Order, Stored, as_text, decode
 
@@ -36,20 +36,16 @@ class Checked:
     """By position in the request: what is stored, and what to compare it with from now on."""
 
 
-def check(
-    jobs: Sequence[tuple[Keys, str]], digests: Sequence[str], script: Script = CHECK
-) -> RedisCommand[Checked]:
+def check(jobs: Sequence[tuple[Keys, str]], digests: Sequence[str]) -> RedisCommand[Checked]:
     """Read the jobs whose hashes have another digest now. In a Cluster pass only one job.
 
     Args:
         jobs: for each job the keys of its namespace, and its id.
         digests: the known digest of each job; "" reads the job in any case. A job that does not
             exist is always returned: it has to be absent twice.
-        script: `CHECK_SHARED` and `CHECK_AT_REPLICA` compute equal digests on a primary and its
-            replicas.
     """
     names = [name for keys, job in jobs for name in (keys.hash(job), keys.outcome(job))]
-    return evalsha(script, names, digests, partial(_parse, [job for _, job in jobs]))
+    return evalsha(CHECK, names, digests, partial(_parse, [job for _, job in jobs]))
 
 
 def _parse(jobs: Sequence[str], reply: Reply) -> Checked:

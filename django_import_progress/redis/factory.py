@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from .cluster import LazyCluster, ShardedCluster, start_with_any_server
 from .executor import CALL_SECONDS, AsyncClient, SyncClient
-from .sentinel import PrimaryAndReplicas, SentinelPool, Sentinels
+from .sentinel import SentinelPool, Sentinels
 from .url import normalized, problem_with
 
 CONNECTIONS = 50
@@ -37,9 +37,7 @@ _KINDS |= {f"{scheme}+{kind}": kind for scheme in _KINDS for kind in ("sentinel"
 del _KINDS["unix+sentinel"], _KINDS["unix+cluster"]
 _DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
-_CHOICES = {"read_from_replicas": "sentinel", "sharded_pubsub": "cluster"}
-"""Options that are ``yes`` or ``no``, and the kind of servers that has them."""
-_OUR_OPTIONS = (*_SENTINEL_OPTIONS, *_CHOICES)
+_OUR_OPTIONS = (*_SENTINEL_OPTIONS, "sharded_pubsub")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +53,6 @@ class Address:
     service: str = ""
     """The name of the primary in the sentinels."""
     sentinel_options: tuple[tuple[str, str], ...] = ()
-    read_from_replicas: bool = False
     sharded_pubsub: bool = False
     """Whether updates of a job are published by its own server of the Cluster only."""
 
@@ -68,8 +65,8 @@ def parse_address(url: str) -> Address:
             ``redis+sentinel://host:port,host:port/service/db``; ``redis+cluster://host:port,…``.
             Both accept ``rediss+``, a user and a password for the servers before the hosts, and
             redis-py's options. ``sentinel_username`` and ``sentinel_password`` are for the
-            sentinels. With ``read_from_replicas=yes`` heartbeats read from replicas first; with
-            ``sharded_pubsub=yes`` each server of a Cluster publishes the updates of its own jobs.
+            sentinels. With ``sharded_pubsub=yes`` each server of a Cluster publishes the updates of
+            its own jobs only.
 
     Raises:
         ValueError: the URL is invalid. The message does not quote it: it may contain a password.
@@ -92,17 +89,16 @@ def parse_address(url: str) -> Address:
         raise ValueError("the database is invalid; a Cluster has only 0")
     options = [option.partition("=") for option in query.split("&") if option]
     common = "&".join(f"{n}={value}" for n, _, value in options if n not in _OUR_OPTIONS)
-    for choice, _, value in options:
-        if choice in _CHOICES and (kind != _CHOICES[choice] or value not in {"yes", "no"}):
-            raise ValueError(f"{choice} must be yes or no, and is for {_CHOICES[choice]} URLs only")
-    chosen = {n: value == "yes" for n, _, value in options if n in _CHOICES}
+    sharded = [value for n, _, value in options if n == "sharded_pubsub"]
+    if sharded and (kind != "cluster" or not {"yes", "no"}.issuperset(sharded)):
+        raise ValueError("sharded_pubsub must be yes or no, and is for a Cluster only")
     return Address(
         kind,
         f"{scheme.partition('+')[0]}://{login}{at}localhost/{db or 0}?{common}",
         hosts,
         unquote(service),
         tuple((n[9:], unquote(value)) for n, _, value in options if n in _SENTINEL_OPTIONS),
-        **chosen,
+        sharded_pubsub=sharded[-1:] == ["yes"],
     )
 
 
@@ -164,8 +160,8 @@ def _address(url: str) -> Address:
             f"Invalid Redis URL: {problem}."
             " Valid URLs look like redis://localhost:6379/0, rediss://…, unix://…,"
             " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-            " special characters in a password must be percent-encoded, read_from_replicas=yes"
-            " or no is for Sentinel only, and sharded_pubsub=yes or no for a Cluster only"
+            " special characters in a password must be percent-encoded, and"
+            " sharded_pubsub=yes or no is for a Cluster only"
         )
     return parse_address(url)
 
@@ -229,15 +225,10 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
             address.hosts,
             sentinel_kwargs=_sentinel_options(address, AsyncRetry(_backoff(), 0), CALL_SECONDS),
         )
-        pooled = {"connection_pool_class": SentinelPool, **options, **limits}
-        if not address.read_from_replicas:
-            primary: async_redis.Redis = sentinel.master_for(address.service, **pooled)
-            return primary
-        both: PrimaryAndReplicas = sentinel.master_for(
-            address.service, redis_class=PrimaryAndReplicas, **pooled
+        primary: async_redis.Redis = sentinel.master_for(
+            address.service, connection_pool_class=SentinelPool, **options, **limits
         )
-        both.replicas = sentinel.slave_for(address.service, **pooled)
-        return both
+        return primary
     pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
     return async_redis.Redis.from_pool(pool)
 

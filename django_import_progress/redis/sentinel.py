@@ -1,4 +1,4 @@
-"""Clients of a primary and its replicas, found by sentinels."""
+"""Connections to the primary that the sentinels name."""
 
 from __future__ import annotations
 
@@ -48,18 +48,3 @@ class SentinelPool(async_sentinel.SentinelConnectionPool, async_redis.BlockingCo
         if inuse_connections:  # The client is closed: so are its sentinels.
             for sentinel in self.sentinel_manager.sentinels:
                 await sentinel.connection_pool.disconnect()
-
-
-class PrimaryAndReplicas(async_redis.Redis):
-    """The client of a primary, with another client for reads from its replicas."""
-
-    replicas: async_redis.Redis
-    left_until = 0.0
-    """No replica is used until then (`time.monotonic`)."""
-    replicas_serve = True
-    """Whether a replica responded to the last read from one."""
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close both clients."""
-        await self.replicas.aclose()
-        await super().aclose(close_connection_pool)

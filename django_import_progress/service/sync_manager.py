@@ -213,7 +213,7 @@ class SyncProgressManager:
                 pings = 0
                 _raise_if_moved(message)
                 if message["type"] in {"message", "smessage"}:
-                    slot.hear(message["data"])
+                    slot.apply_message(message["data"])
             elif pings * wait >= SILENCE_SECONDS:
                 raise TimeoutError("Redis does not respond on the subscription")
             else:

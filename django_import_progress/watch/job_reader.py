@@ -1,4 +1,4 @@
-"""Reading watched jobs: a queue for each server, in chunks as large as the link is fast."""
+"""Reads watched jobs: a queue for each server, and larger chunks the faster the connection is."""
 
 from __future__ import annotations
 
@@ -14,99 +14,102 @@ from .watched_job import WatchedJob
 logger = logging.getLogger("django_import_progress")
 
 FIRST_CHUNK = 20
-"""How many jobs are read at first: ever more as long as that is quick. A slow link must not spend
-its first seconds on a pipeline that is given up before it has been answered."""
+"""Jobs in the first chunk. Small, so that a slow connection does not spend its first seconds on a
+pipeline that times out."""
 LARGEST_CHUNK = 500
-EASY_SECONDS = 0.5
+FAST_SECONDS = 0.5
 """A chunk that was read within this time is followed by a larger one."""
 
 Read = Callable[[list[WatchedJob], bool], Awaitable[None]]
 
 
 class _Queue:
-    """Which jobs of one server are to be read, and how many of them at once."""
+    """Jobs of one server that are to be read, and the size of the next chunk."""
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
-        self._slots: dict[WatchedJob, None] = {}
-        self._beats: dict[WatchedJob, None] = {}
-        """The same at a heartbeat."""
+        self._jobs: dict[WatchedJob, None] = {}
+        self._heartbeat_jobs: dict[WatchedJob, None] = {}
+        """Jobs to be read at a heartbeat."""
         self._sizes = {False: FIRST_CHUNK, True: FIRST_CHUNK}
-        """How many are read at once, and at a heartbeat, which is quick where nothing changed."""
-        self._is_beats_turn = False
+        """Chunk sizes; True: at a heartbeat, where unchanged jobs are quick to read."""
+        self._heartbeat_is_next = False
 
     def __bool__(self) -> bool:
-        return bool(self._slots or self._beats)
+        return bool(self._jobs or self._heartbeat_jobs)
 
-    def add(self, slot: WatchedJob, *, heartbeat: bool) -> None:
-        (self._beats if heartbeat else self._slots)[slot] = None
+    def add(self, job: WatchedJob, *, heartbeat: bool) -> None:
+        (self._heartbeat_jobs if heartbeat else self._jobs)[job] = None
 
     def take(self) -> tuple[list[WatchedJob], bool]:
-        """Return the next chunk, and whether it is read at a heartbeat; both have their turns."""
-        heartbeat = bool(self._beats) and (self._is_beats_turn or not self._slots)
-        self._is_beats_turn = not heartbeat
-        wanted = self._beats if heartbeat else self._slots
-        chunk = list(islice(wanted, self._sizes[heartbeat]))
-        for slot in chunk:
-            del wanted[slot]
+        """Return the next chunk, and whether it is a heartbeat's; the two kinds take turns."""
+        heartbeat = bool(self._heartbeat_jobs) and (self._heartbeat_is_next or not self._jobs)
+        self._heartbeat_is_next = not heartbeat
+        queued = self._heartbeat_jobs if heartbeat else self._jobs
+        chunk = list(islice(queued, self._sizes[heartbeat]))
+        for job in chunk:
+            del queued[job]
         return chunk, heartbeat
 
-    def was_easy(self, count: int, *, heartbeat: bool) -> None:
-        if count == self._sizes[heartbeat]:  # Fewer say nothing of how many are too many.
+    def grow(self, count: int, *, heartbeat: bool) -> None:
+        """Double the chunk size after a full chunk of `count` jobs was fast."""
+        if count == self._sizes[heartbeat]:
             self._sizes[heartbeat] = min(2 * count, LARGEST_CHUNK)
 
-    def was_too_large(self, count: int, *, heartbeat: bool) -> None:
+    def shrink(self, count: int, *, heartbeat: bool) -> None:
+        """Halve the chunk size after a chunk of `count` jobs has failed."""
         self._sizes[heartbeat] = max(count // 2, 1)
 
 
 class JobReader:
-    """Reads jobs, those of each server by a task of its own.
+    """Reads jobs, those of each server in a task of its own.
 
-    A chunk that could not be read is tried again as two smaller ones; a single job that could not
-    be read is put off, and the others go on.
+    A chunk that fails is read again as two smaller ones. A single job that fails is read later,
+    and the reader continues with the others.
 
     Args:
-        read: reads a chunk, and takes note of what was found.
-        is_fatal: whether a failed read means that the connection has broken.
-        put_off: called with a job that could not be read.
+        read: reads a chunk and applies the result; called with the jobs, and whether it is a
+            heartbeat.
+        is_fatal: whether a failed read means that the connection is broken.
+        read_later: called with a job that could not be read.
     """
 
     def __init__(
         self,
         read: Read,
         is_fatal: Callable[[ProgressUnavailable], bool],
-        put_off: Callable[[WatchedJob], None],
+        read_later: Callable[[WatchedJob], None],
     ) -> None:
         self._read = read
         self._is_fatal = is_fatal
-        self._put_off = put_off
+        self._read_later = read_later
         self._queues: dict[str, _Queue] = {}
         self._loop = asyncio.get_running_loop()
-        self._fault: BaseException | None = None
+        self._error: BaseException | None = None
         self._has_failed = asyncio.Event()
         self._has_logged = False
 
-    def add(self, server: str, slot: WatchedJob, *, heartbeat: bool) -> None:
-        """Have a job read soon."""
+    def add(self, server: str, job: WatchedJob, *, heartbeat: bool) -> None:
+        """Read a job soon."""
         queue = self._queues.setdefault(server, _Queue())
-        queue.add(slot, heartbeat=heartbeat)
+        queue.add(job, heartbeat=heartbeat)
         if queue.task is None:
             queue.task = self._loop.create_task(self._drain(queue))
-            queue.task.add_done_callback(self._note_the_end)
+            queue.task.add_done_callback(self._note_failure)
 
-    async def fail(self) -> None:
-        """Wait until a read has failed for good, and raise why: `ProgressUnavailable`."""
+    async def wait_for_failure(self) -> None:
+        """Wait until a read has failed fatally, and raise its exception: `ProgressUnavailable`."""
         await self._has_failed.wait()
-        assert self._fault is not None
-        raise self._fault
+        assert self._error is not None
+        raise self._error
 
     async def aclose(self) -> None:
         """End all reads."""
         await end_tasks([queue.task for queue in self._queues.values() if queue.task is not None])
 
-    def _note_the_end(self, task: asyncio.Task[None]) -> None:
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            self._fault = task.exception()
+            self._error = task.exception()
             self._has_failed.set()
 
     async def _drain(self, queue: _Queue) -> None:
@@ -118,26 +121,26 @@ class JobReader:
             except ProgressUnavailable as error:
                 if self._is_fatal(error):
                     raise
-                queue.was_too_large(len(chunk), heartbeat=heartbeat)
-                self._try_again(queue, chunk, error, heartbeat=heartbeat)
+                queue.shrink(len(chunk), heartbeat=heartbeat)
+                self._retry(queue, chunk, error, heartbeat=heartbeat)
             else:
                 self._has_logged = False
-                if self._loop.time() - began < EASY_SECONDS:
-                    queue.was_easy(len(chunk), heartbeat=heartbeat)
+                if self._loop.time() - began < FAST_SECONDS:
+                    queue.grow(len(chunk), heartbeat=heartbeat)
         queue.task = None
 
-    def _try_again(
+    def _retry(
         self, queue: _Queue, chunk: list[WatchedJob], error: ProgressUnavailable, *, heartbeat: bool
     ) -> None:
         if len(chunk) > 1:
-            for slot in chunk:
-                queue.add(slot, heartbeat=heartbeat)
+            for job in chunk:
+                queue.add(job, heartbeat=heartbeat)
             return
-        self._put_off(chunk[0])
+        self._read_later(chunk[0])
         if not self._has_logged:
             self._has_logged = True
             logger.warning(
-                "Cannot read the progress of import %s (%s); trying again",
+                "Cannot read the progress of import %s (%s); retrying",
                 chunk[0].view.job_id,
                 type(error.__cause__).__name__,
             )

@@ -1,4 +1,4 @@
-"""Hears of all jobs of a namespace over one subscription, whether or not it knew of them."""
+"""Receives the updates of all jobs of a namespace over one subscription."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio.client import PubSub
 
-from ..callbacks import contained
+from ..callbacks import safe_callback
 from ..core.commands import JobCommands
 from ..core.pacing import SILENCE_SECONDS
 from ..core.snapshot import as_text
@@ -21,16 +21,16 @@ from .watched_job import WatchedJob
 
 
 class PatternHub(Hub):
-    """A hub that is subscribed to each channel of a namespace, and not only to what is watched.
+    """A hub that is subscribed to all channels of a namespace, watched or not.
 
     Args:
-        redis: the client to subscribe and to read with; of the event loop that is running.
-        calls: of the namespace.
+        redis: a client of the running event loop, used to subscribe and to read.
+        calls: commands of the namespace.
         heartbeat_seconds: how often each watched job is read again.
-        on_subscribed: called whenever the subscription has begun (again). What was told before
-            is lost: the watched jobs are read again, the others are for who is called.
-        on_unknown: called with the id of a job of which a message came, and which nobody watches.
-            A watcher that is created then misses nothing.
+        on_subscribed: called after each (re)subscription. Earlier messages may be lost: watched
+            jobs are read again, the others are up to the callback.
+        on_unknown: called with the id of an unwatched job that a message has come for. A watcher
+            that is created in the callback misses nothing.
     """
 
     def __init__(
@@ -44,41 +44,41 @@ class PatternHub(Hub):
     ) -> None:
         super().__init__(redis, heartbeat_seconds=heartbeat_seconds)
         self._prefix = calls.keys.channel("")
-        self._on_subscribed = contained(on_subscribed)
-        self._on_unknown = contained(on_unknown)
+        self._on_subscribed = safe_callback(on_subscribed)
+        self._on_unknown = safe_callback(on_unknown)
         self._is_subscribed = False
-        """Whether the present link is."""
+        """Whether the present subscriber is."""
 
     async def run(self) -> None:
-        """Serve until cancelled, through any outage."""
+        """Stay subscribed until cancelled, through any outage."""
         self._task = asyncio.current_task()
-        await self._serve()
+        await self._stay_subscribed()
 
-    def was_answered(self) -> None:
-        """Take note that Redis has answered a read of somebody else's.
+    def note_response(self) -> None:
+        """Note that Redis has responded to a read of the hub's owner.
 
-        It shows that the link is served where there is no job of ours that could show it.
+        Without watched jobs the hub has no reads of its own to show that the connection works.
         """
-        # One that was asked before the link broke may be answered before the next is subscribed.
-        if self._link is not None and self._is_subscribed and not self._slots:
-            self._link.serve()
+        # A read sent before an outage may be answered before the hub is subscribed again.
+        if self._subscriber is not None and self._is_subscribed and not self._jobs:
+            self._subscriber.note_response()
 
     @property
     def _is_needed(self) -> bool:
         return True
 
-    def _new_link(self) -> Subscriber:
+    def _new_subscriber(self) -> Subscriber:
         self._is_subscribed = False
         return _PatternSubscriber(
             self._redis,
-            self._slots,
+            self._jobs,
             self._heartbeat_seconds,
             prefix=self._prefix,
-            on_subscribed=self._begin,
+            on_subscribed=self._handle_subscribed,
             on_unknown=self._on_unknown,
         )
 
-    def _begin(self) -> None:
+    def _handle_subscribed(self) -> None:
         self._is_subscribed = True
         self._on_subscribed()
 
@@ -89,53 +89,53 @@ class _PatternSubscriber(Subscriber):
     def __init__(
         self,
         redis: AsyncClient,
-        slots: dict[str, WatchedJob],
+        jobs: dict[str, WatchedJob],
         heartbeat_seconds: float,
         *,
         prefix: str,
         on_subscribed: Callable[[], None],
         on_unknown: Callable[[str], None],
     ) -> None:
-        super().__init__(redis, slots, heartbeat_seconds)
+        super().__init__(redis, jobs, heartbeat_seconds)
         self._prefix = prefix
         self._on_subscribed = on_subscribed
         self._on_unknown = on_unknown
 
-    def changed(self, channel: str) -> None:
-        """Read a job that is watched from now on: its channel is subscribed to already."""
-        if channel in self._slots:
-            self.request_read(self._slots[channel])
+    def channel_changed(self, channel: str) -> None:
+        """Read a job that is watched now: its channel is subscribed to already."""
+        if channel in self._jobs:
+            self.request_read(self._jobs[channel])
 
-    def _new_line(self, pubsub: PubSub) -> PubSubConnection:
+    def _new_connection(self, pubsub: PubSub) -> PubSubConnection:
         return _PatternConnection(
-            pubsub, self._slots, self._take, self._read_kept, prefix=self._prefix
+            pubsub, self._jobs, self._handle_message, self._read_kept, prefix=self._prefix
         )
 
-    def _take(self, message: Message) -> bool:
+    def _handle_message(self, message: Message) -> bool:
         if message["type"] == "psubscribe":
-            for slot in self._slots.values():
-                self.request_read(slot)
+            for job in self._jobs.values():
+                self.request_read(job)
             self._on_subscribed()
         if message["type"] != "pmessage":
             return False
         channel, payload = as_text(message["channel"]), message["data"]
-        if channel not in self._slots:
+        if channel not in self._jobs:
             self._on_unknown(channel.removeprefix(self._prefix))
-        return channel in self._slots and self._pass_on(self._slots[channel], payload)
+        return channel in self._jobs and self._apply_message(self._jobs[channel], payload)
 
 
 class _PatternConnection(PubSubConnection):
-    """Is subscribed to the pattern."""
+    """A connection with a single subscription: the pattern."""
 
     def __init__(self, *args: Any, prefix: str) -> None:
         super().__init__(*args)
         self._prefix = prefix
 
-    async def talk(self) -> None:
-        """Subscribe once, to what is watched and to what is not."""
+    async def manage_subscriptions(self) -> None:
+        """Subscribe once, then ping."""
         async with RunningTimeout(SILENCE_SECONDS):
-            # A namespace has no character that is special in a pattern: see `core.keys`.
+            # No character of a namespace is special in a pattern: see `core.keys`.
             await self._pubsub.psubscribe(f"{self._prefix}*")
-        self._open.set()
+        self._is_open.set()
         while True:
             await self._wait_or_ping()

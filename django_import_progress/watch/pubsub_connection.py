@@ -1,9 +1,10 @@
-"""One pub/sub connection: subscribes to what is wanted, hears, and notices silence."""
+"""One pub/sub connection: subscribes to the wanted channels, receives, and notices silence."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -11,70 +12,74 @@ from redis.asyncio.client import PubSub
 
 from ..core.pacing import PING_SECONDS, SILENCE_SECONDS
 from ..redis.timeouts import RunningTimeout
-from .read_batching import ReadBatching
 
 T = TypeVar("T")
 Message = Mapping[str, Any]
 
-AT_ONCE = 50
-"""Of so many jobs messages are heard before others in the event loop have their turn."""
-CHUNK = 500
-"""How many channels one command names."""
+JOBS_PER_TURN = 50
+"""After updates of so many jobs, other tasks of the event loop run."""
+CHANNELS_PER_COMMAND = 500
+WINDOW_SECONDS = 0.1
+BUSY_MESSAGES = 20
+"""So many messages within a window make a connection busy."""
+PAUSE_SECONDS = 0.01
+"""Pause after each read of a busy connection; too short to be seen."""
 
 
 class PubSubConnection:
-    """A connection, subscribed to the `wanted` channels, which others go on to change.
+    """A connection, subscribed to the `wanted` channels, which its owner changes.
 
-    Two tasks share it: one talks (subscribes, pings), one listens. Each fails when the link broke.
+    Two tasks share it: `manage_subscriptions` subscribes and pings, `receive` reads. Each of them
+    fails when the connection is broken.
 
     Args:
         pubsub: the connection, not connected yet.
-        wanted: the channels, as they are at each moment.
-        take: called with each message; whether somebody is to be told something.
-        on_kept: called with a channel for which no confirmation will come: it was left and taken
-            up anew before we came to unsubscribe.
+        wanted: a live view of the channels.
+        handle: called with each message; returns whether watchers see a change.
+        on_kept: called with a channel that Redis will not confirm again: it became unwanted and
+            wanted again before it was unsubscribed.
     """
 
     def __init__(
         self,
         pubsub: PubSub,
         wanted: Collection[str],
-        take: Callable[[Message], bool],
+        handle: Callable[[Message], bool],
         on_kept: Callable[[str], None],
     ) -> None:
         self._pubsub = pubsub
         self._wanted = wanted
-        self._take = take
+        self._handle = handle
         self._on_kept = on_kept
         self._subscribed: set[str] = set()
         self._changed: set[str] = set(wanted)
         self._has_changed = asyncio.Event()
-        self._open = asyncio.Event()
+        self._is_open = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
         self._ping_is_due = False
         self._has_pinged = False
-        """Whether a ping was sent since anything was received."""
-        self._reads_in_vain = 0
+        """Whether a ping was sent since the last message was received."""
+        self._empty_reads = 0
 
-    def changed(self, channel: str) -> None:
-        """Take note that a channel is wanted from now on, or not any more."""
+    def channel_changed(self, channel: str) -> None:
+        """Subscribe to a channel that is wanted now, or unsubscribe from an unwanted one."""
         self._changed.add(channel)
         self._has_changed.set()
 
-    async def talk(self) -> None:
-        """Subscribe and unsubscribe, until nothing is wanted."""
+    async def manage_subscriptions(self) -> None:
+        """Subscribe, unsubscribe and ping, until no channel is wanted."""
         while self._wanted:
             channels, self._changed = self._changed, set()
             wanted = {channel for channel in channels if channel in self._wanted}
             new, kept = wanted - self._subscribed, wanted & self._subscribed
-            left = (channels - wanted) & self._subscribed
-            # Before the first is sent, for what is refused may be forgotten before the last is.
-            self._subscribed = (self._subscribed | new) - left
+            unwanted = (channels - wanted) & self._subscribed
+            # Before the first command: a server may refuse one before the last is sent.
+            self._subscribed = (self._subscribed | new) - unwanted
             async with RunningTimeout(SILENCE_SECONDS):
                 for chunk in chunks(new):
                     await self._subscribe(chunk)
-                    self._open.set()
-                for chunk in chunks(left):
+                    self._is_open.set()
+                for chunk in chunks(unwanted):
                     await self._unsubscribe(chunk)
             for channel in [channel for channel in kept if channel in self._wanted]:
                 self._on_kept(channel)
@@ -95,62 +100,109 @@ class PubSubConnection:
                 await self._pubsub.ping()
             self._has_pinged = True
 
-    async def listen(self) -> None:
-        """Take what comes in."""
-        await self._open.wait()
-        told: set[bytes | str] = set()
-        gathering = ReadBatching(self._pubsub)
+    async def receive(self) -> None:
+        """Receive messages and handle them."""
+        await self._is_open.wait()
+        updated: set[bytes | str] = set()
+        batching = ReadBatching(self._pubsub)
         while True:
             has_pinged = self._has_pinged
-            message = await self._next()
-            if message is not None and _is_others_turn(message["channel"], told):
+            message = await self._next_message()
+            if message is not None and _must_yield(message["channel"], updated):
                 await asyncio.sleep(0)
-                told.clear()
-            if self._hear(message, gathering, has_pinged=has_pinged):
+                updated.clear()
+            if self._process(message, batching, has_pinged=has_pinged):
                 assert message is not None
-                told.add(message["channel"])
+                updated.add(message["channel"])
 
-    def _hear(self, message: Message | None, gathering: ReadBatching, *, has_pinged: bool) -> bool:
+    def _process(
+        self, message: Message | None, batching: ReadBatching, *, has_pinged: bool
+    ) -> bool:
         if message is None:
             self._note_silence(has_pinged=has_pinged)
             return False
-        self._has_pinged, self._reads_in_vain = False, 0
-        gathering.heard(self._clock())
-        return self._take(message)
+        self._has_pinged, self._empty_reads = False, 0
+        batching.note_message(self._clock())
+        return self._handle(message)
 
     def _note_silence(self, *, has_pinged: bool) -> None:
-        """Ping, or give up a connection over which pings stay unanswered.
+        """Request a ping, or give up a connection that does not respond to pings.
 
-        Reads are counted, and not seconds: while the event loop was blocked an answer may have
-        arrived that nobody has read yet.
+        Reads are counted, not seconds: after the event loop was blocked, a response may have
+        arrived that was not read yet.
 
         Args:
-            has_pinged: whether a ping was on its way when the read began that brought nothing.
+            has_pinged: whether a ping was already sent when the read began.
+
+        Raises:
+            TimeoutError: the connection does not respond.
         """
-        self._reads_in_vain += has_pinged
-        if self._reads_in_vain >= SILENCE_SECONDS / PING_SECONDS:
-            raise TimeoutError("the link to Redis is silent")
+        self._empty_reads += has_pinged
+        if self._empty_reads >= SILENCE_SECONDS / PING_SECONDS:
+            raise TimeoutError("The connection to Redis does not respond to pings")
         self._ping_is_due = True
         self._has_changed.set()
 
-    async def _next(self) -> Message | None:
+    async def _next_message(self) -> Message | None:
         message: Message | None = await self._pubsub.get_message(timeout=PING_SECONDS)
         return message
 
 
-def _is_others_turn(channel: bytes | str, told: set[bytes | str]) -> bool:
-    """Tell whether those have to run who wait for a state, before the next one replaces it.
+def _must_yield(channel: bytes | str, updated: set[bytes | str]) -> bool:
+    """Return whether watchers must run before the next message replaces a state.
 
     Args:
-        channel: of the message that comes next.
-        told: of which jobs something was told since their last turn. A turn for each message would
+        channel: the channel of the next message.
+        updated: channels with updates since the watchers last ran. A turn for each message would
             cost as much as the message itself.
     """
-    return channel in told or len(told) >= AT_ONCE
+    return channel in updated or len(updated) >= JOBS_PER_TURN
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Part items into lists of `CHUNK`."""
+    """Yield lists of at most `CHANNELS_PER_COMMAND` items."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, CHUNK)):
+    while chunk := list(islice(iterator, CHANNELS_PER_COMMAND)):
         yield chunk
+
+
+class ReadBatching:
+    """Pauses a busy connection after each read: a wake-up costs more than handling a message.
+
+    Args:
+        pubsub: the connection.
+    """
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self._pubsub = pubsub
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._count = 0
+        self._is_busy = False
+
+    def note_message(self, now: float) -> None:
+        """Count a message, and pause the connection if it is busy.
+
+        Args:
+            now: by the event loop's clock.
+        """
+        self._count += 1
+        if now - self._since >= WINDOW_SECONDS:
+            self._is_busy = self._count >= BUSY_MESSAGES
+            self._since, self._count = now, 0
+        if self._is_busy:
+            self._pause()
+
+    def _pause(self) -> None:
+        with suppress(AttributeError):  # The connection was closed meanwhile.
+            connection: Any = self._pubsub.connection
+            transport = connection._writer.transport  # noqa: SLF001 - there is no public name.
+            # A transport whose buffer is full is paused already.
+            if transport.is_reading():
+                transport.pause_reading()
+                self._loop.call_later(PAUSE_SECONDS, _resume, transport)
+
+
+def _resume(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        transport.resume_reading()

@@ -1,4 +1,4 @@
-"""What to do where a connection is lost: one log line an outage, and a pause that grows."""
+"""Reconnecting after a lost subscription: growing pauses, and one log line per outage."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from ..redis.executor import AsyncClient, drop_idle_connections
 logger = logging.getLogger("django_import_progress")
 
 CONNECTION_ERRORS = (ProgressUnavailable, *REDIS_ERRORS)
-"""What a broken link raises. Anything else is a fault of ours, and logged with its traceback; the
-watchers are served on all the same."""
+"""What a broken connection raises. Other exceptions are bugs of this package: they are logged with
+a traceback, and the connection is restored as well."""
 
 
 class ReconnectPolicy:
-    """Those in a row of one connection.
+    """Counts the consecutive failures of one connection, and waits longer after each.
 
     Args:
-        redis: whose connection it is.
+        redis: the client of the connection.
     """
 
     def __init__(self, redis: AsyncClient) -> None:
         self._redis = redis
-        self._in_a_row = 0
-        self._is_away = False
+        self._failures = 0
+        self._is_lost = False
 
-    async def wait_before_retry(self, error: Exception, *, served: bool) -> None:
-        """Wait before the next try.
+    async def wait_before_retry(self, error: Exception, *, was_working: bool) -> None:
+        """Wait before the next attempt.
 
         Args:
-            error: what ended the connection.
-            served: whether it was of use before.
+            error: the exception that ended the connection.
+            was_working: whether Redis had responded over it.
         """
         raise_if_cancelled(error)
         await drop_idle_connections(self._redis)
-        self._is_away = True
-        self._in_a_row = 1 if served else self._in_a_row + 1
+        self._is_lost = True
+        self._failures = 1 if was_working else self._failures + 1
         process_metrics.connections_lost += 1
-        if self._in_a_row == 1:
+        if self._failures == 1:
             logger.warning(
-                "Lost the subscription to Redis (%s); trying again",
+                "Lost the subscription to Redis (%s); reconnecting",
                 type(error).__name__,
                 exc_info=None if isinstance(error, CONNECTION_ERRORS) else error,
             )
-        await asyncio.sleep(backoff_seconds(self._in_a_row, random.random()))
+        await asyncio.sleep(backoff_seconds(self._failures, random.random()))
 
-    def end(self) -> None:
-        """Take note that the connection is of use; where it was lost, say so."""
-        if self._is_away:
-            logger.info("The subscription to Redis is served again")
-        self._is_away = False
+    def restored(self) -> None:
+        """Log that the connection works again, if it was lost."""
+        if self._is_lost:
+            logger.info("Redis subscription restored")
+        self._is_lost = False

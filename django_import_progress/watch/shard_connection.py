@@ -1,4 +1,4 @@
-"""What is heard of one server of a Cluster that tells of its own jobs alone: sharded pub/sub."""
+"""A connection to one server of a Cluster, for sharded pub/sub."""
 
 from __future__ import annotations
 
@@ -8,116 +8,115 @@ from collections.abc import Callable
 from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import MovedError
 
+from ..callbacks import ignore
 from ..cancellation import run_together
 from ..core.snapshot import as_text
 from ..redis.pubsub import subscription_at
 from .pubsub_connection import Message, PubSubConnection
 
 
-class Shard:
-    """A server, and those channels of its slots that are wanted.
+class ShardConnection:
+    """A server of a Cluster, and the wanted channels whose hash slots it owns.
 
     Args:
         node: the server.
-        take: called with each message; whether somebody is to be told something.
-        on_kept: called with a channel for which no confirmation will come.
-        on_moved: called with a channel that another server has now, or with a number: that of a
-            hash slot.
+        handle: called with each message; returns whether watchers see a change.
+        on_kept: called with a channel that Redis will not confirm again.
+        on_moved: called with what another server owns now: a channel, or the number of a hash
+            slot.
     """
 
     def __init__(
         self,
         node: ClusterNode,
-        take: Callable[[Message], bool],
+        handle: Callable[[Message], bool],
         on_kept: Callable[[str], None],
-        on_moved: Callable[[Shard, str | int], None],
+        on_moved: Callable[[ShardConnection, str | int], None],
     ) -> None:
         self.node = node
         self.channels: set[str] = set()
-        self.served = False
+        self.is_working = False
         """Whether the server has confirmed a subscription over the present connection."""
-        self.on_restored: Callable[[], None] = _nothing
+        self.on_restored: Callable[[], None] = ignore
         """Called when it has."""
-        self._take = take
+        self._handle = handle
         self._on_kept = on_kept
         self._on_moved = on_moved
-        self._line: _ShardPubSub | None = None
+        self._connection: _ShardPubSub | None = None
 
     def add(self, channel: str) -> None:
-        """Want a channel."""
+        """Subscribe to a channel."""
         self.channels.add(channel)
-        self._changed(channel)
+        self._channel_changed(channel)
 
     def remove(self, channel: str) -> None:
-        """Want it no longer."""
+        """Unsubscribe from a channel."""
         self.channels.discard(channel)
-        self._changed(channel)
+        self._channel_changed(channel)
 
-    def let_go(self, channel: str) -> None:
-        """Take note that the server has let go of it."""
+    def forget(self, channel: str) -> None:
+        """Remove a channel that the server has unsubscribed, or refused."""
         self.channels.discard(channel)
-        if self._line is not None:
-            self._line.forget(channel)
+        if self._connection is not None:
+            self._connection.forget(channel)
 
-    def _changed(self, channel: str) -> None:
-        if self._line is not None:  # Else it will begin with what is wanted by then.
-            self._line.changed(channel)
+    def _channel_changed(self, channel: str) -> None:
+        if self._connection is not None:  # Otherwise `run` will subscribe to it.
+            self._connection.channel_changed(channel)
 
     async def run(self) -> None:
-        """Hear until nothing is wanted.
+        """Receive messages until no channel is wanted.
 
         Raises:
-            RedisError, OSError, TimeoutError: the connection broke.
+            RedisError, OSError, TimeoutError: the connection is broken.
         """
-        self.served = False
+        self.is_working = False
         async with subscription_at(self.node) as pubsub:
-            self._line = line = _ShardPubSub(pubsub, self.channels, self._hear, self._on_kept)
+            self._connection = connection = _ShardPubSub(
+                pubsub, self.channels, self._handle_message, self._on_kept
+            )
             try:
-                await run_together([line.talk(), line.listen()])
+                await run_together([connection.manage_subscriptions(), connection.receive()])
             finally:
-                self._line = None
+                self._connection = None
 
-    def _hear(self, message: Message) -> bool:
+    def _handle_message(self, message: Message) -> bool:
         kind = message["type"]
         if kind == _MOVED:
             self._on_moved(self, message["data"])
         elif kind == "sunsubscribe" and as_text(message["channel"]) in self.channels:
-            self._on_moved(self, as_text(message["channel"]))  # We have not asked for it.
+            self._on_moved(self, as_text(message["channel"]))  # The server unsubscribed it.
         elif kind == "ssubscribe":
-            self.served = True
+            self.is_working = True
             self.on_restored()
-        return self._take(message)
-
-
-def _nothing() -> None:
-    """Tell nobody."""
+        return self._handle(message)
 
 
 _MOVED = "moved"
-"""A message of ours: what was asked for is another server's."""
+"""Type of a message of our own: another server owns the hash slot."""
 
 
 class _ShardPubSub(PubSubConnection):
-    """Subscribes to sharded channels: a command each, for one names channels of one slot alone."""
+    """Subscribes to sharded channels, with a command each: they may be in different hash slots."""
 
     def forget(self, channel: str) -> None:
-        """Take note that a subscription has ended, or has never begun."""
+        """Note that the server has ended or refused a subscription."""
         self._subscribed.discard(channel)
-        self.changed(channel)
+        self.channel_changed(channel)
 
-    # Not by the methods of redis-py: before 8 its PubSub has none for these.
+    # PubSub has methods for these only from redis-py 8 on.
 
     async def _subscribe(self, channels: list[str]) -> None:
         for channel in channels:
             await self._pubsub.execute_command("SSUBSCRIBE", channel)
-        await asyncio.sleep(0)  # They are many, and sending them waits for nothing.
+        await asyncio.sleep(0)  # Many commands may be sent without waiting once.
 
     async def _unsubscribe(self, channels: list[str]) -> None:
         for channel in channels:
             await self._pubsub.execute_command("SUNSUBSCRIBE", channel)
 
-    async def _next(self) -> Message | None:
+    async def _next_message(self) -> Message | None:
         try:
-            return await super()._next()
+            return await super()._next_message()
         except MovedError as error:
             return {"type": _MOVED, "channel": None, "data": error.slot_id}

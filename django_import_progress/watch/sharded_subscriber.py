@@ -1,4 +1,4 @@
-"""A link to a Cluster whose servers tell of their own jobs alone: a connection to each."""
+"""Subscribes to the watched jobs of a Cluster with sharded pub/sub: one connection per server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
-from ..callbacks import contained
+from ..callbacks import safe_callback
 from ..cancellation import end_tasks, run_together
 from ..core.errors import ProgressUnavailable
 from ..redis.causes import REDIS_ERRORS
@@ -17,46 +17,47 @@ from ..redis.executor import CALL_SECONDS, AsyncClient, perform
 from ..redis.pubsub import locate_key
 from ..redis.timeouts import RunningTimeout
 from .reconnect import ReconnectPolicy
-from .shard_connection import Shard
-from .subscriber import AGAIN_SECONDS, Subscriber
+from .shard_connection import ShardConnection
+from .subscriber import RETRY_SECONDS, Subscriber
 from .watched_job import WatchedJob
 
-ASK_SECONDS = 1.0
-"""How long the client may take to find who has a job."""
+REFRESH_SECONDS = 1.0
+"""Time limit for finding the owner of a hash slot."""
 
 
 class ShardedSubscriber(Subscriber):
-    """Connections to those servers that have a watched job, however many watch.
+    """A connection to each server that has a watched job, for any number of watchers.
 
-    Each breaks and is mended by itself, so that a server that is down keeps nobody from the jobs
-    of the others.
+    Each connection is restored independently, so an unavailable server does not delay the jobs of
+    the others.
     """
 
     _redis: ShardedCluster
 
     def __init__(
-        self, redis: AsyncClient, slots: dict[str, WatchedJob], heartbeat_seconds: float
+        self, redis: AsyncClient, jobs: dict[str, WatchedJob], heartbeat_seconds: float
     ) -> None:
-        super().__init__(redis, slots, heartbeat_seconds)
-        self._shards: dict[str, Shard] = {}
-        self._homes: dict[int, Shard] = {}
-        """On whose connection what is watched of a hash slot is."""
-        self._heard: dict[int, set[str]] = {}
-        """What that is: channels."""
-        self._sought: dict[int, set[str]] = {}
-        """Channels of hash slots that have no home, while it is looked for."""
+        super().__init__(redis, jobs, heartbeat_seconds)
+        self._shards: dict[str, ShardConnection] = {}
+        """By the name of the server."""
+        self._owners: dict[int, ShardConnection] = {}
+        """By hash slot: the connection that its channels are subscribed on."""
+        self._channels: dict[int, set[str]] = {}
+        """By hash slot: these channels."""
+        self._ownerless: dict[int, set[str]] = {}
+        """By hash slot: channels that wait until its owner is found."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_changed = asyncio.Event()
         self._is_over = False
-        self._fault: BaseException | None = None
-        """Of ours, in one of the tasks: the link has to begin anew."""
+        self._error: BaseException | None = None
+        """An unexpected exception in one of the tasks: all connections must be restored."""
 
-    def changed(self, channel: str) -> None:
+    def channel_changed(self, channel: str) -> None:
         """See `Subscriber`."""
-        if channel in self._slots:
-            self._place([channel])
+        if channel in self._jobs:
+            self._subscribe([channel])
         else:
-            self._leave(channel)
+            self._unsubscribe(channel)
         self._has_changed.set()
 
     async def run(self) -> None:
@@ -64,137 +65,136 @@ class ShardedSubscriber(Subscriber):
         try:
             async with RunningTimeout(CALL_SECONDS):
                 await self._redis.initialize()
-            self._place(self._slots)
-            await run_together([self._wait_until_nobody_watches(), *self._readers()])
+            self._subscribe(self._jobs)
+            await run_together([self._wait_until_nobody_watches(), *self._read_tasks()])
         finally:
             self._is_over = True
             await end_tasks(self._tasks)
 
     async def _wait_until_nobody_watches(self) -> None:
-        while self._slots:
+        while self._jobs:
             self._has_changed.clear()
             await self._has_changed.wait()
-            if self._fault is not None:
-                raise self._fault
+            if self._error is not None:
+                raise self._error
 
-    def _start(self, job: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(job)
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._note_the_end)
+        task.add_done_callback(self._note_failure)
 
-    def _note_the_end(self, task: asyncio.Task[None]) -> None:
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self._fault = task.exception()
+            self._error = task.exception()
             self._has_changed.set()
 
-    def _place(self, channels: Iterable[str]) -> None:
-        """Have channels heard at the servers that have them, as far as the client knows."""
+    def _subscribe(self, channels: Iterable[str]) -> None:
+        """Subscribe to channels at the servers that own them, as far as the client knows."""
         if self._is_over:
             return
         for channel in channels:
-            number = self._redis.keyslot(channel)
-            home = self._homes.get(number) or self._home(channel)
-            if home is None:
-                self._seek(number, channel)
+            hash_slot = self._redis.keyslot(channel)
+            owner = self._owners.get(hash_slot) or self._connection_for(channel)
+            if owner is None:
+                self._wait_for_owner(hash_slot, channel)
             else:
-                self._homes[number] = home
-                self._heard.setdefault(number, set()).add(channel)
-                home.add(channel)
+                self._owners[hash_slot] = owner
+                self._channels.setdefault(hash_slot, set()).add(channel)
+                owner.add(channel)
 
-    def _home(self, channel: str) -> Shard | None:
+    def _connection_for(self, channel: str) -> ShardConnection | None:
         try:
             node = self._redis.get_node_from_key(channel)
         except REDIS_ERRORS:
             node = None
-        if node is None:  # The client is about to begin anew.
+        if node is None:  # The client is about to initialize again.
             return None
         shard = self._shards.get(node.name)
         if shard is None:
-            shard = Shard(node, self._take, self._read_kept, self._moved)
+            shard = ShardConnection(node, self._handle_message, self._read_kept, self._handle_moved)
             self._shards[node.name] = shard
-            self._start(self._serve(shard))
+            self._start_task(self._stay_connected(shard))
         return shard
 
-    def _leave(self, channel: str) -> None:
-        number = self._redis.keyslot(channel)
-        if number in self._homes:
-            self._homes[number].remove(channel)
-            self._heard[number].discard(channel)
-            if not self._heard[number]:
-                del self._homes[number], self._heard[number]
+    def _unsubscribe(self, channel: str) -> None:
+        hash_slot = self._redis.keyslot(channel)
+        if hash_slot in self._owners:
+            self._owners[hash_slot].remove(channel)
+            self._channels[hash_slot].discard(channel)
+            if not self._channels[hash_slot]:
+                del self._owners[hash_slot], self._channels[hash_slot]
 
-    async def _serve(self, shard: Shard) -> None:
-        losses = ReconnectPolicy(self._redis)
-        shard.on_restored = contained(losses.end)
+    async def _stay_connected(self, shard: ShardConnection) -> None:
+        policy = ReconnectPolicy(self._redis)
+        shard.on_restored = safe_callback(policy.restored)
         while shard.channels:
             try:
                 await shard.run()
             except Exception as error:
-                await losses.wait_before_retry(error, served=shard.served)
-                if await self._place_anew(shard):  # pragma: no cover - or a server says so first
-                    losses.end()
+                await policy.wait_before_retry(error, was_working=shard.is_working)
+                if await self._leave(shard):  # pragma: no cover - or a server reports it first
+                    policy.restored()
         del self._shards[shard.node.name]
 
-    async def _place_anew(self, shard: Shard) -> bool:
-        """Have what one had that is lost heard at other servers, where they have taken it over.
+    async def _leave(self, shard: ShardConnection) -> bool:
+        """Move the channels of a lost server to the servers that have taken over its hash slots.
 
         Returns:
-            Whether they have taken over all.
+            Whether they have taken over all of them.
         """
         taken = await self._taken_over(shard)
-        if taken:  # On its way, the client learns of it too.
-            await self._is_found(next(iter(self._heard[taken[0]])))
-        for number in [number for number in taken if self._homes.get(number) is shard]:
-            self._place(self._evicted(number))
+        if taken:  # This makes the client learn of it, too.
+            await self._refresh_owner(next(iter(self._channels[taken[0]])))
+        for hash_slot in [number for number in taken if self._owners.get(number) is shard]:
+            self._subscribe(self._release(hash_slot))
         return bool(taken) and not shard.channels
 
-    async def _taken_over(self, shard: Shard) -> list[int]:
-        """Ask another server which hash slots it is."""
+    async def _taken_over(self, shard: ShardConnection) -> list[int]:
+        """Ask another server which hash slots of a lost server have a new owner."""
         lost = (shard.node.host, shard.node.port)
         others = [node for node in self._redis.get_nodes() if node.name != shard.node.name]
-        shares: Any = {}
-        with suppress(*REDIS_ERRORS):  # Or there is no other.
-            async with RunningTimeout(ASK_SECONDS):
-                shares = await self._redis.cluster_slots(target_nodes=random.choice(others))
-        parts = [range(a, b + 1) for (a, b), share in shares.items() if share["primary"] != lost]
-        numbers = [number for number, home in self._homes.items() if home is shard]
-        return [number for number in numbers if any(number in part for part in parts)]
+        ranges: Any = {}
+        with suppress(*REDIS_ERRORS):  # It may be unavailable, or there may be no other.
+            async with RunningTimeout(REFRESH_SECONDS):
+                ranges = await self._redis.cluster_slots(target_nodes=random.choice(others))
+        moved = [range(a, b + 1) for (a, b), owner in ranges.items() if owner["primary"] != lost]
+        owned = [hash_slot for hash_slot, owner in self._owners.items() if owner is shard]
+        return [hash_slot for hash_slot in owned if any(hash_slot in part for part in moved)]
 
-    def _evicted(self, number: int) -> set[str]:
-        home, channels = self._homes.pop(number), self._heard.pop(number)
+    def _release(self, hash_slot: int) -> set[str]:
+        owner, channels = self._owners.pop(hash_slot), self._channels.pop(hash_slot)
         for channel in channels:
-            home.let_go(channel)
+            owner.forget(channel)
         return channels
 
-    def _moved(self, shard: Shard, moved: str | int) -> None:
-        """Look for the new home of a hash slot, or that of a channel.
+    def _handle_moved(self, shard: ShardConnection, moved: str | int) -> None:
+        """Find the new owner of a hash slot, or of a channel.
 
-        A server that has given it away says so to whoever is subscribed to a channel of it, and
-        answers whoever subscribes that another one has it.
+        A server that gives a slot away unsubscribes its channels, and refuses new subscriptions.
         """
-        number = moved if isinstance(moved, int) else self._redis.keyslot(moved)
-        if self._homes.get(number) is shard:
-            for channel in self._evicted(number):
-                self._seek(number, channel)
+        hash_slot = moved if isinstance(moved, int) else self._redis.keyslot(moved)
+        if self._owners.get(hash_slot) is shard:
+            for channel in self._release(hash_slot):
+                self._wait_for_owner(hash_slot, channel)
 
-    def _seek(self, number: int, channel: str) -> None:
-        if number not in self._sought:
-            self._sought[number] = set()
-            self._start(self._find(number))
-        self._sought[number].add(channel)
+    def _wait_for_owner(self, hash_slot: int, channel: str) -> None:
+        if hash_slot not in self._ownerless:
+            self._ownerless[hash_slot] = set()
+            self._start_task(self._find_owner(hash_slot))
+        self._ownerless[hash_slot].add(channel)
 
-    async def _find(self, number: int) -> None:
-        while watched := self._sought[number] & self._slots.keys():
-            if await self._is_found(next(iter(watched))):
+    async def _find_owner(self, hash_slot: int) -> None:
+        while watched := self._ownerless[hash_slot] & self._jobs.keys():
+            if await self._refresh_owner(next(iter(watched))):
                 break
-            await asyncio.sleep(AGAIN_SECONDS)
-        self._place(self._sought.pop(number) & self._slots.keys())
+            await asyncio.sleep(RETRY_SECONDS)
+        self._subscribe(self._ownerless.pop(hash_slot) & self._jobs.keys())
 
-    async def _is_found(self, channel: str) -> bool:
-        """Have it ask for a key: on its way to who has the slot now, it learns who that is."""
+    async def _refresh_owner(self, channel: str) -> bool:
+        """Refresh the owner of a channel: redis-py follows MOVED and records it."""
         try:
-            await perform(self._redis, locate_key(channel), seconds=ASK_SECONDS)
+            await perform(self._redis, locate_key(channel), seconds=REFRESH_SECONDS)
         except ProgressUnavailable:
             return False
         return True

@@ -1,17 +1,21 @@
-"""One life of the pub/sub connection: subscribe, wait for the confirmation, read, and hear."""
+"""Subscribes to the watched jobs over one connection, and reads them from Redis."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..callbacks import ignore
 from ..cancellation import run_together
 from ..core.command import RedisCommand
+from ..core.digests import PORTION, check
 from ..core.errors import ProgressUnavailable
+from ..core.keys import Keys
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS
 from ..core.snapshot import Stored, as_text
 from ..metrics import process_metrics
@@ -19,228 +23,256 @@ from ..redis.causes import is_exhausted
 from ..redis.cluster import server_of
 from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, read_all
 from ..redis.pubsub import check_primary, subscription
-from .heartbeats import Asked, compare, portions, to_be_compared
 from .job_reader import JobReader
 from .pubsub_connection import Message, PubSubConnection
-from .watched_job import WatchedJob
+from .watched_job import PendingRead, WatchedJob
 
 READ_SECONDS = 3.0
-"""How long one pipeline of reads may take."""
-AGAIN_SECONDS = 2.0
-"""After so long a job is read again that could not be read while others could."""
+"""Time limit of one pipeline of reads."""
+RETRY_SECONDS = 2.0
+"""Pause before a job is read again that could not be read while others could."""
 
 
 class Subscriber:
-    """One connection, subscribed to the channels of `slots`, which the hub goes on to change.
+    """One connection, subscribed to the channels of `jobs`, which the hub changes.
 
-    Six tasks share the work, so that none waits for another: one talks (subscribes, pings), one
-    listens, one reads hashes, one has all of them read at each heartbeat, one those whose worker
-    is late, and one asks the sentinels, where there are any. The first that fails ends them all.
+    Six tasks share the work, so that none waits for another: one subscribes and pings, one
+    receives, one reads hashes, one requests all of them at each heartbeat, one those whose worker
+    is overdue, and one asks the sentinels, if there are any. The first that fails ends them all.
+
+    Args:
+        redis: the client.
+        jobs: a live view of the watched jobs, by channel.
+        heartbeat_seconds: how often each job is read again.
     """
 
     def __init__(
-        self, redis: AsyncClient, slots: dict[str, WatchedJob], heartbeat_seconds: float
+        self, redis: AsyncClient, jobs: dict[str, WatchedJob], heartbeat_seconds: float
     ) -> None:
         self._redis = redis
-        self._slots = slots
+        self._jobs = jobs
         self._heartbeat_seconds = heartbeat_seconds
-        self._line: PubSubConnection | None = None
-        self._to_read: dict[WatchedJob, bool] = {}
-        """Which jobs to read, and whether it counts as a heartbeat if they are absent."""
-        self._has_to_read = asyncio.Event()
+        self._connection: PubSubConnection | None = None
+        self._pending: dict[WatchedJob, bool] = {}
+        """Jobs to read; True: at a heartbeat, which counts a job that is absent."""
+        self._has_pending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self._ahead = 0.0
-        """By how many µs Redis's clock is ahead of ours."""
-        self.served = False
-        """Whether Redis has answered a read."""
-        self.on_restored: Callable[[], None] | None = None
-        """Called when it first has."""
+        self._clock_offset = 0.0
+        """Microseconds by which Redis's clock is ahead of the event loop's."""
+        self.is_working = False
+        """Whether Redis has responded to a read."""
+        self.on_restored: Callable[[], None] = ignore
+        """Called at the first response."""
 
-    def changed(self, channel: str) -> None:
-        """Take note that somebody began, or everybody stopped, to watch."""
-        if self._line is not None:  # Else it will begin with what is watched by then.
-            self._line.changed(channel)
+    def channel_changed(self, channel: str) -> None:
+        """Subscribe to a channel that is watched now, or unsubscribe from one that is not."""
+        if self._connection is not None:  # Otherwise `run` will subscribe to it.
+            self._connection.channel_changed(channel)
 
-    def request_read(self, slot: WatchedJob, *, heartbeat: bool = False) -> None:
-        """Have a job read soon; at a heartbeat it counts if it is absent."""
-        self._to_read[slot] = self._to_read.get(slot, False) or heartbeat
-        self._has_to_read.set()
+    def request_read(self, job: WatchedJob, *, heartbeat: bool = False) -> None:
+        """Read a job soon; at a heartbeat a job that is absent is counted as missing once more."""
+        self._pending[job] = self._pending.get(job, False) or heartbeat
+        self._has_pending.set()
 
-    def serve(self) -> None:
-        """Take note that Redis has answered a read."""
-        if not self.served and self.on_restored is not None:
+    def note_response(self) -> None:
+        """Note that Redis has responded to a read."""
+        if not self.is_working:
+            self.is_working = True
             self.on_restored()
-        self.served = True
 
     async def run(self) -> None:
-        """Serve until nobody watches.
+        """Watch the jobs until there are none.
 
         Raises:
-            RedisError, OSError, TimeoutError, ProgressUnavailable: the link broke.
+            RedisError, OSError, TimeoutError, ProgressUnavailable: the connection is broken.
         """
         async with subscription(self._redis) as pubsub:
-            self._line = line = self._new_line(pubsub)
-            await run_together([line.talk(), line.listen(), self._ask(pubsub), *self._readers()])
+            self._connection = connection = self._new_connection(pubsub)
+            await run_together(
+                [
+                    connection.manage_subscriptions(),
+                    connection.receive(),
+                    self._check_primary(pubsub),
+                    *self._read_tasks(),
+                ]
+            )
 
-    def _new_line(self, pubsub: PubSub) -> PubSubConnection:
-        return PubSubConnection(pubsub, self._slots, self._take, self._read_kept)
+    def _new_connection(self, pubsub: PubSub) -> PubSubConnection:
+        return PubSubConnection(pubsub, self._jobs, self._handle_message, self._read_kept)
 
-    def _readers(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._read(), self._beat(), self._look_for_the_stalled()]
+    def _read_tasks(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._read(), self._request_heartbeats(), self._request_overdue()]
 
     def _read_kept(self, channel: str) -> None:
-        self.request_read(self._slots[channel])
+        self.request_read(self._jobs[channel])
 
-    def _take(self, message: Message) -> bool:
+    def _handle_message(self, message: Message) -> bool:
         kind, channel = message["type"], message["channel"]
-        slot = None if channel is None else self._slots.get(as_text(channel))
-        if slot is None:
+        job = None if channel is None else self._jobs.get(as_text(channel))
+        if job is None:
             return False
         if kind in {"subscribe", "ssubscribe"}:
-            # What was published before is lost, and what an earlier link was to read.
-            slot.has_due_read = False
-            self.request_read(slot)
+            # Earlier messages are lost, and so are the reads that an earlier connection scheduled.
+            job.has_scheduled_read = False
+            self.request_read(job)
         elif kind in {"message", "smessage"}:
-            return self._pass_on(slot, message["data"])
+            return self._apply_message(job, message["data"])
         return False
 
-    def _pass_on(self, slot: WatchedJob, payload: bytes | str) -> bool:
-        changed = slot.hear(payload)
-        if slot.view.needs_read and not slot.has_due_read:
-            self._read_soon(slot)
+    def _apply_message(self, job: WatchedJob, payload: bytes | str) -> bool:
+        changed = job.apply_message(payload)
+        if job.view.needs_read and not job.has_scheduled_read:
+            self._schedule_read(job)
         if changed:
-            self._tell(slot)
+            self._wake_watchers(job)
         return changed
 
-    def _read_soon(self, slot: WatchedJob) -> None:
+    def _schedule_read(self, job: WatchedJob) -> None:
         now = self._clock()
-        if now < slot.read_again_at:
-            slot.has_due_read = True
-            self._loop.call_at(slot.read_again_at, self._read_now, slot)
+        if now < job.next_read_at:
+            job.has_scheduled_read = True
+            self._loop.call_at(job.next_read_at, self._run_scheduled_read, job)
         else:
-            slot.read_again_at = now + READ_INTERVAL_SECONDS
-            self.request_read(slot)
+            job.next_read_at = now + READ_INTERVAL_SECONDS
+            self.request_read(job)
 
-    def _read_now(self, slot: WatchedJob) -> None:
-        slot.has_due_read = False
-        slot.read_again_at = self._clock() + READ_INTERVAL_SECONDS
-        if slot.view.needs_read and self._slots.get(slot.channel) is slot:
-            self.request_read(slot)
+    def _run_scheduled_read(self, job: WatchedJob) -> None:
+        job.has_scheduled_read = False
+        job.next_read_at = self._clock() + READ_INTERVAL_SECONDS
+        if job.view.needs_read:
+            self._read_if_watched(job)
 
-    def _tell(self, slot: WatchedJob) -> None:
-        state = slot.view.state
-        if state is not None and state.gone and self._slots.get(slot.channel) is slot:
-            # Who comes from now on waits for another life of the job.
-            del self._slots[slot.channel]
-            self.changed(slot.channel)
-        for watcher in tuple(slot.watchers):
+    def _read_if_watched(self, job: WatchedJob) -> None:
+        if self._jobs.get(job.channel) is job:
+            self.request_read(job)
+
+    def _wake_watchers(self, job: WatchedJob) -> None:
+        state = job.view.state
+        if state is not None and state.gone and self._jobs.get(job.channel) is job:
+            # New watchers wait for the job to be created again.
+            del self._jobs[job.channel]
+            self.channel_changed(job.channel)
+        for watcher in tuple(job.watchers):
             watcher.wake()
 
     async def _read(self) -> None:
-        reading = JobReader(self._read_chunk, self._is_broken, self._put_off)
+        reader = JobReader(self._read_chunk, self._is_fatal, self._read_later)
         try:
-            await run_together([self._hand_out(reading), reading.fail()])
+            await run_together([self._dispatch_reads(reader), reader.wait_for_failure()])
         finally:
-            await reading.aclose()
+            await reader.aclose()
 
-    async def _hand_out(self, reading: JobReader) -> None:
+    async def _dispatch_reads(self, reader: JobReader) -> None:
         while True:
-            await self._has_to_read.wait()
-            self._has_to_read.clear()
-            asked, self._to_read = self._to_read, {}
-            for slot, is_beat in asked.items():
-                reading.add(self._server_of(slot), slot, heartbeat=is_beat)
+            await self._has_pending.wait()
+            self._has_pending.clear()
+            pending, self._pending = self._pending, {}
+            for job, heartbeat in pending.items():
+                reader.add(self._server_of(job), job, heartbeat=heartbeat)
 
-    def _server_of(self, slot: WatchedJob) -> str:
-        key = slot.calls.keys.hash(slot.view.job_id)
+    def _server_of(self, job: WatchedJob) -> str:
+        key = job.calls.keys.hash(job.view.job_id)
         return server_of(self._redis, key) if is_clustered(self._redis) else ""
 
-    async def _read_chunk(self, slots: list[WatchedJob], heartbeat: bool) -> None:
+    async def _read_chunk(self, jobs: list[WatchedJob], heartbeat: bool) -> None:
         try:
-            await (self._read_changed(slots) if heartbeat else self._read_all_of(slots))
+            await (self._read_changed(jobs) if heartbeat else self._read_in_full(jobs))
         except ProgressUnavailable:
-            await drop_idle_connections(self._redis)  # They may be as dead.
+            await drop_idle_connections(self._redis)  # They may be broken, too.
             raise
 
-    def _is_broken(self, error: ProgressUnavailable) -> bool:
-        """Tell whether the link is to be given up since a read has failed.
+    def _is_fatal(self, error: ProgressUnavailable) -> bool:
+        """Return whether a failed read ends the connection.
 
-        Not where the server is slow (whether it is silent is for the pings to find out), and not
-        where one server of several is out of reach.
+        A slow server does not: whether it is silent is found out by pings. One unavailable server
+        of a Cluster and an exhausted pool do not, either.
         """
         cause = error.__cause__
         is_slow = isinstance(cause, TimeoutError | RedisTimeoutError)
         return not (is_slow or is_clustered(self._redis) or is_exhausted(self._redis, cause))
 
-    async def _read_all_of(self, slots: list[WatchedJob]) -> None:
-        parts = [[Asked.of(slot)] for slot in slots]
-        gets = [slot.calls.get(slot.view.job_id) for slot in slots]
-        for [asked], stored in await self._answers(parts, gets):
+    async def _read_in_full(self, jobs: list[WatchedJob]) -> None:
+        reads = [[PendingRead.of(job)] for job in jobs]
+        commands = [job.calls.get(job.view.job_id) for job in jobs]
+        for [read], stored in await self._perform(reads, commands):
             if stored is not None:
-                self._ahead = stored.read_at - self._clock() * 1e6
-            asked.slot.known = None
-            self._take_in(asked, stored, heartbeat=False)
+                self._note_redis_clock(stored.read_at)
+            read.job.known = None
+            self._apply_read(read, stored, heartbeat=False)
 
-    async def _read_changed(self, slots: list[WatchedJob]) -> None:
-        """Have Redis compare, at a heartbeat: most jobs are as they were."""
-        now = self._now_in_redis()
-        known = [Asked.of(slot) for slot in slots]
-        parts = portions(self._redis, await to_be_compared(self._redis, known, now))
-        checks = [compare(self._redis, part, now) for part in parts]
-        for portion, answer in await self._answers(parts, checks):
-            self._ahead = answer.read_at - self._clock() * 1e6
-            for place, asked in enumerate(portion):
-                if place in answer.found:
-                    stored, asked.slot.known = answer.found[place]
-                    self._take_in(asked, stored, heartbeat=True)
-                elif asked.slot.answered < asked.joined:
-                    asked.slot.answered = asked.joined
-                    self._tell(asked.slot)
+    async def _read_changed(self, jobs: list[WatchedJob]) -> None:
+        """Read the jobs that differ from their known digests: at a heartbeat, few of them."""
+        now = self._redis_now()
+        reads = [PendingRead.of(job) for job in jobs]
+        size = 1 if is_clustered(self._redis) else PORTION
+        portions = [reads[start : start + size] for start in range(0, len(reads), size)]
+        commands = [check(*_known_digests(portion, now)) for portion in portions]
+        for portion, reply in await self._perform(portions, commands):
+            self._note_redis_clock(reply.read_at)
+            for place, read in enumerate(portion):
+                job = read.job
+                if place in reply.found:
+                    stored, job.known = reply.found[place]
+                    self._apply_read(read, stored, heartbeat=True)
+                elif job.confirmed_read < read.requested_read:
+                    job.confirmed_read = read.requested_read
+                    self._wake_watchers(job)
 
-    async def _answers(
-        self, parts: list[list[Asked]], calls: list[RedisCommand[Any]]
-    ) -> list[tuple[list[Asked], Any]]:
-        """Send a call for each portion."""
-        answers = await read_all(self._redis, calls, seconds=READ_SECONDS)
-        self.serve()
-        return list(zip(parts, answers, strict=True))
+    async def _perform(
+        self, portions: list[list[PendingRead]], commands: list[RedisCommand[Any]]
+    ) -> list[tuple[list[PendingRead], Any]]:
+        """Perform a command for each portion."""
+        replies = await read_all(self._redis, commands, seconds=READ_SECONDS)
+        self.note_response()
+        return list(zip(portions, replies, strict=True))
 
-    def _take_in(self, asked: Asked, stored: Stored | None, *, heartbeat: bool) -> None:
-        slot = asked.slot
-        waited, slot.answered = slot.answered < asked.joined, asked.joined
-        was_known = slot.view.state is not None
-        is_news = slot.view.apply_read(stored, asked.since, heartbeat=heartbeat)
-        process_metrics.resyncs += is_news and was_known
-        if is_news or waited:
-            self._tell(slot)
+    def _apply_read(self, read: PendingRead, stored: Stored | None, *, heartbeat: bool) -> None:
+        job = read.job
+        was_waiting = job.confirmed_read < read.requested_read
+        job.confirmed_read = read.requested_read
+        was_known = job.view.state is not None
+        has_changed = job.view.apply_read(stored, read.since, heartbeat=heartbeat)
+        process_metrics.resyncs += has_changed and was_known
+        if has_changed or was_waiting:
+            self._wake_watchers(job)
 
-    def _put_off(self, slot: WatchedJob) -> None:
-        self._loop.call_later(AGAIN_SECONDS, self._ask_again, slot)
+    def _read_later(self, job: WatchedJob) -> None:
+        self._loop.call_later(RETRY_SECONDS, self._read_if_watched, job)
 
-    def _ask_again(self, slot: WatchedJob) -> None:
-        if self._slots.get(slot.channel) is slot:
-            self.request_read(slot)
-
-    async def _beat(self) -> None:
+    async def _request_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
-            for slot in self._slots.values():
-                self.request_read(slot, heartbeat=True)
+            for job in self._jobs.values():
+                self.request_read(job, heartbeat=True)
 
-    async def _look_for_the_stalled(self) -> None:
-        """Read a job as soon as its worker should have been heard of: Redis's clock decides."""
+    async def _request_overdue(self) -> None:
+        """Read a job as soon as its worker is overdue: the response shows whether it is stalled."""
         while True:
             await asyncio.sleep(PING_SECONDS)
-            now = self._now_in_redis()
-            for slot in self._slots.values():
-                if slot.view.is_lease_over(now, self._clock()):
-                    self.request_read(slot)
+            now = self._redis_now()
+            for job in self._jobs.values():
+                if job.view.is_lease_over(now, self._clock()):
+                    self.request_read(job)
 
-    def _now_in_redis(self) -> int:
-        return int(self._clock() * 1e6 + self._ahead)
+    def _redis_now(self) -> int:
+        return int(self._clock() * 1e6 + self._clock_offset)
 
-    async def _ask(self, pubsub: PubSub) -> None:
+    def _note_redis_clock(self, now: int) -> None:
+        self._clock_offset = now - self._clock() * 1e6
+
+    async def _check_primary(self, pubsub: PubSub) -> None:
         while True:
             await asyncio.sleep(SILENCE_SECONDS)
             await check_primary(self._redis, pubsub)
+
+
+def _known_digests(
+    reads: list[PendingRead], redis_now: int
+) -> tuple[list[tuple[Keys, str]], list[str]]:
+    """Return the jobs to compare, and their known digests; empty for one to be read in full."""
+    jobs = [(job.calls.keys, job.view.job_id) for job, _, _ in reads]
+    now = time.monotonic()
+    # Whether an overdue worker's job is stalled depends on the time, too.
+    digests = ["" if job.view.is_lease_over(redis_now, now) else job.digest for job, _, _ in reads]
+    return jobs, digests

@@ -1,33 +1,33 @@
-"""What is held of one watched job."""
+"""One watched job: its state, its watchers, and which reads it needs."""
 
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..core.commands import JobCommands
 from ..core.digests import Known
-from ..core.reducer import JobStateReducer, JunkMessage
+from ..core.reducer import JobStateReducer, JunkMessage, ReadStart
 
 logger = logging.getLogger("django_import_progress")
 
 
 class Wakeable(Protocol):
-    """Who waits for a change."""
+    """A watcher, as a watched job sees it."""
 
     def wake(self) -> None:
-        """Look again."""
+        """Check whether there is a new state."""
 
     def close(self) -> None:
-        """Wait no more."""
+        """Stop watching."""
 
 
 class WatchedJob:
-    """What is held of one watched job, and who watches it."""
+    """The state of one watched job, and its watchers."""
 
     __slots__ = (
-        *("answered", "asked", "calls", "channel", "has_due_read", "has_logged_junk", "known"),
-        *("read_again_at", "view", "watchers"),
+        *("calls", "channel", "confirmed_read", "has_logged_junk", "has_scheduled_read", "known"),
+        *("next_read_at", "requested_read", "view", "watchers"),
     )
 
     def __init__(self, calls: JobCommands, job_id: str) -> None:
@@ -37,33 +37,44 @@ class WatchedJob:
         self.watchers: set[Wakeable] = set()
         self.has_logged_junk = False
         self.known: Known | None = None
-        """By what the job is known that the last heartbeat has read."""
-        self.asked = 1  # By the first of them, with whom the slot begins.
-        """How often somebody joined who must be shown what a read has confirmed since."""
-        self.answered = 0
-        """How many of them a read has served."""
-        self.read_again_at = 0.0
-        """When the job may be read again because of a message, by the event loop's clock."""
-        self.has_due_read = False
-        """Whether such a read waits for that moment."""
+        """Digest and version of the job as the last heartbeat read it."""
+        self.requested_read = 1  # By the first watcher.
+        """Number of the last read that a watcher has requested, to be shown nothing older."""
+        self.confirmed_read = 0
+        """Number of the last such request that Redis has responded to."""
+        self.next_read_at = 0.0
+        """When a message may cause the next read, by the event loop's clock."""
+        self.has_scheduled_read = False
+        """Whether a read is scheduled for that time."""
 
     @property
     def digest(self) -> str:
-        """By what Redis can tell that the job is as it is shown; nothing where it is to be read."""
+        """The digest of the shown state; empty if the job must be read in full."""
         if self.known is None or self.known.order != self.view.order or self.view.needs_read:
             return ""
         return self.known.digest
 
-    def hear(self, payload: bytes | str) -> bool:
-        """Take a message of the job's channel; whether watchers see a change."""
+    def apply_message(self, payload: bytes | str) -> bool:
+        """Apply a message of the job's channel; return whether watchers see a change."""
         try:
             return self.view.apply_message(payload)
         except Exception as error:
-            # Any: what one publisher sends must not break the connection of all watchers.
-            if (
-                not self.has_logged_junk
-            ):  # One line a job: a flood of junk must not become one of logs.
+            # Any exception: one publisher must not break the connection of all watchers.
+            if not self.has_logged_junk:  # One log line per job, however many messages are junk.
                 self.has_logged_junk = True
                 fault = None if isinstance(error, JunkMessage) else error
                 logger.warning("Dropped a message on %s: %s", self.channel, error, exc_info=fault)
             return False
+
+
+class PendingRead(NamedTuple):
+    """A read that was sent, with what was known of the job at that moment."""
+
+    job: WatchedJob
+    since: ReadStart
+    requested_read: int
+
+    @classmethod
+    def of(cls, job: WatchedJob) -> PendingRead:
+        """Return a read of a job that is sent now."""
+        return cls(job, job.view.begin_read(), job.requested_read)

@@ -1,4 +1,4 @@
-"""What a naive implementation would do: switches for negative controls."""
+"""Naive implementations: switches for negative controls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def edit(monkeypatch: pytest.MonkeyPatch, name: str, *edits: tuple[str, str]) ->
 
 
 def reads_a_job_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rely on messages once something is known."""
+    """Rely on messages after the first read."""
     read = JobStateReducer.apply_read
 
     def read_once(
@@ -55,11 +55,11 @@ def reads_a_job_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reads_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do the two in the order that comes to mind first."""
+    """Read first, then subscribe."""
     run, follow = Subscriber.run, SyncProgressManager._follow
 
     async def read_and_run(self: Subscriber) -> None:
-        slots = list(self._slots.values())
+        slots = list(self._jobs.values())
         found = await read_all(self._redis, [slot.calls.get(slot.view.job_id) for slot in slots])
         for slot, stored in zip(slots, found, strict=True):
             slot.view.apply_read(stored, slot.view.begin_read())
@@ -78,7 +78,7 @@ def reads_before_it_subscribes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shows_messages_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take what comes last for the newest."""
+    """Show each message as the newest state."""
     message = JobStateReducer.apply_message
 
     def show(self: JobStateReducer, payload: bytes | str) -> bool:
@@ -89,7 +89,7 @@ def shows_messages_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def believes_in_no_older_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop whatever has a lower version than what is known, for it must be old."""
+    """Drop every state with a lower version than the known one."""
     read = JobStateReducer.apply_read
 
     def read_newer(
@@ -101,35 +101,35 @@ def believes_in_no_older_state(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tells_no_lives_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count writes, and nothing else."""
+    """Order states by version alone, without the life."""
     monkeypatch.setattr(Stored, "order", property(lambda self: (0, self.version, 0)))
     monkeypatch.setattr(Stored, "written", property(lambda self: (0, self.version)))
 
 
 def tells_no_databases_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the messages of all databases of the server."""
+    """Accept the messages of all databases of the server."""
     monkeypatch.setattr(reducer, "_is_of", lambda *_: True)
 
 
 def waits_for_a_job_forever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that what is absent will come back."""
+    """Never report an absent job as gone."""
     monkeypatch.setattr(reducer, "MISSES_UNTIL_GONE", 10**9)
 
 
 def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that a link lives until TCP says that it does not."""
+    """Wait until TCP reports that a connection is broken."""
     for module in (pubsub_connection, subscriber, sync_manager):
         monkeypatch.setattr(module, "SILENCE_SECONDS", 3600)
 
 
 def bears_silence_and_waits_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do so with reads as well."""
+    """Do so, and wait for reads as long."""
     bears_silence(monkeypatch)
     monkeypatch.setattr(subscriber, "READ_SECONDS", 3600)
 
 
 def gives_up_a_link_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Subscribe once."""
+    """Never reconnect."""
 
     def never(*_: object) -> float:
         raise TimeoutError("not a second time")
@@ -139,7 +139,7 @@ def gives_up_a_link_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def has_a_hub_for_each_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Subscribe for each that comes."""
+    """Open a subscription for each watcher."""
     watcher = ProgressManager.watcher
 
     def watch(self: ProgressManager, job_id: Any) -> hub.Watcher:
@@ -150,12 +150,12 @@ def has_a_hub_for_each_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def updates_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write the fields, whether or not there is a hash."""
+    """Write the fields, whether or not the hash exists."""
     edit(monkeypatch, "UPDATE", ("if not job.exists then return {1} end", ""))
 
 
 def writes_only_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write into what has gone as if it were there."""
+    """Write to a job that has expired as if it existed."""
 
     def write(self: Writer, attempt: Any, fields: dict[str, Any], most_bytes: int) -> Any:
         return self._perform(
@@ -166,12 +166,12 @@ def writes_only_what_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def writes_for_any_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that whoever writes as the worker is the worker."""
+    """Accept writes without checking the fencing token."""
     edit(monkeypatch, "WRITE", ("then return {5} end", "then end"))
 
 
 def knows_attempts_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the higher number for the newer attempt, though Redis may have been emptied."""
+    """Order attempts by number, although Redis may have been emptied."""
     edit(
         monkeypatch,
         "WRITE",
@@ -184,7 +184,7 @@ def knows_attempts_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counts_each_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that no command is ever sent twice."""
+    """Count a repeated command twice."""
     edit(
         monkeypatch,
         "BEGIN",
@@ -194,7 +194,7 @@ def counts_each_begin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begins_anew_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget, where a job that has ended begins anew, whose it was."""
+    """Drop the token of the last attempt when an ended job starts again."""
     edit(
         monkeypatch,
         "SET",
@@ -203,22 +203,22 @@ def begins_anew_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def writes_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that who tells an end is the only one who does."""
+    """Accept writes after the end."""
     edit(monkeypatch, "WRITE", ("elseif stored_token and job.ended then", "elseif false then"))
 
 
 def believes_in_every_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take a job for running as long as it says so."""
+    """Never show a job as stalled."""
     monkeypatch.setattr(Stored, "stalled", False)
 
 
 def looks_for_lost_workers_at_heartbeats_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read a watched job when it is time to, and not when its worker is overdue."""
+    """Do not read a job when its worker is overdue."""
     monkeypatch.setattr(JobStateReducer, "is_lease_over", lambda *_: False)
 
 
 def tells_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write nothing while one row takes long."""
+    """Write nothing while a single row takes long."""
     init = Writer.__init__
 
     def begin(self: Writer, *args: Any, **how: Any) -> None:
@@ -229,7 +229,7 @@ def tells_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tells_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take whatever is told for a sign of life from the worker."""
+    """Ignore the worker's lease in messages."""
     monkeypatch.setattr(
         reducer, "split_bookkeeping", lambda values: split_bookkeeping({**values, "_r": 0})
     )
@@ -237,7 +237,7 @@ def tells_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def believes_the_servers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decide by Redis's clock alone whether a worker is overdue."""
+    """Use only Redis's clock to decide whether a worker is overdue."""
     is_over = JobStateReducer.is_lease_over
     monkeypatch.setattr(
         JobStateReducer, "is_lease_over", lambda self, now, own: is_over(self, now, float("-inf"))
@@ -245,13 +245,13 @@ def believes_the_servers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def writes_for_any_attempt_and_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that whoever writes as the worker is the only one who does."""
+    """Accept writes of any attempt, and after the end."""
     writes_for_any_attempt(monkeypatch)
     writes_after_the_end(monkeypatch)
 
 
 def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the worker say until when it is to be believed alive."""
+    """Compute the end of the lease by the worker's clock."""
     write = JobCommands.write
 
     def write_by_its_clock(
@@ -269,17 +269,17 @@ def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def says_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tell the end where the loop ends, whatever becomes of the transaction."""
+    """Report the end before the transaction is committed."""
     monkeypatch.setattr(tracker, "after_transactions", lambda then: False)
 
 
 def raises_what_anybody_catches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the loop by an `Exception`."""
+    """Stop the loop with an `Exception`."""
     monkeypatch.setattr(interrupts, "ImportCancelled", type("ImportCancelled", (Exception,), {}))
 
 
 def takes_all_that_it_writes_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an attempt that writes the job anew own what was there before it."""
+    """Treat all fields as the attempt's own when it recreates the job."""
     write = JobCommands.write
 
     def write_whole(

@@ -1,4 +1,4 @@
-"""What a naive relay would do: switches for negative controls."""
+"""Naive relays: switches for negative controls."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from django_import_progress.watch import pubsub_connection, subscriber
 from django_import_progress.watch.pattern_hub import PatternHub
 
 
-def tells_only_what_it_hears(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rely on messages: read nothing again, and look for nothing."""
-    monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
+def relies_on_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rely on messages: read and scan nothing."""
+    monkeypatch.setattr(Relay, "_request_full_scan", lambda self: None)
     monkeypatch.setattr(subscriber.Subscriber, "request_read", _serve_at_once)
 
 
 def _serve_at_once(self: subscriber.Subscriber, slot: Any, **_: Any) -> None:
-    slot.answered = slot.asked
-    self.served = True
+    slot.confirmed_read = slot.requested_read
+    self.is_working = True
 
 
-def looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read again what it knows, and no more."""
-    monkeypatch.setattr(Relay, "_look_at_all", lambda self: None)
+def scans_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read known jobs again, without scans."""
+    monkeypatch.setattr(Relay, "_request_full_scan", lambda self: None)
 
 
-def bears_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that a link lives until TCP says that it does not."""
+def waits_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait until TCP reports that a connection is broken."""
     for module in (pubsub_connection, subscriber):
         monkeypatch.setattr(module, "SILENCE_SECONDS", 3600)
 
 
-def takes_any_answer_for_its_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that who is answered over one connection is served over the other."""
+def confuses_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat a response on one connection as one on the other."""
 
-    def was_answered(self: PatternHub) -> None:
-        if self._link is not None:  # pragma: no branch - whether it is depends on the moment
-            self._link.serve()
+    def note_response(self: PatternHub) -> None:
+        if self._subscriber is not None:  # pragma: no branch - whether it is depends on the moment
+            self._subscriber.note_response()
 
-    monkeypatch.setattr(PatternHub, "was_answered", was_answered)
+    monkeypatch.setattr(PatternHub, "note_response", note_response)
 
 
-def drops_what_the_layer_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send once."""
+def sends_without_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not retry a failed send."""
     send_one = Relay._send_one
 
     async def send_once(self: Relay, state: State) -> None:
@@ -58,20 +58,20 @@ def drops_what_the_layer_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Relay, "_send_one", send_once)
 
 
-def waits_for_the_layer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that a layer answers, or fails."""
+def has_no_time_limit_for_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send to the layer without a time limit."""
     monkeypatch.setattr(relay, "CALL_SECONDS", 3600)
 
 
-def tells_an_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe that what was sent has arrived."""
-    monkeypatch.setattr(relay, "TIMES_AN_END_IS_TOLD", 1)
+def sends_an_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send an end only once."""
+    monkeypatch.setattr(relay, "END_SENDS", 1)
 
 
-def ends_with_its_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no second try."""
+def never_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never reconnect."""
 
     async def serve(self: Any) -> None:
-        await self._new_link().run()
+        await self._new_subscriber().run()
 
-    monkeypatch.setattr(relay.PatternHub, "_serve", serve)
+    monkeypatch.setattr(relay.PatternHub, "_stay_subscribed", serve)

@@ -195,10 +195,10 @@ def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     take = Subscriber._take
 
     def note(self: Any, message: Any) -> bool:
-        self.served = True
+        self.is_working = True
         return take(self, message)
 
-    monkeypatch.setattr(Subscriber, "_take", note)
+    monkeypatch.setattr(Subscriber, "_handle_message", note)
 
 
 def takes_writes_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A process that had something else to do for seconds keeps its subscriptions to Redis."""
+"""A process that is blocked for seconds keeps its subscriptions to Redis."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BLOCKED_SECONDS = 4.0
 
 @pytest.fixture
 def commands(foreign: redis.Redis) -> Callable[[str], int]:
-    """How often the server has carried out a command since the test began."""
+    """Return how often the server has executed a command since the test began."""
     foreign.config_resetstat()
 
     def count(name: str) -> int:
@@ -43,20 +43,20 @@ def commands(foreign: redis.Redis) -> Callable[[str], int]:
     return count
 
 
-def takes_time_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+def measures_silence_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up a connection when the last message was received too long ago."""
     received: dict[PubSubConnection, float] = {}
 
-    def hear(self: PubSubConnection, message: Any, *_: Any, **__: Any) -> bool:
+    def process(self: PubSubConnection, message: Any, *_: Any, **__: Any) -> bool:
         now = time.monotonic()
         received[self] = received[self] if message is None else now
         assert now - received[self] <= pubsub_connection.SILENCE_SECONDS
-        return message is not None and self._take(message)
+        return message is not None and self._handle(message)
 
-    monkeypatch.setattr(PubSubConnection, "_hear", hear)
+    monkeypatch.setattr(PubSubConnection, "_process", process)
 
 
-@without(takes_time_for_silence)
+@without(measures_silence_by_time)
 async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription(
     server: RedisProcess, commands: Callable[[str], int], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,7 +70,7 @@ async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription
             assert await watcher.next(30) is not None
         before = commands("subscribe")
         block_the_loop(BLOCKED_SECONDS)
-        await asyncio.sleep(pubsub_connection.PING_SECONDS)  # Now it would be given up.
+        await asyncio.sleep(pubsub_connection.PING_SECONDS)  # The time limit of the naive way.
         for number, watcher in enumerate(watchers):
             await progress.update(f"j{number}", {"n": 2})
             state = await watcher.next(30)
@@ -81,12 +81,12 @@ async def test_an_event_loop_that_was_blocked_for_seconds_keeps_its_subscription
     assert caplog.records == []
 
 
-def counts_the_time_in_which_it_was_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+def counts_blocked_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (pubsub_connection, executor, pubsub):
         monkeypatch.setattr(module, "RunningTimeout", asyncio.timeout)
 
 
-@without(counts_the_time_in_which_it_was_blocked)
+@without(counts_blocked_time)
 async def test_an_event_loop_that_is_busy_at_the_start_does_not_lose_its_subscription(
     server: RedisProcess,
     commands: Callable[[str], int],
@@ -107,7 +107,7 @@ async def test_an_event_loop_that_is_busy_at_the_start_does_not_lose_its_subscri
     assert caplog.records == []
 
 
-def takes_time_for_silence_in_sync_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def measures_silence_by_time_in_sync_code(monkeypatch: pytest.MonkeyPatch) -> None:
     receive = PubSub.get_message
     received: dict[PubSub, float] = {}
 
@@ -127,7 +127,7 @@ def _is_read(connection: Connection) -> bool:
     return not is_subscribed(connection)
 
 
-@without(takes_time_for_silence_in_sync_code)
+@without(measures_silence_by_time_in_sync_code)
 def test_a_sync_watcher_that_is_slow_or_reads_slowly_keeps_its_subscription(
     server: RedisProcess, commands: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from django_import_progress import SyncProgressManager, get_progress_manager, track_import
+from django_import_progress.core import digests
 from django_import_progress.core.lua import scripts
 from django_import_progress.core.snapshot import Stored
-from django_import_progress.watch import heartbeats
 from tests.kit import stalling
 from tests.kit.controls import without
 from tests.kit.lone import LoneWorker
@@ -30,7 +30,7 @@ def _set_back_by_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     new = "string.format('%d%06d', t[1] - 600, t[2])"
     for name in ("READ", "CHECK", "BEGIN", "WRITE", "UPDATE", "SET"):
         naive.edit(monkeypatch, name, (old, new))
-    monkeypatch.setattr(heartbeats, "CHECK", scripts.CHECK)
+    monkeypatch.setattr(digests, "CHECK", scripts.CHECK)
 
 
 def believes_a_lease_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ async def test_the_readers_own_clock_bounds_it(
     options = {"STALLED_AFTER_SECONDS": STALLED_AFTER_SECONDS}
     settings.IMPORT_PROGRESS = {"REDIS_URL": site.url, "HEARTBEAT_SECONDS": 1, **options}
     watcher = get_progress_manager().watcher(JOB)
-    view = watcher._slot.view
+    view = watcher._job.view
     with LoneWorker(site.url, **options) as worker:
         worker.has_entered()
         await becomes(watcher, stalled=False)

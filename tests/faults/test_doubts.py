@@ -33,7 +33,7 @@ def reads_at_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriber, "READ_INTERVAL_SECONDS", 0.0)
     # One that waits for nothing: a loop that is busy reading would take several for one.
     monkeypatch.setattr(
-        subscriber.Subscriber, "_read_soon", lambda self, slot: self._read_now(slot)
+        subscriber.Subscriber, "_schedule_read", lambda self, slot: self._run_scheduled_read(slot)
     )
 
 

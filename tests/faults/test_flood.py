@@ -30,7 +30,7 @@ def every_watcher_has_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = []
 
     def put_and_wake(watcher: Watcher) -> None:  # pragma: no cover - in the server's own process
-        queue.append(watcher._slot.view.state)
+        queue.append(watcher._job.view.state)
         wake(watcher)
 
     monkeypatch.setattr(Watcher, "wake", put_and_wake)

@@ -1,4 +1,4 @@
-"""The link to Redis is late, cut, silent or overrun: what is stored reaches who watches."""
+"""The connection to Redis is late, cut, silent or overrun: watchers see the stored state."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .cutting import cut_off_and_update, subscriptions
 
 both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
 NEVER = 3600
-"""A heartbeat that nothing is mended by."""
-MENDED_SECONDS = 5.0
+"""A heartbeat that restores nothing."""
+RESTORED_SECONDS = 5.0
 BUSY_SECONDS = 3.0
-"""What a busy machine may add."""
+"""Additional time on a busy machine."""
 
 
 @both_managers
 @without(naive.reads_before_it_subscribes)
-async def test_what_is_published_while_the_subscription_is_on_its_way_arrives(
+async def test_an_update_published_before_the_subscription_is_confirmed_is_seen(
     kind: str, server: RedisProcess
 ) -> None:
     with Proxy(server.port) as proxy:
@@ -46,7 +46,7 @@ async def test_what_is_published_while_the_subscription_is_on_its_way_arrives(
 
 
 @without(naive.shows_messages_of_any_age)
-async def test_messages_that_come_later_than_what_was_read_are_not_shown(
+async def test_messages_older_than_the_last_read_are_not_shown(
     server: RedisProcess,
 ) -> None:
     with Proxy(server.port) as proxy:
@@ -95,7 +95,7 @@ async def test_subscriptions_killed_again_and_again_during_1000_updates(
 
 @both_managers
 @without(naive.reads_a_job_only_once)
-async def test_a_killed_subscription_is_mended_with_both_protocols_decoded_or_not(
+async def test_a_killed_subscription_is_restored_with_both_protocols_decoded_or_not(
     kind: str, server: RedisProcess, foreign: redis.Redis
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -116,8 +116,10 @@ async def test_a_killed_subscription_is_mended_with_both_protocols_decoded_or_no
         await asyncio.gather(*(watching.sees(n=2, stage="日本") for watching in watchings))
 
 
-async def _seconds_until_mended(kind: str, server: RedisProcess, heartbeat_seconds: float) -> float:
-    """Have a link fall silent without a FIN; how long a watcher waits for what comes next."""
+async def _seconds_until_restored(
+    kind: str, server: RedisProcess, heartbeat_seconds: float
+) -> float:
+    """Silence a connection without a FIN; return how long a watcher waits for the next update."""
     with Proxy(server.port) as proxy:
         async with (
             manager_on("async", server.url) as writer,
@@ -133,20 +135,20 @@ async def _seconds_until_mended(kind: str, server: RedisProcess, heartbeat_secon
 
 @both_managers
 @without(naive.bears_silence)
-async def test_a_link_that_goes_silent_is_mended_within_5_seconds(
+async def test_a_silent_connection_is_replaced_within_5_seconds(
     kind: str, server: RedisProcess
 ) -> None:
-    seconds = await _seconds_until_mended(kind, server, NEVER)
-    assert seconds < MENDED_SECONDS + BUSY_SECONDS
+    seconds = await _seconds_until_restored(kind, server, NEVER)
+    assert seconds < RESTORED_SECONDS + BUSY_SECONDS
 
 
 @both_managers
 @without(naive.bears_silence_and_waits_for_answers)
-async def test_it_is_mended_as_fast_where_reads_wait_for_an_answer_too(
+async def test_it_is_replaced_as_fast_while_a_read_waits_for_a_response(
     kind: str, server: RedisProcess
 ) -> None:
-    seconds = await _seconds_until_mended(kind, server, 0.5)
-    assert seconds < MENDED_SECONDS + BUSY_SECONDS
+    seconds = await _seconds_until_restored(kind, server, 0.5)
+    assert seconds < RESTORED_SECONDS + BUSY_SECONDS
 
 
 @both_managers
@@ -164,22 +166,24 @@ async def test_a_server_that_was_frozen_is_watched_again_within_5_seconds(kind: 
                 with process.frozen():
                     await until(
                         lambda: watching.over or proxy.connections > before,
-                        "the silent link to be given up",
+                        "the silent connection to be given up",
                     )
                 await writer.update("j1", {"n": 2})
                 seconds = await watching.seconds_until_it_sees(n=2)
-    assert seconds < MENDED_SECONDS + BUSY_SECONDS
+    assert seconds < RESTORED_SECONDS + BUSY_SECONDS
 
 
 async def _overrun(writer: Any, foreign: redis.Redis) -> None:
-    """Tell more than Redis is willing to keep for a subscriber that takes nothing."""
+    """Publish more than Redis buffers for a subscriber that does not read."""
     while subscriptions(foreign):
         await writer.update("j1", {"filler": "x" * 60_000})
 
 
 @both_managers
 @without(naive.reads_a_job_only_once)
-async def test_who_is_dropped_for_being_slow_gets_the_newest_state(kind: str) -> None:
+async def test_a_subscriber_that_redis_disconnects_as_too_slow_gets_the_newest_state(
+    kind: str,
+) -> None:
     limit = ("--client-output-buffer-limit", "pubsub 256kb 0 0")
     with (
         RedisProcess(valkey_binary(), *limit) as process,

@@ -1,4 +1,4 @@
-"""Many watch in one process: Redis sees one subscriber."""
+"""Many watchers in one process use one subscription."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ BEAT_SECONDS = 0.5
 
 
 @each_layer
-@without(naive_relay.tells_only_what_it_hears)
+@without(naive_relay.relies_on_messages)
 async def test_no_end_of_500_jobs_is_lost_while_the_link_is_cut_again_and_again(
     kind: str, server: RedisProcess, redis_server: RedisProcess, foreign: redis.Redis
 ) -> None:
@@ -54,7 +54,7 @@ async def test_no_end_of_500_jobs_is_lost_while_the_link_is_cut_again_and_again(
 
 
 @each_layer
-@without(naive_relay.ends_with_its_link)
+@without(naive_relay.never_reconnects)
 async def test_it_survives_a_redis_that_is_killed_and_started_again(
     kind: str, redis_server: RedisProcess
 ) -> None:
@@ -72,7 +72,7 @@ async def test_it_survives_a_redis_that_is_killed_and_started_again(
             await member.hears("j1", status="done")
 
 
-@without(naive_relay.looks_for_nothing)
+@without(naive_relay.scans_nothing)
 async def test_a_job_that_began_and_ended_while_the_link_was_away_is_told(
     server: RedisProcess, redis_server: RedisProcess
 ) -> None:
@@ -101,7 +101,7 @@ async def test_that_a_link_without_jobs_is_back_is_logged_too(
     assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"] * 2
 
 
-@without(naive_relay.takes_any_answer_for_its_links)
+@without(naive_relay.confuses_its_connections)
 async def test_a_link_is_not_said_to_be_back_before_it_is_subscribed(
     server: RedisProcess,
     redis_server: RedisProcess,
@@ -124,7 +124,7 @@ async def test_a_link_is_not_said_to_be_back_before_it_is_subscribed(
             await until(lambda: len(caplog.records) == 2, "the end of the outage to be said")
 
 
-@without(naive_relay.bears_silence)
+@without(naive_relay.waits_for_tcp)
 async def test_a_link_that_goes_silent_is_mended(
     server: RedisProcess, redis_server: RedisProcess
 ) -> None:
@@ -142,7 +142,7 @@ async def test_a_link_that_goes_silent_is_mended(
 
 
 @each_layer
-@without(naive_relay.drops_what_the_layer_does_not_take)
+@without(naive_relay.sends_without_retries)
 async def test_a_layer_that_is_away_is_told_the_newest_when_it_is_back_and_logged_once(
     kind: str,
     server: RedisProcess,
@@ -174,7 +174,7 @@ async def test_a_layer_that_is_away_is_told_the_newest_when_it_is_back_and_logge
     assert "channel layer" in lines[0]
 
 
-@without(naive_relay.waits_for_the_layer_for_ever)
+@without(naive_relay.has_no_time_limit_for_the_layer)
 async def test_a_layer_that_says_nothing_is_tried_again(
     server: RedisProcess,
     redis_server: RedisProcess,
@@ -198,7 +198,7 @@ async def test_a_layer_that_says_nothing_is_tried_again(
             await member.hears("j1", status="done")
 
 
-@without(naive_relay.tells_an_end_once)
+@without(naive_relay.sends_an_end_once)
 async def test_an_end_arrives_though_the_layer_lost_the_first_message(
     server: RedisProcess, redis_server: RedisProcess
 ) -> None:

@@ -1,4 +1,4 @@
-"""Sharded pub/sub of a Cluster: each server tells of its own jobs alone."""
+"""Sharded pub/sub in a Cluster: each server publishes only its own jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ both_managers = pytest.mark.parametrize("kind", ["async", "sync"])
 
 
 def sent_to_others(cluster: ClusterGroup) -> int:
-    """Return how many messages the servers have passed on to one another."""
+    """Return how many messages the servers have passed on to each other."""
     lines = [
         pubsub_connection
         for node in cluster.nodes
@@ -39,14 +39,14 @@ def sent_to_others(cluster: ClusterGroup) -> int:
     )
 
 
-def all_servers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for no shards."""
+def uses_no_sharded_pubsub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use plain pub/sub."""
     monkeypatch.setattr(ClusterGroup, "sharded_url", property(lambda self: self.url))
 
 
-@without(all_servers_tell)
+@without(uses_no_sharded_pubsub)
 @both_managers
-async def test_a_job_is_told_by_its_own_server_alone(kind: str, cluster: ClusterGroup) -> None:
+async def test_a_job_is_published_only_by_its_own_server(kind: str, cluster: ClusterGroup) -> None:
     before = sent_to_others(cluster)
     async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         await progress.create("j1", data={"n": 0})
@@ -64,15 +64,15 @@ async def test_a_job_is_told_by_its_own_server_alone(kind: str, cluster: Cluster
     assert sent_to_others(cluster) == before
 
 
-def scripts_tell_on_all_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Publish as one does who knows of no shards."""
+def scripts_publish_on_all_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish without shards."""
     for name in ("UPDATE", "CANCEL", "DELETE"):
         edit(monkeypatch, name, ("channel == KEYS[1] and 'SPUBLISH' or 'PUBLISH'", "'PUBLISH'"))
 
 
-@without(scripts_tell_on_all_servers)
+@without(scripts_publish_on_all_servers)
 @both_managers
-async def test_whatever_is_told_is_heard(kind: str, cluster: ClusterGroup) -> None:
+async def test_all_kinds_of_messages_are_received(kind: str, cluster: ClusterGroup) -> None:
     async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         await progress.create("j1", data={"n": 1})
         async with Watching(progress) as watching:
@@ -87,7 +87,9 @@ async def test_whatever_is_told_is_heard(kind: str, cluster: ClusterGroup) -> No
 
 
 @without(has_a_hub_for_each_watcher)
-async def test_a_server_has_one_connection_however_many_watch(cluster: ClusterGroup) -> None:
+async def test_a_server_has_one_connection_for_any_number_of_watchers(
+    cluster: ClusterGroup,
+) -> None:
     async with manager_on("async", cluster.sharded_url) as progress:
         watchers = [progress.watcher(f"j{number % 9}") for number in range(30)]
         try:
@@ -98,12 +100,14 @@ async def test_a_server_has_one_connection_however_many_watch(cluster: ClusterGr
         finally:
             for watcher in watchers:
                 watcher.close()
-            await until(lambda: not any(map(listeners, cluster.nodes)), "all to have gone")
+            await until(
+                lambda: not any(map(listeners, cluster.nodes)), "all connections to be closed"
+            )
 
 
 @without(gives_up_a_link_for_good)
 @both_managers
-async def test_a_connection_that_breaks_is_mended(
+async def test_a_broken_connection_is_restored(
     kind: str, cluster: ClusterGroup, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -123,12 +127,12 @@ async def test_a_connection_that_breaks_is_mended(
             await progress.update("j2", {"status": "done"})
             await watching.ends()
     said = [record.message[:27] for record in caplog.records if "subscription" in record.message]
-    lines = ["Lost the subscription to Re", "The subscription to Redis i"]
+    lines = ["Lost the subscription to Re", "Redis subscription restored"]
     assert said == (lines if kind == "async" else [])
 
 
 @without(bears_silence)
-async def test_a_server_that_is_silent_is_noticed(
+async def test_a_silent_server_is_detected(
     cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pubsub_connection, "PING_SECONDS", 0.1)
@@ -150,7 +154,9 @@ async def test_a_server_that_is_silent_is_noticed(
             watcher.close()
 
 
-async def test_who_leaves_is_unsubscribed_and_may_come_back(cluster: ClusterGroup) -> None:
+async def test_a_job_without_watchers_is_unsubscribed_and_may_be_watched_again(
+    cluster: ClusterGroup,
+) -> None:
     async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         home = cluster.nodes[owner_of(cluster, TWINS[0])]
         staying, leaving = map(progress.watcher, TWINS)
@@ -168,7 +174,7 @@ async def test_who_leaves_is_unsubscribed_and_may_come_back(cluster: ClusterGrou
         back.close()
 
 
-async def test_who_comes_before_the_client_has_begun_is_placed(
+async def test_a_job_watched_before_the_client_is_initialized_is_subscribed(
     cluster: ClusterGroup,
 ) -> None:
     async with manager_on("async", cluster.sharded_url) as progress:
@@ -176,19 +182,19 @@ async def test_who_comes_before_the_client_has_begun_is_placed(
         slots: dict[str, WatchedJob] = {}
         link = ShardedSubscriber(progress.redis, slots, NEVER)
         slots[slot.channel] = slot
-        link.changed(slot.channel)
+        link.channel_changed(slot.channel)
         running = asyncio.create_task(link.run())
-        await until(lambda: link.served, "the first read, after the subscription")
+        await until(lambda: link.is_working, "the first read, after the subscription")
         assert is_subscribed(cluster.nodes[owner_of(cluster, "j6")], "j6")
         await end_tasks([running])
 
 
-def a_fault_ends_what_it_befalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShardedSubscriber, "_note_the_end", lambda *_: None)
+def ignores_unexpected_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardedSubscriber, "_note_failure", lambda *_: None)
 
 
-@without(a_fault_ends_what_it_befalls)
-async def test_a_fault_of_ours_is_said_and_the_watchers_are_served_on(
+@without(ignores_unexpected_exceptions)
+async def test_an_unexpected_exception_is_logged_and_watching_continues(
     cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     faults = []
@@ -197,7 +203,7 @@ async def test_a_fault_of_ours_is_said_and_the_watchers_are_served_on(
         faults.append(ZeroDivisionError())
         raise faults[-1]
 
-    monkeypatch.setattr(ShardedSubscriber, "_is_found", find)
+    monkeypatch.setattr(ShardedSubscriber, "_refresh_owner", find)
     async with manager_on("async", cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         await progress.create("j7", data={"n": 1})
         slot = slot_of("j7")
@@ -212,12 +218,12 @@ async def test_a_fault_of_ours_is_said_and_the_watchers_are_served_on(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_link_that_is_over_begins_nothing(cluster: ClusterGroup) -> None:
+async def test_a_subscriber_that_has_ended_starts_no_task(cluster: ClusterGroup) -> None:
     async with manager_on("async", cluster.sharded_url) as progress:
         slots: dict[str, WatchedJob] = {}
         link = ShardedSubscriber(progress.redis, slots, NEVER)
         await link.run()  # Nobody watches.
         slot = WatchedJob(progress.calls, "j1")
         slots[slot.channel] = slot
-        link.changed(slot.channel)
+        link.channel_changed(slot.channel)
         assert asyncio.all_tasks() == {asyncio.current_task()}

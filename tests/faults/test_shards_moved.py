@@ -1,4 +1,4 @@
-"""Hash slots of a Cluster with sharded pub/sub that move, and servers of it that go."""
+"""Hash slots of a Cluster with sharded pub/sub move, and its servers are lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django_import_progress.redis import cluster as clusters
 from django_import_progress.redis import pubsub
 from django_import_progress.service import sync_manager
 from django_import_progress.watch import sharded_subscriber
-from django_import_progress.watch.shard_connection import Shard
+from django_import_progress.watch.shard_connection import ShardConnection
 from django_import_progress.watch.sharded_subscriber import ShardedSubscriber
 from tests.kit.controls import FAILURES, without
 from tests.kit.hubs import sees
@@ -37,8 +37,8 @@ locate_another_key = pubsub.locate_key("import_progress:hash:j2")
 
 
 def stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not mind being unsubscribed."""
-    monkeypatch.setattr(ShardedSubscriber, "_moved", lambda *_: None)
+    """Ignore that the server unsubscribes."""
+    monkeypatch.setattr(ShardedSubscriber, "_handle_moved", lambda *_: None)
     monkeypatch.setattr(sync_manager, "_raise_if_moved", lambda _: None)
 
 
@@ -59,15 +59,15 @@ async def test_hash_slots_move_under_watchers_and_writers(kind: str, cluster: Cl
             assert seen == sorted(seen)
 
 
-def asks_nobody_for_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go where it was, and stay there."""
+def refreshes_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep using the old owner."""
     stays_where_it_was(monkeypatch)
     monkeypatch.setattr(pubsub, "locate_key", lambda _: locate_another_key)
 
 
-@without(asks_nobody_for_the_way)
+@without(refreshes_no_owner)
 @both_managers
-async def test_who_comes_with_old_knowledge_is_shown_the_way(
+async def test_a_client_with_outdated_slots_finds_the_owner(
     kind: str, cluster: ClusterGroup
 ) -> None:
     async with manager_on(kind, cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
@@ -91,13 +91,13 @@ async def test_who_comes_with_old_knowledge_is_shown_the_way(
 
 
 class _Broken(Exception):
-    """One connection of a link is."""
+    """One of the connections is broken."""
 
 
 def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the link fail with the first of its connections."""
+    """End the subscriber with the first broken connection."""
 
-    async def serve(self: ShardedSubscriber, shard: Shard) -> None:
+    async def serve(self: ShardedSubscriber, shard: ShardConnection) -> None:
         try:
             await shard.run()
         except Exception:
@@ -110,12 +110,12 @@ def one_lost_is_all_lost(monkeypatch: pytest.MonkeyPatch) -> None:
             await self._has_changed.wait()
         raise _Broken
 
-    monkeypatch.setattr(ShardedSubscriber, "_serve", serve)
+    monkeypatch.setattr(ShardedSubscriber, "_stay_connected", serve)
     monkeypatch.setattr(ShardedSubscriber, "_wait_until_nobody_watches", watch_over)
 
 
 @without(one_lost_is_all_lost)
-async def test_a_server_goes_and_the_connections_to_the_others_are_kept(
+async def test_after_the_loss_of_a_server_the_other_connections_are_kept(
     lone_cluster: ClusterGroup,
 ) -> None:
     async with manager_on("async", lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
@@ -139,18 +139,18 @@ async def test_a_server_goes_and_the_connections_to_the_others_are_kept(
         orphan.close()
 
 
-def what_is_lost_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def keeps_slots_at_a_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
     async def stay(*_: Any) -> bool:
-        """Expect it back."""
+        """Wait for the lost server."""
         return False
 
-    monkeypatch.setattr(ShardedSubscriber, "_place_anew", stay)
+    monkeypatch.setattr(ShardedSubscriber, "_leave", stay)
     monkeypatch.setattr(pubsub, "locate_key", lambda _: locate_another_key)
 
 
-@without(what_is_lost_stays_where_it_was)
+@without(keeps_slots_at_a_lost_server)
 @both_managers
-async def test_another_server_takes_over_what_one_had_that_is_down(
+async def test_another_server_takes_over_the_slots_of_a_lost_one(
     kind: str, lone_cluster: ClusterGroup, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -173,16 +173,16 @@ async def test_another_server_takes_over_what_one_had_that_is_down(
             await updated(writer, "j1", status="done")
             await watching.ends()
             if kind == "async":
-                assert "is served again" not in caplog.text
+                assert "Redis subscription restored" not in caplog.text
                 lone_cluster.own(slot_of("j4"), heir, but=lost)
-                await until(lambda: "is served again" in caplog.text, "it to be said")
+                await until(lambda: "Redis subscription restored" in caplog.text, "the log line")
 
 
-async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
+async def test_a_hash_slot_of_a_lost_server_is_waited_for(
     lone_cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharded_subscriber, "AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(sharded_subscriber, "ASK_SECONDS", 10)  # Longer than redis-py tries.
+    monkeypatch.setattr(sharded_subscriber, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(sharded_subscriber, "REFRESH_SECONDS", 10)  # Longer than redis-py tries.
     home, down = owner_of(lone_cluster, "j1"), owner_of(lone_cluster, "j2")
     async with manager_on("async", lone_cluster.sharded_url, heartbeat_seconds=NEVER) as progress:
         staying, leaving = map(progress.watcher, ("j1", "j4"))
@@ -194,10 +194,10 @@ async def test_a_hash_slot_whose_server_is_down_is_waited_for_elsewhere(
         for job_id in ("j1", "j4"):
             ask(lone_cluster.nodes[home], "DEL", f"import_progress:hash:{job_id}")
             lone_cluster.own(slot_of(job_id), down, but=down)
-        link = progress._hub._link
-        await until(lambda: len(link._sought) == 2, "both to be looked for")
+        link = progress._hub._subscriber
+        await until(lambda: len(link._ownerless) == 2, "both slots to wait")
         leaving.close()
-        await until(lambda: len(link._sought) == 1, "the other to be looked for no longer")
+        await until(lambda: len(link._ownerless) == 1, "the unwatched slot to wait no longer")
         lone_cluster.own(slot_of("j1"), home, but=down)
         await tried(lambda: progress.create("j1", data={"n": 2}), "the job")
         await sees(staying, n=2)
@@ -210,10 +210,10 @@ def servers_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @without(servers_are_not_asked_again, fails_with=(*FAILURES, KeyError))
 @both_managers
-async def test_a_hash_slot_that_nobody_had_when_the_client_began_is_found(
+async def test_a_hash_slot_without_an_owner_at_the_start_is_found(
     kind: str, cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharded_subscriber, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(sharded_subscriber, "RETRY_SECONDS", 0.05)
     home, slot = owner_of(cluster, "j1"), slot_of("j1")
     try:
         cluster.disown(slot)

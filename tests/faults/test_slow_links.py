@@ -1,4 +1,4 @@
-"""Redis is far away, or one server of a Cluster is frozen: what can be read is shown at once."""
+"""A slow connection, or a frozen server of a Cluster, delays only the jobs that it must."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ async def _all_are_served(watchers: list[Watcher]) -> None:
         assert shown[-1] == number
 
 
-def chunks_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def never_shrinks_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again what has taken too long, in the same way."""
-    monkeypatch.setattr(job_reader._Queue, "was_too_large", lambda *_, **__: None)
+    monkeypatch.setattr(job_reader._Queue, "shrink", lambda *_, **__: None)
 
 
-def all_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def reads_all_jobs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read hundreds of jobs in one pipeline."""
     monkeypatch.setattr(job_reader, "FIRST_CHUNK", JOBS)
-    chunks_stay_as_they_are(monkeypatch)
+    never_shrinks_chunks(monkeypatch)
 
 
-@without(all_is_read_at_once)
-async def test_hundreds_of_large_jobs_are_read_over_a_slow_link(
+@without(reads_all_jobs_at_once)
+async def test_hundreds_of_large_jobs_are_read_over_a_slow_connection(
     server: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = process_metrics.connections_lost
@@ -83,8 +83,8 @@ async def test_hundreds_of_large_jobs_are_read_over_a_slow_link(
     assert caplog.records == []
 
 
-@without(chunks_stay_as_they_are)
-async def test_chunks_that_take_too_long_are_made_smaller(
+@without(never_shrinks_chunks)
+async def test_chunks_that_time_out_are_split(
     server: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "READ_SECONDS", 0.5)
@@ -96,11 +96,11 @@ async def test_chunks_that_take_too_long_are_made_smaller(
     assert process_metrics.connections_lost == lost
 
 
-async def test_a_job_that_cannot_be_read_in_time_is_tried_again_with_one_log_line(
+async def test_a_read_that_times_out_is_retried_with_one_log_line(
     server: RedisProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "READ_SECONDS", 0.2)
-    monkeypatch.setattr(subscriber, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(subscriber, "RETRY_SECONDS", 0.1)
     with Proxy(server.port) as proxy:
         async with _watching_large_jobs(server, proxy, 1) as [watcher]:
             proxy.throttle(50_000)
@@ -110,14 +110,14 @@ async def test_a_job_that_cannot_be_read_in_time_is_tried_again_with_one_log_lin
             proxy.throttle(50_000_000)
             await _all_are_served([watcher])
     assert [record.getMessage() for record in caplog.records] == [
-        "Cannot read the progress of import j0 (TimeoutError); trying again"
+        "Cannot read the progress of import j0 (TimeoutError); retrying"
     ]
 
 
 async def test_reads_wait_for_a_connection_of_an_exhausted_pool(
     server: RedisProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(subscriber, "RETRY_SECONDS", 0.1)
     lost = process_metrics.connections_lost
     pool = BlockingConnectionPool.from_url(server.url, max_connections=1, timeout=0.1)
     client = Redis.from_pool(pool)
@@ -134,7 +134,7 @@ async def test_reads_wait_for_a_connection_of_an_exhausted_pool(
     assert process_metrics.connections_lost == lost
 
 
-async def test_a_job_whose_hash_slot_nobody_has_keeps_the_others_from_nothing(
+async def test_a_hash_slot_without_an_owner_does_not_affect_other_jobs(
     cluster: ClusterGroup,
 ) -> None:
     lost, kept = _jobs_of_each(cluster)[:2]
@@ -167,7 +167,7 @@ def the_servers_share_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @without(the_servers_share_a_pipeline)
-async def test_a_frozen_server_of_a_cluster_delays_its_own_jobs_alone(
+async def test_a_frozen_server_of_a_cluster_delays_only_its_own_jobs(
     cluster: ClusterGroup, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = _jobs_of_each(cluster)
@@ -181,7 +181,7 @@ async def test_a_frozen_server_of_a_cluster_delays_its_own_jobs_alone(
         frozen, other = (subscribed + 1) % 3, (subscribed + 2) % 3
         with cluster.nodes[frozen].frozen():
             for n in (2, 3):
-                await progress.set_progress(jobs[other], {"n": n})  # Told to nobody.
+                await progress.set_progress(jobs[other], {"n": n})  # Without a message.
                 async with asyncio.timeout(waiting.PATIENCE_SECONDS):
                     await sees(watchers[other], n=n)
         await progress.update(jobs[frozen], {"n": 2})
@@ -201,7 +201,7 @@ def it_may_subscribe_there_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @without(it_may_subscribe_there_again)
-async def test_a_subscription_at_a_frozen_server_is_made_anew_at_another_one(
+async def test_a_subscription_at_a_frozen_server_moves_to_another_one(
     lasting_cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = lasting_cluster.emptied()
@@ -233,7 +233,7 @@ def it_subscribes_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @without(it_subscribes_somewhere)
-async def test_a_sync_watcher_has_to_do_with_the_server_of_its_job_alone(
+async def test_a_sync_watcher_uses_only_the_server_of_its_job(
     cluster: ClusterGroup,
 ) -> None:
     frozen = min(range(3), key=lambda number: cluster.nodes[number].port)

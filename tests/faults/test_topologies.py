@@ -270,7 +270,7 @@ def one_job_keeps_all_from_being_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # pragma: no cover - of a soak
     monkeypatch.setattr(subscriber, "server_of", lambda *_: "")
-    monkeypatch.setattr(job_reader._Queue, "was_too_large", lambda *_, **__: None)
+    monkeypatch.setattr(job_reader._Queue, "shrink", lambda *_, **__: None)
 
 
 @pytest.mark.soak  # redis-py's client begins anew again and again while one server is down.

@@ -105,5 +105,5 @@ def test_a_missing_layer_is_an_error_with_the_fix(
 def test_sharded_channels_are_refused_with_the_fix(settings: Any) -> None:
     settings.CHANNEL_LAYERS = configuration("core", "redis://127.0.0.1:1/0")
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis+cluster://127.0.0.1:1?sharded_pubsub=yes"}
-    with pytest.raises(CommandError, match="take sharded_pubsub=yes out of REDIS_URL"):
+    with pytest.raises(CommandError, match="remove sharded_pubsub=yes from REDIS_URL"):
         call_command("import_progress", "relay")

@@ -50,8 +50,7 @@ def test_a_cluster(tail: str) -> None:
         "redis+sentinel://a:1",
         "redis+sentinel://a:1/",
         "redis+sentinel:///jobs",
-        "redis+sentinel://a/jobs?read_from_replicas=perhaps",
-        "redis+cluster://a?read_from_replicas=yes",
+        "redis+sentinel://a/jobs?read_from_replicas=yes",
         "redis+cluster://a?sharded_pubsub=perhaps",
         "redis+cluster://a?sharded_pubsub",
         "redis+sentinel://a/jobs?sharded_pubsub=yes",
@@ -103,7 +102,7 @@ def test_a_clusters_servers_tell_of_their_own_jobs_alone_where_that_is_asked_for
 
 
 def test_a_choice_for_other_servers_is_named() -> None:
-    with pytest.raises(ValueError, match="sharded_pubsub=yes or no for a Cluster"):
+    with pytest.raises(ValueError, match="sharded_pubsub=yes or no is for a Cluster"):
         create_redis_client("redis+sentinel://a/jobs?sharded_pubsub=yes")
 
 

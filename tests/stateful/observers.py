@@ -112,7 +112,7 @@ class HubObserver(Observer):
 
     async def _open(self, manager: ProgressManager, job_id: str) -> None:
         self.watcher = manager.watcher(job_id)
-        slot = self.watcher._slot
+        slot = self.watcher._job
         if not isinstance(slot.view, NotedView):
             slot.view = NotedView(job_id, self.notify)
         self.view = slot.view

@@ -67,16 +67,16 @@ def no_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     async def wait(self: Subscriber) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Subscriber, "_beat", wait)
+    monkeypatch.setattr(Subscriber, "_request_heartbeats", wait)
 
 
 def no_read_after_subscribing(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = Subscriber._take
+    take = Subscriber._handle_message
 
     def take_messages(self: Subscriber, message: Mapping[str, Any]) -> bool:
         return message["type"] == "message" and take(self, message)
 
-    monkeypatch.setattr(Subscriber, "_take", take_messages)
+    monkeypatch.setattr(Subscriber, "_handle_message", take_messages)
 
 
 def joiners_are_shown_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def joiners_are_shown_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def watch_at_once(self: Hub, *arguments: Any, **options: Any) -> Watcher:
         watcher = watch(self, *arguments, **options)
-        watcher._joined = 0
+        watcher._confirming_read = 0
         return watcher
 
     monkeypatch.setattr(Hub, "watch", watch_at_once)

@@ -1,4 +1,4 @@
-"""At a heartbeat Redis compares, and answers only those jobs that are not as they were."""
+"""At a heartbeat Redis compares digests, and returns only the jobs that have changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import redis
 from django_import_progress import ProgressManager
 from django_import_progress.core.digests import check
 from django_import_progress.core.keys import Keys
-from django_import_progress.core.lua.scripts import CHECK_AT_REPLICA
 from django_import_progress.redis.executor import perform
 from django_import_progress.watch.watched_job import WatchedJob
 
@@ -39,7 +38,7 @@ def key_of(job_id: str) -> str:
     return f"import_progress:hash:{job_id}"
 
 
-async def test_what_is_as_it_was_is_not_answered(
+async def test_unchanged_jobs_are_not_returned(
     manager: ProgressManager, foreign: redis.Redis
 ) -> None:
     jobs = [(KEYS, job_id) for job_id in ("same", "other", "absent", "no-job")]
@@ -62,7 +61,7 @@ async def test_what_is_as_it_was_is_not_answered(
     assert changed.fields["n"] == 2
 
 
-def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) -> None:
+def test_an_error_of_redis_is_raised(server: RedisProcess, foreign: redis.Redis) -> None:
     who = {"username": "reader", "password": "of this test"}
     foreign.acl_setuser(
         who["username"],
@@ -78,28 +77,21 @@ def test_what_redis_refuses_is_said(server: RedisProcess, foreign: redis.Redis) 
     foreign.acl_deluser(who["username"])
 
 
-def test_what_is_no_replica_refuses_to_answer_as_one(each_server: RedisProcess) -> None:
-    with redis.Redis(port=each_server.port) as client:
-        command: Any = check([(KEYS, "a")], [""], CHECK_AT_REPLICA).with_text
-        with pytest.raises(redis.exceptions.ResponseError, match="STALE"):
-            client.execute_command(*command)
-
-
-def believes_a_digest_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
+def uses_digests_of_any_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         WatchedJob, "digest", property(lambda slot: slot.known and slot.known.digest)
     )
 
 
-@without(believes_a_digest_of_any_age)
-async def test_what_redis_has_gone_back_to_is_shown_though_it_was_known_before(
+@without(uses_digests_of_any_age)
+async def test_an_older_state_that_was_known_before_is_shown(
     manager: ProgressManager, foreign: redis.Redis
 ) -> None:
     await manager.create("a", data={"n": 1})
     watcher = manager.watcher("a")
     await sees(watcher, n=1)
     assert manager._hub is not None
-    [slot] = manager._hub._slots.values()
+    [slot] = manager._hub._jobs.values()
     await until(lambda: slot.known, "a heartbeat")
     before: Any = foreign.dump(key_of("a"))
     await manager.update("a", {"n": 2})
@@ -109,19 +101,19 @@ async def test_what_redis_has_gone_back_to_is_shown_though_it_was_known_before(
     watcher.close()
 
 
-async def test_who_joins_is_shown_what_a_heartbeat_found_unchanged(
+async def test_a_new_watcher_is_shown_a_state_that_a_heartbeat_found_unchanged(
     manager: ProgressManager,
 ) -> None:
     await manager.create("a", data={"n": 1})
     first = manager.watcher("a")
     await sees(first, n=1)
     assert manager._hub is not None
-    [slot] = manager._hub._slots.values()
+    [slot] = manager._hub._jobs.values()
     await until(lambda: slot.known, "a heartbeat")
-    link = manager._hub._link
-    assert link is not None
+    subscriber = manager._hub._subscriber
+    assert subscriber is not None
     second = manager.watcher("a")
-    link.request_read(slot, heartbeat=True)  # For both it is one read.
+    subscriber.request_read(slot, heartbeat=True)  # One read for both.
     await sees(second, n=1)
     for watcher in (first, second):
         watcher.close()

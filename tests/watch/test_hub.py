@@ -1,4 +1,4 @@
-"""The hub: one subscription for all who watch, who are woken and never queued for."""
+"""The hub: one subscription for all watchers, which have no queues."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
     await client.aclose()
 
 
-def _links(foreign: redis.Redis) -> int:
+def _subscriptions(foreign: redis.Redis) -> int:
     return len(foreign.client_list(_type="pubsub"))
 
 
-async def test_50_watchers_of_50_jobs_share_one_connection_that_goes_with_the_last(
+async def test_50_watchers_of_50_jobs_share_a_connection_that_is_closed_after_the_last(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     watchers = [progress.watcher(f"j{number}") for number in range(50)]
     for number, watcher in enumerate(watchers):
         await progress.create(f"j{number}", data={"n": number})
         await sees(watcher, n=number)
-    assert _links(foreign) == 1
+    assert _subscriptions(foreign) == 1
     for watcher in watchers:
         watcher.close()
-    await until(lambda: _links(foreign) == 0, "the connection to go")
+    await until(lambda: _subscriptions(foreign) == 0, "the connection to be closed")
 
 
-async def test_more_channels_than_one_command_names(
+async def test_more_channels_than_fit_into_one_command(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     watchers = [progress.watcher(f"j{number}") for number in range(1201)]
@@ -64,7 +64,7 @@ async def test_more_channels_than_one_command_names(
     watchers[0].close()
 
 
-async def test_a_job_that_nobody_watches_any_more_is_unsubscribed(
+async def test_a_job_without_watchers_is_unsubscribed(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     stays, goes, goes_too = (progress.watcher(job_id) for job_id in ("j1", "j2", "j2"))
@@ -78,7 +78,7 @@ async def test_a_job_that_nobody_watches_any_more_is_unsubscribed(
     stays.close()
 
 
-async def test_a_job_taken_up_again_at_once_is_read_though_redis_confirms_nothing(
+async def test_a_job_watched_again_at_once_is_read_without_a_confirmation(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     await progress.create("j1")
@@ -121,7 +121,7 @@ async def test_after_the_end_there_is_nothing_more(progress: ProgressManager) ->
     assert await watcher.next() is None
 
 
-async def test_closing_wakes_who_waits_from_any_thread_and_twice(
+async def test_a_watcher_may_be_closed_from_any_thread_and_twice(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     watcher = progress.watcher("j1")
@@ -134,11 +134,13 @@ async def test_closing_wakes_who_waits_from_any_thread_and_twice(
     for thread in threads:
         thread.join()
     watcher.close()
-    await until(lambda: _links(foreign) == 0, "the connection to go")
+    await until(lambda: _subscriptions(foreign) == 0, "the connection to be closed")
     assert (watcher.closed, await watcher.next()) == (True, None)
 
 
-async def test_closing_one_of_two_leaves_the_other_watching(progress: ProgressManager) -> None:
+async def test_closing_a_watcher_does_not_affect_another_one_of_the_job(
+    progress: ProgressManager,
+) -> None:
     await progress.create("j1")
     one, other = progress.watcher("j1"), progress.watcher("j1")
     await sees(one, status="queued")
@@ -148,7 +150,7 @@ async def test_closing_one_of_two_leaves_the_other_watching(progress: ProgressMa
     other.close()
 
 
-async def test_what_is_gone_is_told_and_who_comes_later_waits_for_another_life(
+async def test_after_a_deletion_new_watchers_wait_until_the_job_is_created_again(
     progress: ProgressManager,
 ) -> None:
     await progress.create("j1", data={"n": 1})
@@ -166,7 +168,7 @@ async def test_what_is_gone_is_told_and_who_comes_later_waits_for_another_life(
         one.close()
 
 
-async def test_a_watcher_who_was_away_while_its_job_was_deleted_and_made_anew_is_not_left_hanging(
+async def test_a_watcher_ends_if_it_missed_that_its_job_was_deleted_and_recreated(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     await progress.create("j1", data={"n": 1})
@@ -180,7 +182,7 @@ async def test_a_watcher_who_was_away_while_its_job_was_deleted_and_made_anew_is
         pipeline.hset("import_progress:hash:j1", mapping={"n": 2, "_l": life + 1, "_v": 1})
         pipeline.execute()
     while (state := await other.next(10)) is not None and not state.gone:
-        pass  # Until the hub has heard of it all.
+        pass  # Until the hub has received all messages.
     late = progress.watcher("j1")
     await sees(late, n=2)
     await progress.update("j1", {"status": "done"})
@@ -190,7 +192,7 @@ async def test_a_watcher_who_was_away_while_its_job_was_deleted_and_made_anew_is
         watcher.close()
 
 
-async def test_a_key_of_another_type_keeps_no_other_job_from_being_read(
+async def test_a_key_of_another_type_does_not_affect_other_jobs(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     foreign.set("import_progress:hash:j1", "text")
@@ -201,7 +203,7 @@ async def test_a_key_of_another_type_keeps_no_other_job_from_being_read(
         one.close()
 
 
-async def test_closing_the_hub_lets_go_of_everything(
+async def test_closing_the_hub_closes_watchers_and_connection(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     hub = Hub(progress.redis)
@@ -210,13 +212,13 @@ async def test_closing_the_hub_lets_go_of_everything(
     assert repr(hub) == "<Hub: 2 jobs, 3 watchers>"
     await until(lambda: is_subscribed(foreign, "j2"), "the subscription")
     await hub.aclose()
-    await until(lambda: _links(foreign) == 0, "the connection to go")
+    await until(lambda: _subscriptions(foreign) == 0, "the connection to be closed")
     for watcher in watchers:
         watcher.close()
     assert repr(hub) == "<Hub: 0 jobs, 0 watchers>"
 
 
-def test_closing_a_watcher_after_its_loop_is_nothing(server: RedisProcess) -> None:
+def test_a_watcher_may_be_closed_after_its_event_loop(server: RedisProcess) -> None:
     async def begin() -> Watcher:
         client = create_redis_client(server.url)
         hub = Hub(client)
@@ -228,7 +230,7 @@ def test_closing_a_watcher_after_its_loop_is_nothing(server: RedisProcess) -> No
     asyncio.run(begin()).close()
 
 
-async def test_who_joins_a_watched_job_is_shown_what_is_stored(
+async def test_a_new_watcher_of_a_watched_job_is_shown_the_stored_state(
     progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     await progress.create("j1", data={"n": 1})
@@ -250,22 +252,22 @@ async def test_who_joins_a_watched_job_is_shown_what_is_stored(
         watcher.close()
 
 
-async def test_the_first_watcher_of_a_job_is_shown_no_partial_message_before_the_snapshot(
+async def test_a_new_watcher_is_shown_no_partial_message_before_the_snapshot(
     progress: ProgressManager,
 ) -> None:
     slot = WatchedJob(progress.calls, "j1")
     hub = progress._hub
     assert hub is not None
     watcher = Watcher(hub, slot, 0, None)
-    slot.hear(b'{"p":1}')  # Between the confirmation and the answer of the read.
+    slot.apply_message(b'{"p":1}')  # Between the confirmation and the answer of the read.
     with pytest.raises(TimeoutError):
         await watcher.next(0)
     slot.view.apply_read(None, slot.view.begin_read())
-    slot.answered = slot.asked
+    slot.confirmed_read = slot.requested_read
     assert (await watcher.next(0)) is not None
 
 
-async def test_closing_a_hub_tells_those_who_wait(progress: ProgressManager) -> None:
+async def test_closing_a_hub_ends_waiting_watchers(progress: ProgressManager) -> None:
     watcher = progress.watcher("j1")
     waiting = asyncio.create_task(watcher.next())
     await asyncio.sleep(0)
@@ -276,17 +278,17 @@ async def test_closing_a_hub_tells_those_who_wait(progress: ProgressManager) -> 
         assert await waiting is None
 
 
-async def test_who_joins_a_job_that_goes_before_it_is_read_is_told(
+async def test_a_new_watcher_sees_a_deletion_that_comes_before_its_read(
     progress: ProgressManager,
 ) -> None:
     slot = WatchedJob(progress.calls, "j1")  # The read it asks for never comes: the link breaks.
     hub = progress._hub
     assert hub is not None
     watcher = Watcher(hub, slot, 0, None)
-    slot.hear(b'{"_l":1,"_v":1}')
+    slot.apply_message(b'{"_l":1,"_v":1}')
     with pytest.raises(TimeoutError):
         await watcher.next(0)
-    slot.hear(b'{"_gone":1}')
+    slot.apply_message(b'{"_gone":1}')
     state = await watcher.next(0)
     assert state is not None
     assert state.gone

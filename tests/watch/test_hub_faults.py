@@ -1,4 +1,4 @@
-"""The hub when its link breaks, and when redis-py misbehaves."""
+"""The hub when its connection breaks, and when redis-py misbehaves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHANNEL = "import_progress:channel:j1"
 
 
 class _Unruly(PubSub):
-    """As redis-py at its worst: what is raised in the middle of a cancellation takes its place."""
+    """redis-py at its worst: an exception replaces the cancellation during which it is raised."""
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -42,7 +42,7 @@ class _UnrulyClient(Redis):
         return _Unruly(self.connection_pool, **kwargs)
 
 
-async def test_an_outage_is_one_warning_and_one_line_when_the_watchers_are_served_again(
+async def test_an_outage_is_logged_once_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "django_import_progress")
@@ -55,7 +55,7 @@ async def test_an_outage_is_one_warning_and_one_line_when_the_watchers_are_serve
     process.kill()
     await until(lambda: len(caplog.records) > 0, "the warning")
     with pytest.raises(TimeoutError):
-        await watcher.next(0.7)  # Some tries, all in vain.
+        await watcher.next(0.7)  # Some failed attempts.
     process.start()
     await progress.create("j1", data={"n": 2})
     await sees(watcher, n=2)
@@ -69,11 +69,11 @@ async def test_an_outage_is_one_warning_and_one_line_when_the_watchers_are_serve
     assert lost.getMessage().startswith("Lost the subscription to Redis (")
     assert not lost.exc_info
     assert (back.levelname, back.getMessage()) == (
-        "INFO", "The subscription to Redis is served again",
+        "INFO", "Redis subscription restored",
     )  # fmt: skip
 
 
-async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_survived(
+async def test_an_unexpected_exception_is_logged_with_its_traceback_and_the_hub_reconnects(
     server: RedisProcess, foreign: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = Redis.from_url(server.url, decode_responses=True)  # And strict about it.
@@ -92,7 +92,7 @@ async def test_a_fault_that_is_not_the_links_is_logged_with_its_traceback_and_su
     assert record.exc_info is not None
 
 
-async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
+async def test_a_cancellation_that_redis_py_swallows_still_ends_the_hub(
     server: RedisProcess, foreign: redis.Redis
 ) -> None:
     client = _UnrulyClient(port=server.port)
@@ -104,27 +104,27 @@ async def test_a_cancellation_that_redis_py_eats_ends_the_hub_all_the_same(
     await client.aclose()
 
 
-async def test_a_job_that_could_not_be_read_is_not_read_again_once_nobody_watches_it(
+async def test_a_failed_read_is_not_retried_for_a_job_without_watchers(
     server: RedisProcess,
 ) -> None:
     client = create_redis_client(server.url)
     slot = WatchedJob(ProgressManager(client).calls, "j1")
     watched, left = Subscriber(client, {slot.channel: slot}, 15), Subscriber(client, {}, 15)
     for link in (watched, left):
-        link._ask_again(slot)
-    assert (list(watched._to_read), list(left._to_read)) == ([slot], [])
+        link._read_if_watched(slot)
+    assert (list(watched._pending), list(left._pending)) == ([slot], [])
     await client.aclose()
 
 
 def nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     async def aclose(_: Hub) -> None:
-        """Leave all as it is."""
+        """Close nothing."""
 
     monkeypatch.setattr(Hub, "aclose", aclose)
 
 
 @without(nothing_is_ended)
-async def test_a_manager_that_is_closed_has_let_go_of_its_connection(
+async def test_closing_a_manager_closes_its_subscription(
     server: RedisProcess, foreign: redis.Redis
 ) -> None:
     client = create_redis_client(server.url)
@@ -143,7 +143,7 @@ async def test_a_manager_that_is_closed_has_let_go_of_its_connection(
         await client.aclose()
 
 
-async def test_a_manager_that_is_closed_leaves_a_hub_that_it_shares(server: RedisProcess) -> None:
+async def test_closing_a_manager_does_not_close_a_shared_hub(server: RedisProcess) -> None:
     client = create_redis_client(server.url)
     hub = Hub(client)
     watcher = ProgressManager(client, hub=hub).watcher("j1")
@@ -156,7 +156,7 @@ async def test_a_manager_that_is_closed_leaves_a_hub_that_it_shares(server: Redi
     await client.aclose()
 
 
-async def test_what_changes_before_a_link_has_its_connection_is_in_what_it_begins_with(
+async def test_a_job_watched_before_the_connection_is_open_is_subscribed(
     server: RedisProcess, foreign: redis.Redis
 ) -> None:
     client = create_redis_client(server.url)
@@ -164,9 +164,9 @@ async def test_what_changes_before_a_link_has_its_connection_is_in_what_it_begin
     slots: dict[str, WatchedJob] = {}
     link = Subscriber(client, slots, 15)
     slots[slot.channel] = slot
-    link.changed(slot.channel)
+    link.channel_changed(slot.channel)
     running = asyncio.create_task(link.run())
-    await until(lambda: link.served, "the first read, after the subscription")
+    await until(lambda: link.is_working, "the first read, after the subscription")
     assert is_subscribed(foreign, "j1")
     await end_tasks([running])
     await client.aclose()

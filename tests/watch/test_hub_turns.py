@@ -1,4 +1,4 @@
-"""Messages that arrive in one go: who keeps up is shown each, and nobody has to wait for all."""
+"""Bursts of messages: a fast watcher is shown each, and none waits for the whole burst."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..kit.hubs import sees
 from ..kit.processes import RedisProcess
 
 UPDATES = 20
-JOBS = 3 * pubsub_connection.AT_ONCE
+JOBS = 3 * pubsub_connection.JOBS_PER_TURN
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
 
 
 def nobody_has_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pubsub_connection, "_is_others_turn", lambda channel, told: False)
+    monkeypatch.setattr(pubsub_connection, "_must_yield", lambda channel, updated: False)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def publish_at_once(foreign: redis.Redis, told: list[tuple[str, str]]) -> None:
 
 
 @without(nobody_has_a_turn)
-async def test_who_keeps_up_is_shown_each_message_of_a_burst(
+async def test_a_fast_watcher_is_shown_each_message_of_a_burst(
     defence: None, progress: ProgressManager, foreign: redis.Redis
 ) -> None:
     for job_id in ("j1", "j2"):

@@ -1,4 +1,4 @@
-"""A listener or callback that raises: logged once, and nobody else notices."""
+"""Exceptions of listeners and callbacks are logged once and affect nothing else."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def _logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 class _Fault(Exception):
-    """Raised by nobody."""
+    """Never raised."""
 
 
 def listeners_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what a listener raises end the task that has called it."""
+    """Let an exception of a listener end the task that calls it."""
     for module in (hub, callbacks):
         monkeypatch.setattr(module, "CALLBACK_ERRORS", _Fault)
 
 
 @pytest.mark.parametrize("listener", [_raise_a_fault, _fetch_a_cancelled_result])
 @without(listeners_are_trusted)
-async def test_a_listener_that_raises_at_each_update_is_logged_once_and_disturbs_nobody(
+async def test_a_listener_that_raises_at_each_update_is_logged_once_and_affects_no_other(
     progress: ProgressManager, caplog: pytest.LogCaptureFixture, listener: Callable[[], None]
 ) -> None:
     await progress.create("j1")
@@ -88,7 +88,7 @@ async def test_a_listener_that_raises_at_each_update_is_logged_once_and_disturbs
     assert caplog.records[-1].exc_info is not None
 
 
-async def test_a_listener_that_raises_when_it_is_called_late_is_logged_as_well(
+async def test_a_listener_that_raises_when_it_is_called_by_the_timer_is_logged(
     progress: ProgressManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     await progress.create("j1")
@@ -102,12 +102,12 @@ async def test_a_listener_that_raises_when_it_is_called_late_is_logged_as_well(
 
 
 def callbacks_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Call a feed's callbacks as they are."""
-    monkeypatch.setattr(pattern_hub, "contained", lambda callback: callback)
+    """Call the callbacks of a `PatternHub` directly."""
+    monkeypatch.setattr(pattern_hub, "safe_callback", lambda callback: callback)
 
 
 @without(callbacks_are_trusted)
-async def test_a_feeds_callbacks_that_raise_are_logged_once_each_and_it_goes_on(
+async def test_a_pattern_hubs_callbacks_that_raise_are_logged_once_each(
     progress: ProgressManager, foreign: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = []
@@ -139,14 +139,16 @@ async def test_a_feeds_callbacks_that_raise_are_logged_once_each_and_it_goes_on(
 
 
 def only_junk_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let whatever else a message leads to end the connection."""
+    """Let an exception that a message causes end the connection."""
     monkeypatch.setattr(
-        watched_job.WatchedJob, "hear", lambda self, payload: self.view.message(payload)
+        watched_job.WatchedJob,
+        "apply_message",
+        lambda self, payload: self.view.apply_message(payload),
     )
 
 
 @without(only_junk_is_expected)
-async def test_a_message_that_we_cannot_digest_is_logged_once_and_breaks_no_connection(
+async def test_a_message_that_raises_is_logged_once_and_breaks_no_connection(
     progress: ProgressManager,
     foreign: redis.Redis,
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""A link that hears a lot is read a few messages at a time, a quiet one at once."""
+"""A busy connection is read in batches, a quiet one at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import redis
 
 from django_import_progress import ProgressManager
 from django_import_progress.redis.factory import create_redis_client
-from django_import_progress.watch import read_batching
+from django_import_progress.watch import pubsub_connection
 from django_import_progress.watch.hub import Watcher
+from django_import_progress.watch.pubsub_connection import (
+    BUSY_MESSAGES,
+    WINDOW_SECONDS,
+    ReadBatching,
+)
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -25,7 +30,7 @@ from ..kit.waiting import until
 __all__ = ["defence"]
 
 BURSTS, BURST = 25, 60
-"""They take longer than a window, and are as many as make a link busy."""
+"""They take longer than a window, and make a connection busy."""
 TRANSPORT: Any = selector_events._SelectorTransport  # type: ignore[attr-defined]
 
 
@@ -36,8 +41,8 @@ async def progress(server: RedisProcess) -> AsyncIterator[ProgressManager]:
 
 
 @pytest.fixture
-def rests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the transports that were had to rest, a place for each time."""
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the transports that were paused, once for each pause."""
     found: list[Any] = []
     pause = TRANSPORT.pause_reading
 
@@ -56,60 +61,62 @@ async def _watching(progress: ProgressManager) -> Watcher:
     return watcher
 
 
-def _tell_a_lot(foreign: redis.Redis, first: int) -> None:
+def _publish_many(foreign: redis.Redis, first: int) -> None:
     with foreign.pipeline(transaction=False) as pipeline:
         for number in range(first, first + BURST):
             pipeline.publish("import_progress:channel:j1", f'{{"n":{number}}}')
         pipeline.execute()
 
 
-def nothing_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_batching, "BUSY", 1_000_000)
+def never_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pubsub_connection, "BUSY_MESSAGES", 1_000_000)
 
 
-@without(nothing_is_gathered)
-async def test_a_link_that_hears_a_lot_rests_after_each_reading_and_loses_nothing(
-    progress: ProgressManager, foreign: redis.Redis, rests: list[Any]
+@without(never_pauses)
+async def test_a_busy_connection_pauses_after_each_read_and_loses_nothing(
+    progress: ProgressManager, foreign: redis.Redis, pauses: list[Any]
 ) -> None:
     watcher = await _watching(progress)
     for number in range(0, BURSTS * BURST, BURST):
-        _tell_a_lot(foreign, number)
+        _publish_many(foreign, number)
         await sees(watcher, n=number + BURST - 1)
-    assert len(rests) > BURSTS / 4
-    await until(rests[-1].is_reading, "it to read on")
+    assert len(pauses) > BURSTS / 4
+    await until(pauses[-1].is_reading, "it to read on")
     await progress.update("j1", {"n": "the last", "status": "done"})
     await sees(watcher, n="the last")
     watcher.close()
 
 
-async def test_a_quiet_link_is_read_at_once(progress: ProgressManager, rests: list[Any]) -> None:
+async def test_a_quiet_connection_is_read_at_once(
+    progress: ProgressManager, pauses: list[Any]
+) -> None:
     watcher = await _watching(progress)
-    for number in range(read_batching.BUSY // 2):  # And what was said of the subscription.
+    for number in range(BUSY_MESSAGES // 2):  # And the confirmation.
         await progress.update("j1", {"n": number})
         await sees(watcher, n=number)
     watcher.close()
-    assert not rests
+    assert not pauses
 
 
-async def test_a_link_that_is_closed_while_it_rests_is_left_alone(
-    server: RedisProcess, monkeypatch: pytest.MonkeyPatch, rests: list[Any]
+async def test_a_connection_that_is_closed_during_a_pause_is_not_resumed(
+    server: RedisProcess, monkeypatch: pytest.MonkeyPatch, pauses: list[Any]
 ) -> None:
-    monkeypatch.setattr(read_batching, "GATHER_SECONDS", 0.05)
+    monkeypatch.setattr(pubsub_connection, "PAUSE_SECONDS", 0.05)
     client = create_redis_client(server.url)
     pubsub = client.pubsub()
     await pubsub.subscribe("a")
-    gatherer = read_batching.ReadBatching(pubsub)
+    batching = ReadBatching(pubsub)
     now = asyncio.get_running_loop().time()
-    for number in range(read_batching.BUSY):
-        gatherer.heard(now + read_batching.WINDOW_SECONDS * number)
-    assert not rests  # One a window is not much.
-    for _ in range(read_batching.BUSY):
-        gatherer.heard(now)
-    gatherer.heard(now + read_batching.WINDOW_SECONDS * (read_batching.BUSY + 1))
-    assert len(rests) == 1
+    for number in range(BUSY_MESSAGES):
+        batching.note_message(now + WINDOW_SECONDS * number)
+    assert not pauses  # One per window is not busy.
+    for _ in range(BUSY_MESSAGES):
+        batching.note_message(now)
+    batching.note_message(now + WINDOW_SECONDS * (BUSY_MESSAGES + 1))
+    assert len(pauses) == 1
     await pubsub.aclose()
-    gatherer.heard(now)
+    batching.note_message(now)
     await client.aclose()
-    await until(rests[0].is_closing, "the connection to be closed")
-    await asyncio.sleep(0.06)  # By now it would have been had to go on.
-    assert not rests[0].is_reading()
+    await until(pauses[0].is_closing, "the connection to be closed")
+    await asyncio.sleep(0.06)  # The end of the pause.
+    assert not pauses[0].is_reading()

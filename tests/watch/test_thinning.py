@@ -1,4 +1,4 @@
-"""What comes faster than people can see is thinned for those who asked for it."""
+"""Updates are thinned to `max_per_second` for watchers that ask for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _next(watcher: Watcher) -> State:
     return state
 
 
-async def test_what_comes_too_fast_is_thinned_to_the_newest_and_the_end_is_never_held_back(
+async def test_fast_updates_are_thinned_to_the_newest_and_the_end_is_never_held_back(
     progress: ProgressManager,
 ) -> None:
     await progress.create("j1", data={"n": 0})
@@ -46,7 +46,7 @@ async def test_what_comes_too_fast_is_thinned_to_the_newest_and_the_end_is_never
     thinned.close()
 
 
-async def test_what_was_held_back_comes_when_it_is_due(progress: ProgressManager) -> None:
+async def test_a_held_back_update_is_delivered_when_it_is_due(progress: ProgressManager) -> None:
     await progress.create("j1", data={"n": 0})
     thinned = progress.watcher("j1", max_per_second=5)
     clock = asyncio.get_running_loop().time

@@ -25,26 +25,6 @@ local function digest_of(flat) return redis.sha1hex(table.concat(flat, '\\n')) e
 """
 """The digest of a hash, for one server."""
 
-SHARED_DIGEST = """
--- Servers return the fields of a hash with a long value in different orders.
-local function digest_of(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[#fields + 1] = flat[i] .. '\\n' .. flat[i + 1] end
-  table.sort(fields)
-  return redis.sha1hex(table.concat(fields, '\\n'))
-end
-"""
-"""The same for a primary and its replicas; takes 50 % longer."""
-
-FRESH = """
--- A replica that has lost its primary still serves old data. A primary pings every ten seconds.
-local replication = redis.call('INFO', 'replication')
-local silent_seconds = string.match(replication, 'master_last_io_seconds_ago:(%d+)')
-if not string.find(replication, 'master_link_status:up', 1, true) or tonumber(silent_seconds) > 15
-then return redis.error_reply('STALE No contact with the primary for too long') end
-"""
-"""Checked by a replica first: it refuses if it may be far behind, or is not a replica."""
-
 JSON = """
 local LITERALS = {['true'] = true, ['false'] = true, ['null'] = true}
 

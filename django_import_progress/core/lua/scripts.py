@@ -42,13 +42,11 @@ from .prelude import (
     CLOCK,
     DIGEST,
     ENLISTING,
-    FRESH,
     LISTING,
     NONCES,
     PRELUDE,
     PUBLISH,
     RECORD,
-    SHARED_DIGEST,
     WORKER,
 )
 from .rights import RIGHTS
@@ -79,7 +77,8 @@ return {now(), flat, #flat == 0 and redis.call('GET', KEYS[2]) or ''}
     CLOCK,
 )
 
-_CHECK = """
+CHECK = _script(
+    """
 -- KEYS: hash and record of each job. ARGV: the known digest of each hash.
 -- Returns the current time, then for each job whose digest differs: its position, the digest, the
 -- hash, and the record if there is no hash.
@@ -98,10 +97,9 @@ for i, known in ipairs(ARGV) do
   end
 end
 return reply
-"""
-CHECK = _script(_CHECK, CLOCK + DIGEST)
-CHECK_SHARED = _script(_CHECK, CLOCK + SHARED_DIGEST)
-CHECK_AT_REPLICA = _script(_CHECK, FRESH + CLOCK + SHARED_DIGEST)
+""",
+    CLOCK + DIGEST,
+)
 
 SET = _script("""
 -- ARGV from 7: nonce, fields.
