@@ -88,7 +88,7 @@ _UNKNOWN = re.compile(
 _FORBIDDEN = re.compile(r"to run the '([\w|-]+)' command")
 _PERMISSIONS = re.compile("NOPERM|permission|ACL failure|user executing the script")
 _EXHAUSTED = ("Too many connections", "No connection available.")
-"""Texts of redis-py's exceptions. Before version 7 it has no exception type for this, and a blocking
+"""Texts of redis-py's exceptions. Before version 7 it has no type for this, and a blocking
 pool still raises a plain `ConnectionError`."""
 
 
