@@ -26,10 +26,10 @@ async def read_each(
         read_all(redis, [calls[position] for position in group], seconds=seconds)
         for group in positions.values()
     )
-    answers: list[Any] = [None] * len(calls)
+    results: list[Any] = [None] * len(calls)
     found = await asyncio.gather(*pipelines, return_exceptions=True)
-    for group, answer in zip(positions.values(), found, strict=True):
-        results = [answer] * len(group) if isinstance(answer, BaseException) else answer
-        for position, result in zip(group, results, strict=True):
-            answers[position] = result
-    return answers
+    for group, outcome in zip(positions.values(), found, strict=True):
+        of_group = [outcome] * len(group) if isinstance(outcome, BaseException) else outcome
+        for position, result in zip(group, of_group, strict=True):
+            results[position] = result
+    return results

@@ -1,4 +1,4 @@
-"""The Lua texts, as far as they can be judged without a server."""
+"""The Lua scripts, as far as they can be tested without a server."""
 
 from __future__ import annotations
 

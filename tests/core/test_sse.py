@@ -1,4 +1,4 @@
-"""Frames of an event stream, byte for byte."""
+"""Frames of server-sent events, byte for byte."""
 
 from __future__ import annotations
 

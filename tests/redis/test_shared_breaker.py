@@ -1,4 +1,4 @@
-"""The circuit breaker of a process: shared by threads and loops, safe after a fork."""
+"""The circuit breaker of a process: shared by threads and event loops, safe after a fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Redis was looked for: said in `ProgressUnavailable`, without a user or a password."""
+"""The location of Redis in `ProgressUnavailable`, without a user or a password."""
 
 from __future__ import annotations
 
