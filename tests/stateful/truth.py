@@ -142,9 +142,9 @@ class Truth:
 
     def _may_be_last(self, watcher: Judged, has_beats: bool) -> bool:
         seen = self.moments[watcher.opened :]
-        # While another watcher keeps an ended job known, whoever joins is shown all its fields, and
-        # not only the outcome that is remembered.
-        before = self.moments[: watcher.opened] if seen[0].outcome is not None else []
+        # While another watcher keeps an ended job known, whoever joins is shown that end with all its
+        # fields: not only the outcome that is remembered, and also if the hash was deleted meanwhile.
+        before = self.moments[: watcher.opened] if seen[0].fields is None else []
         whole = [moment for moment in before if moment.ended][-1:]
         if watcher.last is None:
             return any(
