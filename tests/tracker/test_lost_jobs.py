@@ -153,7 +153,9 @@ def test_an_attempt_that_learns_late_that_it_began_and_was_superseded_reports_no
 
 
 def enters_a_job_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    naive.edit(monkeypatch, "WRITE", ("if job.there and ARGV[20] == '0' then", "if job.there then"))
+    naive.edit(
+        monkeypatch, "WRITE", ("if job.exists and not must_enlist then", "if job.exists then")
+    )
 
 
 @without(enters_a_job_once)
