@@ -153,9 +153,7 @@ def believes_that_scripts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def send_digests(calls: Any) -> Any:
         [reply] = yield [call.command for call in calls]
-        if isinstance(reply, Exception):
-            raise reply
-        return [reply]
+        raise reply  # NOSCRIPT: the server has never had the text.
 
     monkeypatch.setattr(executor, "_replies_to", send_digests)
 
@@ -192,11 +190,11 @@ def leaves_the_log_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat a confirmed subscription as a working connection."""
-    take = Subscriber._take
+    handle = Subscriber._handle_message
 
     def note(self: Any, message: Any) -> bool:
         self.is_working = True
-        return take(self, message)
+        return handle(self, message)
 
     monkeypatch.setattr(Subscriber, "_handle_message", note)
 

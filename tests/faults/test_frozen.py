@@ -123,9 +123,8 @@ def test_whoever_queues_many_imports_waits_once(
     process: RedisProcess, waits: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     with process.frozen():
-        assert [queue_status.queue(None, f"new{number}", None) for number in range(SOME)] == [
-            False
-        ] * 3
+        created = [queue_status.create_queued(None, f"new{n}", None) for n in range(SOME)]
+    assert created == [False] * SOME
     assert len(waits) == 1
     assert len(caplog.records) == SOME
 
@@ -134,7 +133,7 @@ def test_what_ends_an_import_is_tried_each_time(process: RedisProcess, waits: li
     """The end would be lost although Redis has been back for a moment."""
     with process.frozen():
         page()
-    queue_status.tell(None, "j1", {"status": "failed"})
+    queue_status.update(None, "j1", {"status": "failed"})
     assert get_sync_progress_manager().get_progress("j1")["status"] == "failed"  # type: ignore[index]
 
 

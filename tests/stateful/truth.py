@@ -142,8 +142,8 @@ class Truth:
 
     def _may_be_last(self, watcher: Judged, has_beats: bool) -> bool:
         seen = self.moments[watcher.opened :]
-        # While another watcher keeps an ended job known, a watcher that joins is shown that end with
-        # all its fields, and not only the remembered outcome; also if the hash was deleted since.
+        # While another watcher keeps an ended job known, one that joins is shown that end with all
+        # its fields, and not only the remembered outcome; also if the hash was deleted since.
         before = self.moments[: watcher.opened] if seen[0].fields is None else []
         whole = [moment for moment in before if moment.ended][-1:]
         if watcher.last is None:
