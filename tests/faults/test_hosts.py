@@ -39,7 +39,7 @@ class Site:  # pragma: no cover - of a soak
     def __init__(self, redis_program: str) -> None:
         self._program = redis_program
         self._stack = ExitStack()
-        self.process_metrics: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
 
     def __enter__(self) -> Site:
         enter = self._stack.enter_context
@@ -76,19 +76,19 @@ class Site:  # pragma: no cover - of a soak
         group.replace_the_primary()
         group.primary, group.replica = group.replica, group.primary
         group.replica.start().replicate(group.primary.port)
-        self.process_metrics["fail-overs"] += 1
+        self.faults["fail-overs"] += 1
 
     def kill_a_web_server(self) -> None:
         """Kill a web server, which its supervisor starts again."""
         web = random.choice(self.webs)
         web.kill()
         web.start()
-        self.process_metrics["web servers killed"] += 1
+        self.faults["web servers killed"] += 1
 
     def cut_the_subscriptions(self) -> None:
         """Have Redis close each pub/sub connection."""
         ask(self.redis.primary, "CLIENT", "KILL", "TYPE", "pubsub")
-        self.process_metrics["subscriptions cut"] += 1
+        self.faults["subscriptions cut"] += 1
 
     def let_it_be(self) -> None:
         """Do nothing."""
@@ -120,7 +120,7 @@ async def test_nothing_is_lost_among_several_hosts(
         number += 1
         await one_round(hosts, [f"r{number}-{job}" for job in range(JOBS)], random.choice(faults))
     with capsys.disabled():
-        sys.stdout.write(f"\n{number} rounds of {JOBS} imports: {dict(hosts.tally)}\n")
+        sys.stdout.write(f"\n{number} rounds of {JOBS} imports: {dict(hosts.faults)}\n")
 
 
 async def one_round(
