@@ -151,7 +151,7 @@ def test_a_connection_that_another_thread_has_closed_is_one_that_is_lost(
     options: Any = {"protocol": 2, "parser_class": _RESP2Parser}
     with redis.Redis.from_url(server.url, **options) as client:
         perform_sync(client, CALLS.get("job"))
-        [connection] = client.connection_pool._connections
+        [connection] = client.connection_pool._available_connections
         connection._parser._buffer._buffer.close()  # As they do who disconnect it meanwhile.
         with pytest.raises(ProgressUnavailable, match="is unavailable"):
             perform_sync(client, CALLS.get("job"))
@@ -213,7 +213,7 @@ async def test_a_demoted_primary_is_let_go_of_though_it_says_so_as_redis_6_does(
     with pytest.raises(ProgressUnavailable, match="ResponseError"):
         perform_sync(sync_client, call)
     [connection] = client.connection_pool._available_connections
-    [sync_connection] = sync_client.connection_pool._connections
+    [sync_connection] = sync_client.connection_pool._available_connections
     assert connection.is_connected is is_kept
     assert (sync_connection._sock is not None) is is_kept
 
