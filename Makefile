@@ -54,12 +54,12 @@ lint: .venv/lint.stamp ## Check style and format
 	.venv/bin/python -m ruff format --check
 
 # TypeScript reads the types in the comments of the scripts; no user of the package needs it.
-NPM := $(shell command -v npm 2>/dev/null)
 TSC = .venv/typescript-5.9.3/node_modules/.bin/tsc
 
-types: .venv/lint.stamp $(if $(NPM),$(TSC)) ## Check types; those of the scripts only where there is npm
+types: .venv/lint.stamp $(TSC) ## Check types; those of the scripts only where npm can install TypeScript
 	.venv/bin/python -m mypy
-	$(if $(NPM),$(TSC) --project .ci/tsconfig.json,@echo "No npm here: the scripts' types are not checked")
+	@if [ -x $(TSC) ]; then set -x; $(TSC) --project .ci/tsconfig.json; \
+	    else echo "No TypeScript here: the scripts' types are not checked"; fi
 
 messages: .venv/demo.stamp ## Bring the translations up to the sources, compile them, say what is missing
 	.venv/bin/python .ci/messages.py
@@ -104,7 +104,7 @@ endif
 	@touch $@
 
 $(TSC): | .venv/bin/python
-	@npm install --silent --no-save --ignore-scripts --prefix .venv/typescript-5.9.3 typescript@5.9.3
+	@npm install --silent --no-save --ignore-scripts --prefix .venv/typescript-5.9.3 typescript@5.9.3 || true
 
 .venv-newest/stamp: pyproject.toml
 	'$(NEWEST_PYTHON)' -m venv --clear .venv-newest
