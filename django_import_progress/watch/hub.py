@@ -72,11 +72,18 @@ class Watcher:
     @property
     def found_nothing(self) -> bool:
         """Whether Redis was read since the watcher joined and does not have the job."""
-        return self._is_confirmed and not self._job.view.is_stored
+        return self.is_confirmed and not self._job.view.is_stored
 
     @property
-    def _is_confirmed(self) -> bool:
+    def is_confirmed(self) -> bool:
+        """Whether Redis was read since the watcher joined."""
         return self._job.confirmed_read >= self._confirming_read
+
+    def move_to(self, job: WatchedJob) -> None:
+        """Go on with the same job, of which nothing is known yet."""
+        self._job.watchers.discard(self)
+        self._job, self._confirming_read = job, job.requested_read
+        job.watchers.add(self)
 
     async def next(self, timeout_seconds: float | None = None) -> State | None:
         """Return the newest state as soon as it differs from the one returned last.
@@ -113,8 +120,7 @@ class Watcher:
         state = self._job.view.state
         if state is None or state is self._seen:
             return None
-        # A job that is gone is not read again, so no read will confirm it.
-        if not self._is_confirmed and not state.gone:
+        if not self.is_confirmed:
             return None
         if self._may_see is not None and not state.gone and state.owner != self._owner:
             if not self._may_see(state.owner):

@@ -150,8 +150,14 @@ class Subscriber:
     def _wake_watchers(self, job: WatchedJob) -> None:
         state = job.view.state
         if state is not None and state.gone and self._jobs.get(job.channel) is job:
-            # New watchers wait for the job to be created again.
+            # New watchers wait for the job to be created again. So do those that joined while the
+            # news of its end was on its way: it may have been created before that.
             del self._jobs[job.channel]
+            late = [watcher for watcher in job.watchers if not watcher.is_confirmed]
+            if late:
+                self._jobs[job.channel] = again = WatchedJob(job.calls, job.view.job_id)
+                for watcher in late:
+                    watcher.move_to(again)
             self.channel_changed(job.channel)
         for watcher in tuple(job.watchers):
             watcher.wake()

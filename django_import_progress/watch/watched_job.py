@@ -15,6 +15,13 @@ logger = logging.getLogger("django_import_progress")
 class Wakeable(Protocol):
     """A watcher, as a watched job sees it."""
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether Redis was read since the watcher joined."""
+
+    def move_to(self, job: WatchedJob) -> None:
+        """Go on with the same job, of which nothing is known yet."""
+
     def wake(self) -> None:
         """Check whether there is a new state."""
 
