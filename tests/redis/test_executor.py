@@ -213,7 +213,7 @@ async def test_a_demoted_primary_is_let_go_of_though_it_says_so_as_redis_6_does(
     with pytest.raises(ProgressUnavailable, match="ResponseError"):
         perform_sync(sync_client, call)
     [connection] = client.connection_pool._available_connections
-    [sync_connection] = sync_client.connection_pool._available_connections
+    [sync_connection] = sync_client.connection_pool._connections
     assert connection.is_connected is is_kept
     assert (sync_connection._sock is not None) is is_kept
 
