@@ -35,7 +35,15 @@ from .queue_status import (
     update,
     update_queued,
 )
-from .redelivery import SEEN_HEADER, Action, Decision, Delivery, decide, next_headers, take_over
+from .redelivery import (
+    SEEN_HEADER,
+    Action,
+    Decision,
+    Delivery,
+    decide_and_claim,
+    next_headers,
+    take_over,
+)
 
 if TYPE_CHECKING:
     Base = DjangoTask[..., Any]
@@ -199,7 +207,7 @@ class ImportTask(Base):
             Ignore: it may not, or not now.
             Reject: it could not be sent again.
         """
-        decision = decide(self.progress_namespace, job_id, Delivery.of(self.request))
+        decision = decide_and_claim(self.progress_namespace, job_id, Delivery.of(self.request))
         if decision.action is Action.DROP:
             raise Ignore("the import has ended, or another message is responsible for it")
         if decision.action is Action.WAIT:

@@ -42,6 +42,9 @@ MOST_SECONDS = 30.0
 MARGIN_SECONDS = 0.5
 """A copy comes back this long after the lease expires."""
 
+CLAIM_SECONDS = 10
+"""So long no other copy continues a job: the one that does has its lease by then."""
+
 
 class Action(enum.Enum):
     """What to do with a message."""
@@ -84,6 +87,24 @@ class Decision:
     action: Action
     seen: str = UNKNOWN
     seconds: float = MOST_SECONDS
+
+
+def decide_and_claim(namespace: str | None, job_id: str, delivery: Delivery) -> Decision:
+    """Decide what to do with a message; of several copies at once only one may run the import."""
+    decision = decide(namespace, job_id, delivery)
+    if decision.action is Action.RUN and delivery.is_copy and not _claim(namespace, job_id):
+        return Decision(Action.WAIT, ALIVE, CLAIM_SECONDS + MARGIN_SECONDS)
+    return decision
+
+
+def _claim(namespace: str | None, job_id: str) -> bool:
+    """Return whether no other copy has claimed the job lately. Without Redis each copy may run."""
+    is_claimed = True
+    with log_errors(job_id):
+        jobs = get_impatient_manager(namespace)
+        command = ("SET", jobs.calls.keys.claim(job_id), "1", "NX", "EX", CLAIM_SECONDS)
+        is_claimed = perform_sync(jobs.redis, RedisCommand(command, bool))
+    return is_claimed
 
 
 def decide(namespace: str | None, job_id: str, delivery: Delivery) -> Decision:

@@ -115,6 +115,10 @@ class Keys:
         """Return the key of the token of the task queue message that is responsible for a job."""
         return f"{self.namespace}:message:{job_id}"
 
+    def claim(self, job_id: str) -> str:
+        """Return the key that a copy of a message sets before it continues a job."""
+        return f"{self.namespace}:claim:{job_id}"
+
     def group(self, job_id: str | None = None) -> str:
         """Return the channel layer group that receives a job's updates, or those of all jobs.
 

@@ -14,7 +14,7 @@ from celery.exceptions import Ignore, Reject
 from kombu import Connection
 
 from django_import_progress import SyncProgressManager, track_import
-from django_import_progress.contrib import celery
+from django_import_progress.contrib import celery, redelivery
 from django_import_progress.contrib.redelivery import (
     ALIVE,
     MESSAGE_HEADER,
@@ -23,6 +23,7 @@ from django_import_progress.contrib.redelivery import (
     Action,
     Delivery,
     decide,
+    decide_and_claim,
     next_headers,
     take_over,
 )
@@ -96,6 +97,32 @@ def test_a_copy_continues_an_import_that_ended_with_its_process(jobs: SyncProgre
     jobs.request_cancel(JOB)
     jobs.update(JOB, {"status": "cancelled"})
     assert action(COPY) is Action.DROP
+
+
+def claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redelivery, "_claim", lambda *_: True)
+
+
+@without(claims_nothing)
+def test_of_two_copies_at_once_one_continues_the_import(jobs: SyncProgressManager) -> None:
+    jobs.create(JOB)
+    decisions = [decide_and_claim(None, JOB, COPY) for _ in range(2)]
+    assert [one.action for one in decisions] == [Action.RUN, Action.WAIT]
+    assert decisions[1].seconds > redelivery.CLAIM_SECONDS
+    jobs.redis.delete(jobs.calls.keys.claim(JOB))  # As it expires.
+    assert decide_and_claim(None, JOB, COPY).action is Action.RUN
+
+
+def test_without_redis_each_copy_may_continue_the_import(settings: Any) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    for _ in range(2):
+        assert decide_and_claim(None, JOB, COPY_THAT_CAME_BACK).action is Action.RUN
+
+
+def test_a_first_delivery_claims_nothing(jobs: SyncProgressManager) -> None:
+    first = Delivery(is_redelivered=False, token=None, seen=None)
+    assert decide_and_claim(None, JOB, first).action is Action.RUN
+    assert not jobs.redis.exists(jobs.calls.keys.claim(JOB))
 
 
 def test_a_copy_for_an_unknown_job_is_sent_again_once() -> None:

@@ -92,6 +92,8 @@ _KINDS: dict[str, Callable[[Keys, str], str]] = {
     "owner": lambda keys, owner: keys.index(owner),
     "hash": lambda keys, job_id: keys.hash(job_id),
     "channel": lambda keys, job_id: keys.channel(job_id),
+    "message": lambda keys, job_id: keys.message(job_id),
+    "claim": lambda keys, job_id: keys.claim(job_id),
 }
 _NAMED = st.tuples(st.sampled_from(sorted(_KINDS)), _NAMESPACE, _ID)
 

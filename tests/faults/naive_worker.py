@@ -115,7 +115,7 @@ def takes_each_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:  # pragma
     from django_import_progress.contrib import celery, redelivery
 
     first = redelivery.Decision(redelivery.Action.RUN)
-    monkeypatch.setattr(celery, "decide", lambda *_: first)
+    monkeypatch.setattr(celery, "decide_and_claim", lambda *_: first)
 
 
 def logs_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
