@@ -99,12 +99,13 @@ def decide_and_claim(namespace: str | None, job_id: str, delivery: Delivery) -> 
 
 def _claim(namespace: str | None, job_id: str) -> bool:
     """Return whether no other copy has claimed the job lately. Without Redis each copy may run."""
-    is_claimed = True
-    with log_errors(job_id):
+    try:
         jobs = get_impatient_manager(namespace)
         command = ("SET", jobs.calls.keys.claim(job_id), "1", "NX", "EX", CLAIM_SECONDS)
-        is_claimed = perform_sync(jobs.redis, RedisCommand(command, bool))
-    return is_claimed
+        return perform_sync(jobs.redis, RedisCommand(command, bool))
+    except ProgressError as error:
+        log_error(job_id, error)
+        return True
 
 
 def decide(namespace: str | None, job_id: str, delivery: Delivery) -> Decision:

@@ -134,7 +134,9 @@ class Truth:
         if now.is_deleted or now.outcome is not None or is_missed:
             return False  # It should have ended.
         if now.fields is None:
-            bases = [NOTHING] if has_beats else [NOTHING, *self._since(watcher)]
+            # Without heartbeats a watcher may know a version that was replaced by one which nobody
+            # could read before the hash was deleted.
+            bases = [NOTHING] if has_beats else [NOTHING, *self.moments]
             return watcher.last is None or self._is_over_any(bases, watcher)
         same = [moment for moment in self.moments if moment.written == now.written]
         bases = [now] if has_beats or now.written == ABSENT else same
