@@ -154,9 +154,9 @@ def test_a_superseded_import_raises(groups: Any, jobs: SyncProgressManager) -> N
 class Visitor:
     """A user that imports in the admin by its forms."""
 
-    def __init__(self) -> None:
+    def __init__(self, **fields: Any) -> None:
         self.client = Client(enforce_csrf_checks=True)
-        self.client.force_login(User.objects.create(**ADMIN))
+        self.client.force_login(User.objects.create(**{**ADMIN, **fields}))
         self.page = ""
 
     def look(self) -> str:
@@ -250,8 +250,7 @@ def test_a_job_that_is_not_the_pages_is_not_taken(
     if field is None:
         field = visitor.fields["progress_job"]
         other = visitor.job_id
-        User.objects.all().delete()
-        visitor = Visitor()
+        visitor = Visitor(username="other")
         visitor.look()
     visitor.upload("name\na\n", progress_job=field)
     [job] = jobs.jobs()
