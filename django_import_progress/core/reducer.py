@@ -219,7 +219,11 @@ class JobStateReducer:
             read_at = max(stored.read_at, stored.lease + 1)
             self._stored = stored = dataclasses.replace(stored, read_at=read_at)
         overlay = {} if stored.ended else self._overlay
-        if not (overlay or self.is_stored) or (is_terminal(overlay) and not self._is_confirmed):
+        if is_terminal(overlay) and not self._is_confirmed:
+            if self.state is not None and self.state.order[:2] == stored.written:
+                return False
+            overlay = {}  # What is shown is older than what is stored, and may be an earlier end.
+        if not (overlay or self.is_stored):
             return False
         if overlay:  # A job that ended by a partial message is not stalled.
             stored = dataclasses.replace(stored, fields={**stored.fields, **overlay})

@@ -188,6 +188,17 @@ def test_a_read_that_was_sent_before_an_end_does_not_confirm_it() -> None:
     assert shown(view)["status"] == "done"
 
 
+@pytest.mark.parametrize("status", ["importing", "done"])
+def test_until_an_end_is_confirmed_what_was_stored_since_is_shown(status: str) -> None:
+    view = view_of(stored(3, status=status, n=3))
+    since = view.begin_read()
+    assert not view.apply_message(partial(on=4, status="done", n=5))
+    assert view.apply_read(stored(4, status="importing", n=4), since)
+    assert (shown(view), view.needs_read) == ({"status": "importing", "n": 4}, True)
+    assert read(view, stored(4, status="importing", n=4))
+    assert shown(view) == {"status": "done", "n": 5}
+
+
 def test_an_end_is_confirmed_though_further_messages_come_in() -> None:
     view = view_of(stored(3, status="importing"))
     view.apply_message(partial(on=3, status="done"))
