@@ -117,7 +117,10 @@ class JobStateReducer:
         # Older than what was known when the read was sent: Redis has lost data (a fail-over, a
         # restart from an old file). Otherwise, older than now: a message has overtaken the reply.
         if since.order <= stored.order < known.order:
-            return self._refresh()
+            if stored.version:
+                return self._refresh()
+            # Another program has written the hash: nothing says which of the two is newer.
+            self._doubts += 1
         self._is_ahead |= stored.order > known.order
         return self._replace(stored)
 

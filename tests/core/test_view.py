@@ -83,6 +83,16 @@ def test_an_answer_older_than_its_question_means_that_redis_has_gone_back() -> N
     assert shown(view) == {"a": 2}
 
 
+def test_a_hash_of_another_program_replaces_a_message_and_is_read_again() -> None:
+    view = JobStateReducer("j1")
+    since = view.begin_read()
+    assert view.apply_message(whole(5, status="done"))
+    assert view.apply_read(stored(0, life=0, file="a.csv"), since)
+    assert (shown(view), view.needs_read) == ({"file": "a.csv"}, True)
+    assert read(view, stored(5, status="done"))  # The message was the newer one.
+    assert (shown(view), view.needs_read) == ({"status": "done"}, False)
+
+
 def test_the_same_read_again_is_no_change() -> None:
     view = view_of(stored(3, a=1))
     assert not read(view, stored(3, a=1), heartbeat=True)
