@@ -67,13 +67,31 @@ class LazyCluster:
         """
         # No lock, which another thread may hold at a fork: two may connect, and one is dropped.
         if self._client is None:
-            self._client = self._connect()
+            self._client = client = self._connect()
+            find_script_keys_locally(client)
         return self._client
 
     def close(self) -> None:
         """Close its connections, if there are any."""
         if self._client is not None:
             self._client.close()
+
+
+def find_script_keys_locally(cluster: sync_redis.RedisCluster) -> None:
+    """Make the client find the keys of a script in the command itself.
+
+    By default redis-py asks one server, always the same, with `COMMAND GETKEYS` before each script:
+    a round trip more, and all jobs have to wait if that server is frozen.
+    """
+    parser = cluster.commands_parser
+    get_keys = parser.get_keys
+
+    def keys_of(connection: Any, name: str, *arguments: Any) -> Any:
+        if name in {"EVAL", "EVALSHA"}:
+            return list(arguments[2 : 2 + int(arguments[1])])
+        return get_keys(connection, name, *arguments)  # type: ignore[no-untyped-call]
+
+    parser.get_keys = keys_of  # type: ignore[method-assign]
 
 
 def start_with_any_server(cluster: async_redis.RedisCluster) -> None:

@@ -14,6 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from django_import_progress import ProgressManager, ProgressUnavailable
 from django_import_progress.metrics import process_metrics
+from django_import_progress.redis import cluster as redis_cluster
 from django_import_progress.redis import pubsub
 from django_import_progress.redis.pipelines import read_each
 from django_import_progress.watch import job_reader, subscriber
@@ -232,7 +233,20 @@ def it_subscribes_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pubsub, "_server_of", server_of)
 
 
-@without(it_subscribes_somewhere)
+async def _asks_by_default(progress: Any, port: int) -> None:
+    """Let the client send to this server what may go to any server."""
+    client = progress.manager.redis
+    [node] = [node for node in client.get_nodes() if node.port == port]
+    client.set_default_node(node)
+
+
+def it_asks_one_server_for_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the keys of scripts as redis-py does."""
+    monkeypatch.setattr(redis_cluster, "find_script_keys_locally", lambda _: None)
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 3.0)
+
+
+@without(it_subscribes_somewhere, it_asks_one_server_for_the_keys)
 async def test_a_sync_watcher_uses_only_the_server_of_its_job(
     cluster: ClusterGroup,
 ) -> None:
@@ -244,6 +258,7 @@ async def test_a_sync_watcher_uses_only_the_server_of_its_job(
     ):
         await writer.create(job_id, data={"n": 1})
         await progress.get_progress(job_id)  # Now the client knows all servers.
+        await _asks_by_default(progress, cluster.nodes[frozen].port)
         with cluster.nodes[frozen].frozen():
             async with Watching(progress, job_id, ender=writer) as watching:
                 await watching.sees(n=1)

@@ -14,22 +14,21 @@ FAILURES = (AssertionError, TimeoutError, pytest.fail.Exception)
 
 
 def without(
-    switch: Switch, *, fails_with: tuple[type[BaseException], ...] = FAILURES
+    *switches: Switch, fails_with: tuple[type[BaseException], ...] = FAILURES
 ) -> pytest.MarkDecorator:
-    """Run a test twice: as things are, and with a defence off, when it has to fail.
+    """Run a test as things are, and once with each defence off, when it has to fail.
 
     The test must have the fixture `defence` (in `tests/faults` each has). A test that passes
     without the defence proves nothing, and is reported as a failure.
 
     Args:
-        switch: turns the defence off; its name becomes part of the test's.
+        switches: each turns a defence off; its name becomes part of the test's.
         fails_with: what the test fails with then. Anything else is a failure of the control.
     """
-    control = pytest.param(
-        switch, id=switch.__name__, marks=pytest.mark.xfail(raises=fails_with, strict=True)
-    )
+    is_red = pytest.mark.xfail(raises=fails_with, strict=True)
+    controls = [pytest.param(switch, id=switch.__name__, marks=is_red) for switch in switches]
     return pytest.mark.parametrize(
-        "defence", [pytest.param(None, id="survives"), control], indirect=True
+        "defence", [pytest.param(None, id="survives"), *controls], indirect=True
     )
 
 
