@@ -36,8 +36,12 @@ def assets_context(context: Context) -> dict[str, Any]:
 
 
 def nonce_of(context: Context) -> Any:
-    """Return the nonce of the page's CSP, set by Django or django-csp, if there is one."""
-    return context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", None)
+    """Return the nonce of the page's CSP, set by Django or django-csp; None if there is none.
+
+    It may be an object that is false until it is rendered, and must be rendered by then.
+    """
+    nonce = context.get("csp_nonce")
+    return getattr(context.get("request"), "csp_nonce", None) if nonce is None else nonce
 
 
 def bar_context(
