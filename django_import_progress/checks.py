@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from asgiref.sync import async_to_sync
 from django.conf import global_settings
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage
+from django.templatetags.static import static
 from django.urls import URLResolver, get_resolver
 
 from .access.permissions import Job, rule_allows
@@ -19,6 +21,7 @@ from .conf import problems, settings
 from .core.keys import NAMESPACE_RULE, is_namespace
 from .redis.factory import crosses_hosts_in_the_clear
 
+SCRIPT = "django_import_progress/import-progress.js"
 PROBE_JOB_ID = "a-job-of-the-system-checks"
 PROBE_NAMESPACE = "a-namespace-of-the-system-checks"
 
@@ -57,6 +60,26 @@ def _namespaces(resolver: URLResolver) -> Iterator[Any]:
             yield from _namespaces(pattern)
         else:
             yield pattern.default_args.get("progress_namespace")
+
+
+def check_static_files(**kwargs: Any) -> list[CheckMessage]:
+    """Report static files on another host: a browser may refuse to load the bar's script."""
+    try:
+        url = static(SCRIPT)
+    except Exception:  # A storage may need files that `collectstatic` has not written yet.
+        url = django_settings.STATIC_URL or ""
+    host = urlsplit(url).hostname
+    if host is None:
+        return []
+    return [
+        checks.Warning(
+            f"The static files are on another host ({host}). Browsers load the bar's script from"
+            " there only if that host allows it; otherwise bars do not move.",
+            hint="Let it send the header Access-Control-Allow-Origin with the site's origin for"
+            " scripts, and then silence this check.",
+            id=_id("W004"),
+        )
+    ]
 
 
 def check_security(**kwargs: Any) -> list[CheckMessage]:
