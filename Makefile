@@ -31,6 +31,7 @@ check: .venv/tests-compiled.stamp ## Run the unit tests, in about a minute
 NEWEST_PYTHON ?= python3.13
 NEWEST_DJANGO ?= 6.1
 NEWEST_TESTS = tests/core tests/access/test_checks.py tests/access/test_doors.py \
+    tests/access/test_tenants.py tests/access/test_users.py tests/widget/test_nonces.py \
     tests/faults/test_middleware.py tests/faults/test_wsgi.py tests/test_conf.py tests/test_layout.py \
     $(addprefix tests/, $(addsuffix .py, contrib/test_django_tasks contrib/test_import_export \
     service/test_contract service/test_registry tracker/test_signals tracker/test_tracker \

@@ -7,30 +7,21 @@ from typing import Any
 
 from django.contrib import admin
 from django.forms import Media
+from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
 from django.template.context import Context
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from .widget.context import assets_context, bar_context
+from .widget.context import bar_context
 from .widget.prefetch import READS, PageReads
 
+STYLE_SHEET = "django_import_progress/import-progress.css"
+SCRIPT: Any = Script("django_import_progress/import-progress.js", type="module")
+"""Django's own kind of asset: only to these the admin adds the page's nonce."""
 _PAGE = "_import_progress_page"
 """The attribute of a changelist's row that holds its `_Page`."""
-
-
-class _Assets:
-    """The style sheet and the script, as an entry of `Media`."""
-
-    def __html__(self) -> SafeString:
-        return render_to_string("django_import_progress/assets.html", assets_context(Context()))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Assets)
-
-    def __hash__(self) -> int:
-        return hash(_Assets)
 
 
 class _Page:
@@ -105,5 +96,4 @@ class ProgressAdminMixin:
     def media(self) -> Media:
         """Return the assets of the admin and of the bars."""
         own: Media = super().media  # type: ignore[misc]
-        assets: Any = _Assets()
-        return own + Media(js=[assets])
+        return own + Media(css={"all": [STYLE_SHEET]}, js=[SCRIPT])

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
-from .checks import check_security, check_settings, check_url_namespaces
+from .checks import check_security, check_settings, check_static_files, check_url_namespaces
 
 
 class ImportProgressConfig(AppConfig):
@@ -19,4 +19,5 @@ class ImportProgressConfig(AppConfig):
         """Register the system checks; called by Django once all apps are loaded."""
         checks.register(check_settings)
         checks.register(check_url_namespaces, checks.Tags.urls)
+        checks.register(check_static_files, checks.Tags.staticfiles)
         checks.register(check_security, checks.Tags.security)

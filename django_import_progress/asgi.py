@@ -19,6 +19,7 @@ from django.urls import Resolver404, ResolverMatch, URLResolver, get_resolver
 from .access.permissions import admit_all
 from .access.tickets import TICKET_PREFIX, by_job
 from .access.visitors import visitor_of
+from .conf import settings
 from .core.sse import is_end_id
 from .service.registry import get_guarded_manager
 from .web import views
@@ -66,6 +67,8 @@ def _may_be_stream(scope: Scope) -> bool:
 
 async def _open(scope: Scope) -> PushedStream | None:
     """Open the requested stream; None if Django has to handle the request."""
+    if settings.has_tenants:  # It takes the project's middleware to know the tenant.
+        return None
     try:
         request = ASGIRequest(scope, io.BytesIO())
         namespace, references = _tickets_in(request)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from asgiref.sync import async_to_sync
 from django.conf import global_settings
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage
+from django.templatetags.static import static
 from django.urls import URLResolver, get_resolver
 
 from .access.permissions import Job, rule_allows
@@ -19,7 +21,9 @@ from .conf import problems, settings
 from .core.keys import NAMESPACE_RULE, is_namespace
 from .redis.factory import crosses_hosts_in_the_clear
 
+SCRIPT = "django_import_progress/import-progress.js"
 PROBE_JOB_ID = "a-job-of-the-system-checks"
+PROBE_NAMESPACE = "a-namespace-of-the-system-checks"
 
 
 def _id(number: str) -> str:
@@ -58,11 +62,34 @@ def _namespaces(resolver: URLResolver) -> Iterator[Any]:
             yield pattern.default_args.get("progress_namespace")
 
 
+def check_static_files(**kwargs: Any) -> list[CheckMessage]:
+    """Report static files on another host: a browser may refuse to load the bar's script."""
+    try:
+        url = static(SCRIPT)
+    except Exception:  # A storage may need files that `collectstatic` has not written yet.
+        url = django_settings.STATIC_URL or ""
+    host = urlsplit(url).hostname
+    if host is None:
+        return []
+    return [
+        checks.Warning(
+            f"The static files are on another host ({host}). Browsers load the bar's script from"
+            " there only if that host allows it; otherwise bars do not move.",
+            hint="Let it send the header Access-Control-Allow-Origin with the site's origin for"
+            " scripts, and then silence this check.",
+            id=_id("W004"),
+        )
+    ]
+
+
 def check_security(**kwargs: Any) -> list[CheckMessage]:
     """Report settings that allow more than they should."""
     if problems():
         return []
-    found = (_authorize(), _allowed_hosts(), _redis_without_tls(), _custom_signer())
+    found = (
+        *(_authorize(), _allowed_hosts(), _redis_without_tls(), _custom_signer()),
+        _shared_namespaces(),
+    )
     return [message for message in found if message is not None]
 
 
@@ -79,7 +106,9 @@ def _authorize() -> CheckMessage | None:
 
 
 def _allows_anybody(action: Action) -> bool:
-    job = Job(job_id=PROBE_JOB_ID, namespace=settings.namespace, owner="somebody else", snapshot={})
+    # A callable is not called: there is no tenant.
+    namespace = PROBE_NAMESPACE if settings.has_tenants else settings.namespace
+    job = Job(job_id=PROBE_JOB_ID, namespace=namespace, owner="somebody else", snapshot={})
     try:
         return async_to_sync(rule_allows)(Nobody(), job, action)
     except Exception:  # The rule needs a real user or job, so it does not allow everyone.
@@ -105,6 +134,20 @@ def _redis_without_tls() -> CheckMessage | None:
         " write every job.",
         hint="Use rediss://, or make sure that the network is private.",
         id=_id("I001"),
+    )
+
+
+def _shared_namespaces() -> CheckMessage | None:
+    if not (settings.has_tenants and getattr(django_settings, "ROOT_URLCONF", None)):
+        return None
+    names = sorted({name for name in _namespaces(get_resolver()) if is_namespace(name)})
+    if not names:
+        return None
+    return checks.Warning(
+        f"NAMESPACE depends on the tenant, but all tenants share the jobs of {', '.join(names)}:"
+        " progress_namespace in the URLs does not.",
+        hint="Remove it, or silence this check if the tenants may share these jobs.",
+        id=_id("W003"),
     )
 
 

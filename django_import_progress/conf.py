@@ -43,16 +43,39 @@ def _is_count(value: Any) -> bool:
 
 def _is_rule(value: Any) -> bool:
     if not isinstance(value, str):
-        return callable(value) and _takes_three(value)
+        return callable(value) and _takes(value, "user", "job", "action")
     try:
         return _is_rule(rule) if not isinstance(rule := import_string(value), str) else False
     except (ImportError, TypeError, ValueError):  # The latter two if the path begins with a dot.
         return False
 
 
-def _takes_three(rule: Callable[..., Any]) -> bool:
+def _is_namespace_setting(value: Any) -> bool:
+    if callable(value):
+        return _takes(value) and not inspect.iscoroutinefunction(value)
+    return is_namespace(value)
+
+
+def _current_namespace(value: str | Callable[[], Any]) -> str:
+    """Return the namespace that a valid setting stands for now.
+
+    Raises:
+        ImproperlyConfigured: the setting is a callable that returned something else.
+    """
+    namespace = value() if callable(value) else value
+    if not is_namespace(namespace):
+        name = getattr(value, "__qualname__", type(value).__name__)
+        raise ImproperlyConfigured(
+            f"{SETTING}['NAMESPACE'] is the callable {name}, which returned"
+            f" {reprlib.repr(namespace)} ({type(namespace).__name__}); it must return"
+            f" {NAMESPACE_RULE}"
+        )
+    return cast(str, namespace)
+
+
+def _takes(function: Callable[..., Any], *arguments: str) -> bool:
     try:
-        inspect.signature(rule).bind("user", "job", "action")
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         return False
     except ValueError:  # Some functions written in C have no signature.
@@ -145,8 +168,13 @@ class Settings:
         in_environment=True,
     )
     """URL of the Redis server."""
-    namespace = Key[str]("import_progress", is_namespace, NAMESPACE_RULE)
-    """First part of every key and channel."""
+    namespace = Key[str](
+        "import_progress",
+        _is_namespace_setting,
+        f"{NAMESPACE_RULE}, or a callable without arguments that returns one",
+        load=_current_namespace,
+    )
+    """First part of every key and channel. A callable is called for each use."""
     ttl_seconds = Key[int](3600, _is_whole_seconds, _WHOLE_SECONDS)
     """How long a snapshot is kept after its last write."""
     queued_seconds = Key[int](QUEUED_SECONDS, _is_whole_seconds, _WHOLE_SECONDS)
@@ -180,6 +208,11 @@ class Settings:
     """Path of the WebSocket routes; None if they are not used."""
     ticket_seconds = Key[int](86400, _is_whole_seconds, _WHOLE_SECONDS)
     """How long a ticket is valid."""
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether `NAMESPACE` is a callable, so that it depends on the request or task."""
+        return callable(KEYS["NAMESPACE"].value())
 
     @property
     def debug(self) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import copy_context
 from types import MappingProxyType
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import AsyncToSync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import settings
@@ -19,7 +21,7 @@ from ..core.snapshot import Stored
 from ..release import borrowed_thread
 from ..service.manager import ProgressManager
 from .tickets import TICKET_PREFIX, Action, Grant, make_ticket, read_ticket
-from .visitors import User, Visitor
+from .visitors import User, Visitor, current_tenant
 
 __all__ = ["Job", "Permission", "admit", "admit_all", "make_ticket", "owner_or_staff"]
 
@@ -118,6 +120,8 @@ class Permission:
         self._by_ticket: set[str] = set()
         self._visitor = visitor
         self._manager = manager
+        # In which a middleware may have noted the tenant, for a database router as well.
+        self._context = copy_context()
         for grant in grants:
             self.add(grant)
 
@@ -144,8 +148,8 @@ class Permission:
         if not checked:
             return []
         try:
-            async with borrowed_thread():
-                grants = await self._admit_again(checked)
+            check = self._admit_again(checked)
+            grants = await asyncio.create_task(check, context=self._context)
         except ProgressUnavailable:
             return []  # Nothing is sent before Redis is available, and then this runs again.
         except Exception:
@@ -164,13 +168,20 @@ class Permission:
     async def _admit_again(self, job_ids: list[str]) -> list[Grant | None]:
         # Judge an absent job by its last known state: its watcher notices that it has disappeared.
         before = {job_id: stored for job_id, stored in self._by_rule.items() if stored is not None}
-        return await admit_all(
-            job_ids,
-            "watch",
-            user=await self._visitor.user_now(),
-            manager=self._manager,
-            before=before,
-        )
+        # Sync middleware has called the view from a thread that waits no longer.
+        AsyncToSync.executors.current = None
+        async with borrowed_thread():
+            # The request's thread is gone. If its database connection knew the tenant, the user
+            # would be looked up among those of another tenant. The client has to reconnect.
+            if await current_tenant() != self._visitor.tenant:
+                return [None] * len(job_ids)
+            return await admit_all(
+                job_ids,
+                "watch",
+                user=await self._visitor.user_now(),
+                manager=self._manager,
+                before=before,
+            )
 
 
 async def _is_allowed(user: User, job: Job, action: Action) -> bool:

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Protocol, cast
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY, aget_user
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+
+from ..conf import settings
 
 IPV6_HOST_BITS = 64
 """A customer has at least a network of this many bits (RFC 6177), with all its addresses."""
@@ -38,12 +41,14 @@ class Visitor:
     session: SessionBase | None = None
     address: str = ""
     """Address of the client according to the server; empty if unknown."""
+    tenant: str = ""
+    """The namespace of the request's tenant; empty if `NAMESPACE` is the same for all requests."""
 
     @property
     def client(self) -> str:
         """Key by which streams are counted: the user, else the host; empty if both are unknown."""
         if self.user.is_authenticated:
-            return f"user {self.user.pk}"
+            return " of ".join(filter(None, [f"user {self.user.pk}", self.tenant]))
         return self.address and f"address {_host_of(self.address)}"
 
     async def user_now(self) -> User:
@@ -54,12 +59,16 @@ class Visitor:
         user, session = self.user, self.session
         if not user.is_authenticated:
             return user
-        if session is not None and SESSION_KEY in session:
+        login = None if session is None else await session.aget(SESSION_KEY)
+        if session is not None and login is not None:
             request = HttpRequest()
             # The stored session, in which Django checks the hash of the user's password.
             # `__class__`, not `type`: Channels has lazy objects.
             request.session = session.__class__(session.session_key)
-            return cast(User, await aget_user(request))
+            logged_in = cast(User, await aget_user(request))
+            # Who impersonates another user must stay logged in as well.
+            if login == str(user.pk) or not logged_in.is_authenticated:
+                return logged_in
         # Authenticated by something that is not checked again, such as a header or certificate.
         users = getattr(user.__class__, "_default_manager", None)
         if users is None:
@@ -83,18 +92,38 @@ def _host_of(address: str) -> str:
     return str(host)
 
 
+async def current_tenant() -> str:
+    """Return the namespace of the current tenant; empty if `NAMESPACE` is no callable.
+
+    It is called in the thread of the request's sync code, whose database connection may be the one
+    that knows the tenant.
+    """
+    if not settings.has_tenants:
+        return ""
+    return await sync_to_async(lambda: settings.namespace)()
+
+
+@sync_to_async
+def _page_user(request: HttpRequest) -> User:
+    """Return the user that pages see: not `auser()`, of which other middleware knows nothing."""
+    user: Any = request.user
+    # This also loads it: code in the event loop may not query the database.
+    return user if hasattr(user, "is_authenticated") else Nobody()
+
+
 async def visitor_of(request: HttpRequest) -> Visitor:
     """Return the visitor that sent `request`."""
     return Visitor(
-        # AuthenticationMiddleware sets `auser`; a site without logins has none.
-        user=cast(User, await request.auser()) if hasattr(request, "auser") else Nobody(),
+        # A site without logins has no `user`.
+        user=await _page_user(request) if hasattr(request, "user") else Nobody(),
         session=getattr(request, "session", None),
         address=request.META.get("REMOTE_ADDR") or "",
+        tenant=await current_tenant(),
     )
 
 
-def visitor_at(scope: Mapping[str, Any]) -> Visitor:
-    """Return the visitor that opens a WebSocket.
+async def visitor_at(scope: Mapping[str, Any]) -> Visitor:
+    """Return the visitor that opens a WebSocket. May use a thread, which the caller must release.
 
     Args:
         scope: the connection's scope, with the user and session that Channels' middleware adds
@@ -102,5 +131,8 @@ def visitor_at(scope: Mapping[str, Any]) -> Visitor:
     """
     host, _ = scope.get("client") or ("", None)
     return Visitor(
-        user=scope.get("user") or Nobody(), session=scope.get("session"), address=host or ""
+        user=scope.get("user") or Nobody(),
+        session=scope.get("session"),
+        address=host or "",
+        tenant=await current_tenant(),
     )

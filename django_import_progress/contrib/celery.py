@@ -27,6 +27,7 @@ from ..service.sync_manager import SyncProgressManager
 from ..tracker.outcome import final_fields
 from ..tracker.tracker import Exposed
 from .celery_tracker import ImportTimedOut, TaskReplaced, TaskTracker, for_end_user, will_run_again
+from .message_namespace import NAMESPACE_HEADER, namespace_of, with_namespace
 from .queue_status import (
     QUEUED_AGAIN,
     create_queued,
@@ -101,7 +102,7 @@ class ImportTask(Base):
             owner=owner if named is None else named,
             stage=stage,
             expose=expose,
-            manager=manager or get_impatient_manager(self.progress_namespace),
+            manager=manager or get_impatient_manager(self._namespace()),
         )
         trackers = _trackers.get()
         if trackers is not None:
@@ -134,31 +135,40 @@ class ImportTask(Base):
         """
         job_id = clean_job_id(uuid.uuid4() if task_id is None else task_id)
         owner = clean_owner(progress_owner) or None
+        headers = with_namespace(self, options.get("headers") or {})
         if owner is not None:
-            options["headers"] = {**(options.get("headers") or {}), OWNER_HEADER: owner}
+            headers[OWNER_HEADER] = owner
+        namespace = namespace_of(self, headers)
         is_retry = bool(options.get("retries"))
         if is_retry:
-            headers = options.get("headers") or {}
-            options["headers"] = next_headers(self.progress_namespace, job_id, headers)
-        is_new = not is_retry and create_queued(self.progress_namespace, job_id, owner)
+            headers = next_headers(namespace, job_id, headers)
+        options["headers"] = headers or None
+        is_new = not is_retry and create_queued(namespace, job_id, owner)
         try:
             result: AsyncResult[Any] = super().apply_async(args, kwargs, job_id, *others, **options)
         except Exception:
             if is_new:
-                delete_queued(self.progress_namespace, job_id)
+                delete_queued(namespace, job_id)
             raise
         if is_retry:
-            take_over(self.progress_namespace, job_id, options["headers"])
+            take_over(namespace, job_id, headers)
         if is_retry and _trackers.get() is None:
             # Not called by the task itself: the process that ran it was lost.
-            update(self.progress_namespace, job_id, QUEUED_AGAIN)
+            update(namespace, job_id, QUEUED_AGAIN)
         return result
+
+    def _namespace(self) -> str | None:
+        """Return the namespace of the job of the running task."""
+        return namespace_of(self, self.request.headers)
 
     def replace(self, sig: Any) -> Any:
         """Continue in another task with the same id: see `celery.Task.replace`.
 
         The job is ``queued`` until that task starts.
         """
+        if namespace := (self.request.headers or {}).get(NAMESPACE_HEADER):
+            headers = sig.options.get("headers") or {}
+            sig.set(headers={NAMESPACE_HEADER: namespace, **headers})
         try:
             return super().replace(sig)
         except Ignore as ignored:
@@ -198,7 +208,7 @@ class ImportTask(Base):
         has_started = any(tracker.was_entered for tracker in trackers)
         if job_id is not None and not has_started and not continues:
             error = for_end_user(outcome)
-            end_untracked(self.progress_namespace, job_id, error, (ImportTimedOut,))
+            end_untracked(self._namespace(), job_id, error, (ImportTimedOut,))
 
     def _check_delivery(self, job_id: str) -> None:
         """Check that this message may run the import.
@@ -207,7 +217,7 @@ class ImportTask(Base):
             Ignore: it may not, or not now.
             Reject: it could not be sent again.
         """
-        decision = decide_and_claim(self.progress_namespace, job_id, Delivery.of(self.request))
+        decision = decide_and_claim(self._namespace(), job_id, Delivery.of(self.request))
         if decision.action is Action.DROP:
             raise Ignore("the import has ended, or another message is responsible for it")
         if decision.action is Action.WAIT:
@@ -219,7 +229,7 @@ class ImportTask(Base):
 
     def _send_again_later(self, job_id: str, decision: Decision) -> None:
         """Send this message again with a delay; it does not count as a retry."""
-        headers = next_headers(self.progress_namespace, job_id, self.request.headers or {})
+        headers = next_headers(self._namespace(), job_id, self.request.headers or {})
         headers[SEEN_HEADER] = decision.seen
         options = self.app.conf.broker_transport_options or {}
         visible = float(options.get("visibility_timeout", VISIBILITY_SECONDS))
@@ -231,7 +241,7 @@ class ImportTask(Base):
             expires=None,  # The import has started in time.
         )
         super().apply_async(again.args, again.kwargs, **again.options)
-        take_over(self.progress_namespace, job_id, headers)
+        take_over(self._namespace(), job_id, headers)
 
 
 @signals.task_revoked.connect
@@ -248,7 +258,8 @@ def _on_revoked(
             message = gettext("The import waited too long in the queue and was not started.")
             fields = {"status": "failed", "error_message": message}
         report = update if terminated else update_queued
-        report(sender.progress_namespace, request.id, {**fields, "eta_seconds": None})
+        namespace = namespace_of(sender, request.headers)
+        report(namespace, request.id, {**fields, "eta_seconds": None})
 
 
 @signals.task_failure.connect
@@ -258,4 +269,4 @@ def _on_process_lost(sender: Any, task_id: str, exception: BaseException, **_: A
         exception, TimeLimitExceeded | WorkerLostError
     ):
         fields = final_fields(task_id, for_end_user(exception), (ImportTimedOut,))
-        update(sender.progress_namespace, task_id, {**fields, "eta_seconds": None})
+        update(namespace_of(sender, None), task_id, {**fields, "eta_seconds": None})

@@ -22,6 +22,10 @@ IMPATIENT_SECONDS = 1.0
 retries by itself."""
 
 
+MOST_MANAGERS = 1000
+"""How many managers of each kind are kept. A site may have many tenants, each with a namespace."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Connection:
     """The client, hub and managers of one event loop, made from these settings."""
@@ -82,11 +86,18 @@ def _manager(namespace: str | None, breaker: SharedBreaker | None = None) -> Pro
         _per_loop[loop] = connection
     options = _options(namespace)
     key = (*options.values(), breaker)
-    if key not in connection.managers:
-        connection.managers[key] = ProgressManager(
+    manager = connection.managers.get(key)
+    if manager is None:
+        manager = connection.managers[key] = ProgressManager(
             connection.redis, hub=connection.hub, breaker=breaker, **options
         )
-    return connection.managers[key]
+        _forget_oldest(connection.managers)
+    return manager
+
+
+def _forget_oldest(managers: dict[tuple[object, ...], Any]) -> None:
+    for key in list(managers)[:-MOST_MANAGERS]:
+        managers.pop(key, None)  # Another thread may have removed it.
 
 
 def _options(namespace: str | None) -> dict[str, Any]:
@@ -191,4 +202,5 @@ def _sync_manager(
     if manager is None:
         made = SyncProgressManager(client, breaker=breaker, **options)
         manager = _sync_managers.setdefault(key, made)
+        _forget_oldest(_sync_managers)
     return manager

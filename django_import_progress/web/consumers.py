@@ -29,11 +29,12 @@ def job_consumer(namespace: str | None = None) -> Application:
     """Return the application for `jobs/<job>/`: it sends a job's states and closes at its end."""
 
     async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        manager, visitor = get_guarded_manager(namespace), visitor_at(scope)
         if not await _is_same_origin(scope, receive, send):
             return
         try:
             async with borrowed_thread():
+                visitor = await visitor_at(scope)
+                manager = get_guarded_manager(namespace or visitor.tenant)
                 reference = scope["url_route"]["kwargs"]["job"]
                 grant = await admit(reference, "watch", user=visitor.user, manager=manager)
         except ProgressUnavailable:
@@ -51,8 +52,10 @@ def jobs_consumer(namespace: str | None = None) -> Application:
     """Return the application for the prefix: it sends the jobs that the client asks for."""
 
     async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        manager, visitor = get_guarded_manager(namespace), visitor_at(scope)
         if await _is_same_origin(scope, receive, send):
+            async with borrowed_thread():
+                visitor = await visitor_at(scope)
+            manager = get_guarded_manager(namespace or visitor.tenant)
             await _serve(receive, send, manager, visitor)
 
     return application

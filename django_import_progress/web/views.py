@@ -42,9 +42,9 @@ def _endpoint(inner: View) -> View:
     async def view(
         request: HttpRequest, progress_namespace: str | None = None, **kwargs: str
     ) -> HttpResponseBase:
-        manager = get_guarded_manager(progress_namespace)
         # For every request: otherwise the `Vary` header would reveal the reason for a 404.
         visitor = await visitor_of(request)
+        manager = get_guarded_manager(progress_namespace or visitor.tenant)
         try:
             return await inner(request, manager, visitor, **kwargs)
         except ProgressUnavailable:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.template import TemplateSyntaxError
 from django.template.context import Context
@@ -24,6 +25,8 @@ from .text import notice_of, parts, status_of
 APP_NAME = "import_progress"
 TRANSPORTS = ("sse", "websocket", "polling")
 
+DEFAULT_CSRF_NAMES = (("header", "X-CSRFTOKEN"), ("cookie", "csrftoken"))
+"""What the script uses unless the bar has other names."""
 GONE = "gone"
 """The status that is shown for a deleted job."""
 UNKNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": None}
@@ -36,8 +39,12 @@ def assets_context(context: Context) -> dict[str, Any]:
 
 
 def nonce_of(context: Context) -> Any:
-    """Return the nonce of the page's CSP, set by Django or django-csp, if there is one."""
-    return context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", None)
+    """Return the nonce of the page's CSP, set by Django or django-csp; None if there is none.
+
+    It may be an object that is false until it is rendered, and must be rendered by then.
+    """
+    nonce = context.get("csp_nonce")
+    return getattr(context.get("request"), "csp_nonce", None) if nonce is None else nonce
 
 
 def bar_context(
@@ -84,6 +91,7 @@ def bar_context(
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
         "texts": texts(),
         "can_cancel": cancel and not is_terminal(job) and job.get("status") != GONE,
+        "csrf_names": _csrf_names(),
         "transport": _clean_transport(transport),
         "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),
         "websocket_url": _websocket_url(namespace, transport),
@@ -107,6 +115,17 @@ def _waited_seconds(stored: Stored) -> int | None:
     if fields.get("status") != "queued" or "attempt" in fields or not stored.life:
         return None
     return max(stored.read_at - stored.life, 0) // 1_000_000
+
+
+def _csrf_names() -> list[tuple[str, str]]:
+    """Return the site's names of the CSRF header and cookie that are not Django's defaults.
+
+    The script prefers the cookie's token to the page's, which a login in another tab replaces.
+    """
+    header = django_settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
+    cookie = "" if django_settings.CSRF_USE_SESSIONS else django_settings.CSRF_COOKIE_NAME
+    names = [("header", header), ("cookie", cookie)]
+    return [name for name in names if name not in DEFAULT_CSRF_NAMES]
 
 
 def _clean_transport(transport: str | None) -> str | None:

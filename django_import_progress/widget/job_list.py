@@ -42,13 +42,19 @@ class JobList:
 
     def signed(self) -> str:
         """Return the list's description for a URL, signed and dated."""
-        return signing.dumps(dataclasses.astuple(self), salt=_SALT, compress=True)
+        return signing.dumps(dataclasses.astuple(self), salt=_salt(self.namespace), compress=True)
 
     @classmethod
-    def from_signed(cls, text: str, viewer: str | None) -> JobList | None:
-        """Return the signed list; None if it is forged, expired, or another viewer's."""
+    def from_signed(
+        cls, text: str, viewer: str | None, namespace: str | None = None
+    ) -> JobList | None:
+        """Return the signed list.
+
+        None if it is forged, expired, another viewer's, or of another namespace or tenant.
+        """
+        salt = _salt(namespace)
         try:
-            values = signing.loads(text, salt=_SALT, max_age=settings.ticket_seconds)
+            values = signing.loads(text, salt=salt, max_age=settings.ticket_seconds)
         except signing.BadSignature:
             return None
         names = [field.name for field in dataclasses.fields(cls)]
@@ -74,6 +80,10 @@ class JobList:
             return get_guarded_sync_manager(self.namespace).listed(self.owner, self.limit)
         except ProgressUnavailable:
             return {}  # The page is rendered without bars; its script refreshes the list.
+
+
+def _salt(namespace: str | None) -> str:
+    return f"{_SALT}.{namespace or settings.namespace}"
 
 
 def viewer_of(request: Any) -> str | None:
@@ -120,8 +130,8 @@ def list_items(
     request: HttpRequest, listing: str, progress_namespace: str | None = None
 ) -> HttpResponse:
     """Render the list's current bars; 404 for every viewer but the one who was shown the page."""
-    job_list = JobList.from_signed(listing, viewer_of(request))
-    if job_list is None or job_list.namespace != progress_namespace:
+    job_list = JobList.from_signed(listing, viewer_of(request), progress_namespace)
+    if job_list is None:
         response: HttpResponse = JsonResponse({"error": NO_SUCH_JOB}, status=404)
     else:
         response = render(request, "django_import_progress/list_items.html", job_list.context())

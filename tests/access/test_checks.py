@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.core import checks
 from django.core.checks import CheckMessage
 
 from django_import_progress.access import Job, owner_or_staff
-from django_import_progress.checks import check_url_namespaces
+from django_import_progress.checks import check_static_files, check_url_namespaces
 from django_import_progress.core.keys import NAMESPACE_RULE
 
 
@@ -121,6 +122,45 @@ def test_a_signer_of_ones_own_signs_no_tickets(settings: Any) -> None:
     assert "I002" not in found()
     settings.SIGNING_BACKEND = "my.signing.Signer"
     assert "I002" in found()
+
+
+class Bucket(StaticFilesStorage):
+    """A storage elsewhere."""
+
+    def url(self, name: str | None) -> str:
+        return f"https://user:secret@bucket.example/{name}?signature=secret"
+
+
+class Uncollected(StaticFilesStorage):
+    """A storage that knows of no file yet."""
+
+    def url(self, name: str | None) -> str:
+        raise ValueError(name)
+
+
+@pytest.mark.parametrize(
+    ("storage", "url", "host"),
+    [
+        (StaticFilesStorage, "/static/", None),
+        (StaticFilesStorage, "static/", None),
+        (StaticFilesStorage, "https://cdn.example/static/", "cdn.example"),
+        (StaticFilesStorage, "//cdn.example:8443/", "cdn.example"),
+        (Bucket, "/static/", "bucket.example"),
+        (Uncollected, "/static/", None),
+        (Uncollected, "https://cdn.example/", "cdn.example"),
+        (Uncollected, None, None),
+    ],
+)
+def test_static_files_on_another_host(
+    settings: Any, storage: type[StaticFilesStorage], url: str | None, host: str | None
+) -> None:
+    settings.STATIC_URL = url
+    backend = f"{__name__}.{storage.__name__}"
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
+    message = {str(m.id).rpartition(".")[2]: m for m in check_static_files()}.get("W004")
+    assert (message is None) is (host is None)
+    assert message is None or f"({host})" in message.msg
+    assert "secret" not in str(message)
 
 
 def test_nothing_else_is_said_of_settings_that_are_wrong(settings: Any) -> None:

@@ -11,12 +11,17 @@ from django.template import TemplateSyntaxError
 from playwright.async_api import Page, Route, expect
 
 from django_import_progress import SyncProgressManager
+from django_import_progress.widget import context
 
+from ..faults.conftest import defence
 from ..kit.asgi import AsgiServer
-from ..kit.bars import opened, part
+from ..kit.bars import opened, part, script_without
 from ..kit.browser import IN_A_BROWSER
+from ..kit.controls import without
 from ..kit.waiting import until
 from ..widget.test_context import render
+
+__all__ = ["defence"]
 
 pytestmark = IN_A_BROWSER
 
@@ -53,6 +58,71 @@ async def test_cancelling_asks_for_confirmation(
     jobs.update(job_id, {"status": "cancelled"})
     await expect(part(bar, "status")).to_have_text("Cancelled")
     await expect(part(bar, "notice")).to_have_text("")
+
+
+def sends_the_token_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    script_without(monkeypatch, "cookie ?? csrf", "csrf")
+
+
+def uses_the_names_of_django(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "_csrf_names", list)
+
+
+NAMES = {"CSRF_COOKIE_NAME": "xsrf-token", "CSRF_HEADER_NAME": "HTTP_X_XSRF_TOKEN"}
+SITES: dict[str, dict[str, Any]] = {
+    "with Django's names": {},
+    "with names of its own": NAMES,
+    "with a cookie that scripts cannot read": {**NAMES, "CSRF_COOKIE_HTTPONLY": True},
+    "with tokens in sessions": {**NAMES, "CSRF_USE_SESSIONS": True},
+}
+
+
+async def cancelled(page: Page, jobs: SyncProgressManager, site: str, **cookie: Any) -> None:
+    """Cancel an import; before, let a cookie replace the token of the page."""
+    job_id = jobs.create(data={"status": "importing"})
+    bar = await opened(page, site, job_id, cancel="1")
+    if cookie:
+        await page.context.add_cookies([{"url": site, **cookie}])  # type: ignore[typeddict-item]
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    async with page.expect_response("**/cancel/") as response:
+        await bar.get_by_role("button", name="Yes, cancel it").click()
+    assert (await (await response.value).request.all_headers())["origin"] == site
+    assert (await response.value).status == 202
+
+
+@pytest.mark.parametrize("kind", SITES)
+async def test_it_works_on_a_site(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any, kind: str
+) -> None:
+    for name, value in SITES[kind].items():
+        setattr(settings, name, value)
+    await cancelled(page, jobs, live.url)
+
+
+@without(uses_the_names_of_django)
+async def test_it_needs_the_names_of_the_site(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any, complaints: list[str]
+) -> None:
+    for name, value in NAMES.items():
+        setattr(settings, name, value)
+    await cancelled(page, jobs, live.url)
+    complaints.clear()
+
+
+@without(sends_the_token_of_the_page)
+@pytest.mark.parametrize("name", ["csrftoken", "xsrf-token"])
+async def test_it_works_after_a_login_in_another_tab_has_replaced_the_token(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any, name: str
+) -> None:
+    settings.CSRF_COOKIE_NAME = name
+    await cancelled(page, jobs, live.url, name=name, value="n" * 32)
+
+
+async def test_a_cookie_that_is_not_the_sites_is_ignored(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.CSRF_USE_SESSIONS = True
+    await cancelled(page, jobs, live.url, name="csrftoken", value="n" * 32)
 
 
 @pytest.mark.parametrize(

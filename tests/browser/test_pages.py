@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +19,15 @@ from playwright.async_api import Page, Route, expect
 from django_import_progress import SyncProgressManager
 from django_import_progress.core.snapshot import is_terminal
 
+from ..faults.conftest import defence
 from ..kit.airports import ZURICH, as_csv, imported, stored
 from ..kit.asgi import AsgiServer
-from ..kit.bars import opened, part
+from ..kit.bars import STATIC, opened, part
 from ..kit.browser import IN_A_BROWSER
+from ..kit.controls import without
 from ..kit.queued import queued_for
+
+__all__ = ["defence"]
 
 pytestmark = IN_A_BROWSER
 DJANGOS = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
@@ -91,6 +99,56 @@ async def test_a_nonce_is_enough(
     jobs.update(job_id, {"status": "done"})
     await expect(bar).to_have_attribute("data-status", "done")
     await expect(part(bar, "news")).to_have_css("position", "absolute")
+
+
+def no_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.ALLOWED", {})
+
+
+ALLOWED = {"Access-Control-Allow-Origin": "*"}
+
+
+class Elsewhere(SimpleHTTPRequestHandler):
+    """Serves the static files, as a bucket does."""
+
+    def end_headers(self) -> None:
+        for name, value in ALLOWED.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def another_host() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Elsewhere, directory=STATIC.parent)) as host:
+        thread = threading.Thread(target=host.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{host.server_port}/"
+        host.shutdown()
+        thread.join()
+
+
+@without(no_header)
+async def test_static_files_may_be_on_another_host_that_allows_it(
+    live: AsgiServer,
+    another_host: str,
+    page: Page,
+    jobs: SyncProgressManager,
+    settings: Any,
+    complaints: list[str],
+    defence: bool,
+) -> None:
+    settings.STATIC_URL = another_host
+    job_id = jobs.create()
+    bar = await opened(page, live.url, job_id, policy="nonce")
+    jobs.update(job_id, {"status": "done"})
+    try:
+        await expect(bar).to_have_attribute("data-status", "done", timeout=5000)
+    finally:
+        assert ["CORS" in complaint for complaint in complaints[:1]] == [True] * (not defence)
+        complaints.clear()
 
 
 @pytest.mark.parametrize("language", ["en", "de", "pl", "ar", "hi"])

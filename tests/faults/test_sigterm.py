@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from django_import_progress import SyncProgressManager
@@ -10,18 +12,25 @@ from tests.kit import servers
 from tests.kit.controls import without
 from tests.kit.processes import RedisProcess
 from tests.kit.servers import AT, ServerProcess
+from tests.kit.waiting import until
 from tests.kit.wires import LaneWire, SocketWire, SseWire, Wire
 
 BARE = {
     "uvicorn": "uvicorn mysite.asgi:application",
     "granian": "granian mysite.asgi:application --interface asginl",
     "hypercorn": "hypercorn mysite.asgi:application",
+    "gunicorn": "gunicorn mysite.asgi:application --worker-class uvicorn_worker.UvicornWorker",
 }
 """The servers that need to be told. Daphne needs not."""
 
 
 def nothing_on_the_command_line_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "documented", lambda kind, page: BARE[kind])
+
+
+def nothing_on_the_command_line_but_to_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = f"{BARE['uvicorn']} --reload"
+    monkeypatch.setattr(servers, "documented", lambda kind, *, reloads: bare)
 
 
 @without(nothing_on_the_command_line_about_it)
@@ -52,6 +61,23 @@ async def test_so_does_each_with_open_websockets(
     server: RedisProcess, jobs: SyncProgressManager, kind: str
 ) -> None:
     await ends(server, jobs, kind, "docs/servers.md", SocketWire, within_seconds=5)
+
+
+@without(nothing_on_the_command_line_but_to_reload)
+async def test_a_file_that_changes_starts_the_server_anew_though_a_page_is_open(
+    server: RedisProcess, jobs: SyncProgressManager, tmp_path: Path
+) -> None:
+    code = tmp_path / "code.py"
+    code.touch()
+    command = f"{servers.documented('uvicorn', reloads=True)} --reload-dir {tmp_path}"
+    with ServerProcess(server.url, command) as site:
+        async with await SseWire.of(site.port, make_ticket(jobs.create())) as watching:
+            await watching.shown()
+            code.write_text("changed = True")
+            await until(
+                lambda: site.output().count("Application startup complete") == 2,
+                "the server to start anew",
+            )
 
 
 async def ends(

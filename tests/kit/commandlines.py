@@ -13,6 +13,7 @@ from typing import Any
 import click
 import daphne.cli
 import granian.cli
+import gunicorn.config
 import uvicorn
 from celery.bin.celery import celery
 from django.core.management import get_commands, load_command_class
@@ -124,6 +125,10 @@ def _daphne(arguments: list[str]) -> None:
     daphne.cli.CommandLineInterface().parser.parse_args(arguments)
 
 
+def _gunicorn(arguments: list[str]) -> None:
+    gunicorn.config.Config().parser().parse_args(arguments)
+
+
 def _hypercorn(arguments: list[str]) -> None:
     """Its parser is inside of its main function: so it is what a test starts, and nothing else."""
     assert shlex.join(["hypercorn", *arguments]) in documented("hypercorn")
@@ -144,6 +149,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "daphne": _daphne,
     "django-admin": _manage,
     "granian": _click(granian.cli.cli),
+    "gunicorn": _gunicorn,
     "hypercorn": _hypercorn,
     "make": _make,
     "mkdir": lambda _: None,

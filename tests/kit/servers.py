@@ -23,13 +23,21 @@ AT: dict[str, str] = {
     "daphne": "-b {host} -p {port}",
     "hypercorn": "--bind {host}:{port}",
     "granian": "--host {host} --port {port}",
+    "gunicorn": "--bind {host}:{port}",
 }
 """How each server is told where to listen."""
 
 
-def documented(kind: str, page: str = "docs/servers.md") -> str:
-    """Return the command line by which a page of the documentation starts this server."""
-    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+def documented(kind: str, page: str = "docs/servers.md", *, reloads: bool = False) -> str:
+    """Return the command line by which a page of the documentation starts this server.
+
+    Args:
+        kind: the server.
+        page: the page.
+        reloads: whether the server is to start anew when a file changes.
+    """
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if ("--reload" in line) is reloads]
     (line,) = (line for line in lines if f"{kind} {DOCUMENTED_APPLICATION} " in f"{line} ")
     return line
 

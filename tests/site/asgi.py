@@ -19,15 +19,19 @@ from django_import_progress.asgi import ProgressStreams  # noqa: E402
 
 LANE = "/lane"
 """Under this prefix is the same site, with the fast lane in front of Django."""
-lane = ProgressStreams(django)
 
 
-async def http(scope: Any, receive: Any, send: Any) -> None:
+def with_lane(django: Any) -> Any:
     """Serve both."""
-    if scope["path"].startswith(f"{LANE}/"):
-        await lane({**scope, "root_path": LANE}, receive, send)
-    else:
-        await django(scope, receive, send)
+    lane = ProgressStreams(django)
+
+    async def http(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"].startswith(f"{LANE}/"):
+            await lane({**scope, "root_path": LANE}, receive, send)
+        else:
+            await django(scope, receive, send)
+
+    return http
 
 
 websocket = AuthMiddlewareStack(
@@ -38,7 +42,7 @@ websocket = AuthMiddlewareStack(
         ]
     )
 )
-application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+application = ProtocolTypeRouter({"http": with_lane(django), "websocket": websocket})
 
 if switch := os.environ.get("TEST_SITE_SWITCH"):  # pragma: no cover - in a server's own process
     import pytest

@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from django.utils.module_loading import import_string
+
 SECRET_KEY = "of the tests' site only"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
@@ -51,3 +53,5 @@ IMPORT_PROGRESS = {
     "REDIS_URL": os.environ.get("TEST_SITE_REDIS", "redis://127.0.0.1:1/0"),
     **json.loads(os.environ.get("TEST_SITE_OPTIONS", "{}")),
 }
+if namespace := os.environ.get("TEST_SITE_NAMESPACE"):  # pragma: no cover - in another process
+    IMPORT_PROGRESS["NAMESPACE"] = import_string(namespace)

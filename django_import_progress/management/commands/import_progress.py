@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...conf import settings
@@ -27,6 +28,27 @@ SUBCOMMANDS: dict[str, ModuleType] = {
 
 PIPE_CLOSED = 141
 """The exit code that shells report for SIGPIPE."""
+
+
+def _namespace(given: str | None) -> str:
+    """Return the namespace of the command line, or else of the setting.
+
+    Raises:
+        CommandError: it is invalid, or the setting depends on a tenant and there is none.
+    """
+    if given is not None:
+        if not is_namespace(given):
+            raise CommandError(f"Invalid namespace {given!r}: use {NAMESPACE_RULE}")
+        return given
+    try:
+        return settings.namespace
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        raise CommandError(
+            f"NAMESPACE raised {type(error).__name__}: {error}. If it depends on the tenant, pass"
+            " --namespace, or run this command for one tenant."
+        ) from error
 
 
 class Command(BaseCommand):
@@ -50,9 +72,7 @@ class Command(BaseCommand):
         Raises:
             CommandError: it failed; the message has the reason and a fix.
         """
-        namespace = options["namespace"]
-        if namespace is not None and not is_namespace(namespace):
-            raise CommandError(f"Invalid namespace {namespace!r}: use {NAMESPACE_RULE}")
+        options["namespace"] = _namespace(options["namespace"])
         with suppress(AttributeError):  # Only real files have an encoding.
             self.stdout.reconfigure(errors="backslashreplace")
         try:

@@ -38,7 +38,7 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
             published with sharded pub/sub, which cannot be relayed.
     """
     layer = _layer()
-    asyncio.run(_relay(command, options["namespace"] or settings.namespace, layer))
+    asyncio.run(_relay(command, options["namespace"], layer))
 
 
 def _layer() -> Layer:

@@ -812,18 +812,23 @@ class ImportProgress extends HTMLElement {
   #act(action) {
     const [button, question] = this.#buttons;
     if (!action || !question || (action === "keep" && question.hidden)) return;
-    if (action === "cancel") this.#cancel(question.dataset.csrf);
+    if (action === "cancel") this.#cancel(question.dataset);
     question.hidden = action !== "ask";
     this.#renderButtons();
     if (action === "ask") this.#part("[data-do=keep]")?.focus();
     if (action === "keep") button?.focus();
   }
 
-  async #cancel(token = "") {
+  /** @param {DOMStringMap} names */
+  async #cancel({ csrf = "", csrfHeader = "X-CSRFToken", csrfCookie = "csrftoken" }) {
     this.#receive("cancelling");
     const url = new URL("../cancel/", new URL(this.dataset.stream ?? "", document.baseURI));
-    const headers = { "X-CSRFToken": token };
-    const response = await fetch(url, { method: "POST", headers }).catch(() => null);
+    const post = async () => {
+      // A login in another tab replaces the token. A sandboxed frame has no cookies, but an error.
+      const cookie = document.cookie.match(`(?:.*; |^)${csrfCookie}=([^;]+)`)?.[1];
+      return fetch(url, { method: "POST", headers: { [csrfHeader]: cookie ?? csrf } });
+    };
+    const response = await post().catch(() => null);
     // The result is received over the stream; 409 means that the job has ended.
     if (!response?.ok && response?.status !== 409 && !this.#state.isOver) this.#receive("refused");
   }
