@@ -23,10 +23,9 @@ from .core.snapshot import Stored
 from .redis.executor import CALL_SECONDS, read_all
 from .redis.pipelines import read_each
 from .service.manager import ProgressManager
-from .watch.hub import Watcher
-from .watch.pattern_hub import PatternHub
+from .watch.hub import Hub, Watcher
 from .watch.pubsub_connection import chunks
-from .watch.subscriber import RETRY_SECONDS
+from .watch.subscriber import RETRY_SECONDS, Pattern
 
 logger = logging.getLogger("django_import_progress")
 
@@ -116,13 +115,8 @@ class Relay:
         self._layer = layer
         self._heartbeat_seconds = heartbeat_seconds
         self._max_per_second = max_per_second
-        self._hub = PatternHub(
-            manager.redis,
-            manager.calls,
-            heartbeat_seconds=heartbeat_seconds,
-            on_subscribed=self._request_full_scan,
-            on_unknown=self._handle_unknown,
-        )
+        pattern = Pattern(manager.calls.keys, self._request_full_scan, self._handle_unknown)
+        self._hub = Hub(manager.redis, heartbeat_seconds=heartbeat_seconds, pattern=pattern)
         self._jobs: dict[str, _Job] = {}
         self._unsent: dict[str, State] = {}
         self._has_unsent = asyncio.Event()

@@ -20,7 +20,7 @@ from ..metrics import process_metrics
 from ..redis.executor import AsyncClient, is_sharded
 from .reconnect import ReconnectPolicy
 from .sharded_subscriber import ShardedSubscriber
-from .subscriber import Subscriber
+from .subscriber import Pattern, Subscriber
 from .watched_job import WatchedJob
 
 logger = logging.getLogger("django_import_progress")
@@ -196,12 +196,16 @@ class Hub:
     Args:
         redis: a client of the running event loop, used to subscribe and to read.
         heartbeat_seconds: how often each watched job is read again.
+        pattern: channels to be subscribed to in any case; `run` the hub then.
     """
 
-    def __init__(self, redis: AsyncClient, *, heartbeat_seconds: float = 15) -> None:
+    def __init__(
+        self, redis: AsyncClient, *, heartbeat_seconds: float = 15, pattern: Pattern | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._redis = redis
         self._heartbeat_seconds = heartbeat_seconds
+        self._pattern = pattern
         self._jobs: dict[str, WatchedJob] = {}
         """Watched jobs by channel."""
         self._task: asyncio.Task[None] | None = None
@@ -280,18 +284,25 @@ class Hub:
         if self._subscriber is not None:
             self._subscriber.channel_changed(channel)
 
-    @property
-    def _is_needed(self) -> bool:
-        return bool(self._jobs)
+    async def run(self) -> None:
+        """Stay subscribed to the pattern until cancelled, through any outage."""
+        self._task = asyncio.current_task()
+        await self._stay_subscribed()
 
-    def _new_subscriber(self) -> Subscriber:
-        kind = ShardedSubscriber if is_sharded(self._redis) else Subscriber
-        return kind(self._redis, self._jobs, self._heartbeat_seconds)
+    def note_response(self) -> None:
+        """Note that Redis has responded to a read of the hub's owner.
+
+        Without watched jobs the hub has no reads of its own to show that the connection works.
+        """
+        # A read sent before an outage may be answered before the hub is subscribed again.
+        if self._subscriber is not None and self._subscriber.is_subscribed and not self._jobs:
+            self._subscriber.note_response()
 
     async def _stay_subscribed(self) -> None:
         policy = ReconnectPolicy(self._redis)
-        while self._is_needed:
-            subscriber = self._new_subscriber()
+        kind = ShardedSubscriber if is_sharded(self._redis) else Subscriber
+        while self._jobs or self._pattern is not None:
+            subscriber = kind(self._redis, self._jobs, self._heartbeat_seconds, self._pattern)
             subscriber.on_restored = safe_callback(policy.restored)
             try:
                 await self._run(subscriber)

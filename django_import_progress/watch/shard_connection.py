@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from redis.asyncio.cluster import ClusterNode
-from redis.exceptions import MovedError
 
 from ..callbacks import ignore
 from ..cancellation import run_together
 from ..core.snapshot import as_text
 from ..redis.pubsub import subscription_at
-from .pubsub_connection import Message, PubSubConnection
+from .pubsub_connection import MOVED, Message, PubSubConnection
 
 
 class ShardConnection:
@@ -42,7 +40,7 @@ class ShardConnection:
         self._handle = handle
         self._on_kept = on_kept
         self._on_moved = on_moved
-        self._connection: _ShardPubSub | None = None
+        self._connection: PubSubConnection | None = None
 
     def add(self, channel: str) -> None:
         """Subscribe to a channel."""
@@ -72,8 +70,8 @@ class ShardConnection:
         """
         self.is_working = False
         async with subscription_at(self.node) as pubsub:
-            self._connection = connection = _ShardPubSub(
-                pubsub, self.channels, self._handle_message, self._on_kept
+            self._connection = connection = PubSubConnection(
+                pubsub, self.channels, self._handle_message, self._on_kept, kind="S"
             )
             try:
                 await run_together([connection.manage_subscriptions(), connection.receive()])
@@ -82,7 +80,7 @@ class ShardConnection:
 
     def _handle_message(self, message: Message) -> bool:
         kind = message["type"]
-        if kind == _MOVED:
+        if kind == MOVED:
             self._on_moved(self, message["data"])
         elif kind == "sunsubscribe" and as_text(message["channel"]) in self.channels:
             self._on_moved(self, as_text(message["channel"]))  # The server unsubscribed it.
@@ -90,33 +88,3 @@ class ShardConnection:
             self.is_working = True
             self.on_restored()
         return self._handle(message)
-
-
-_MOVED = "moved"
-"""Type of a message of our own: another server owns the hash slot."""
-
-
-class _ShardPubSub(PubSubConnection):
-    """Subscribes to sharded channels, with a command each: they may be in different hash slots."""
-
-    def forget(self, channel: str) -> None:
-        """Note that the server has ended or refused a subscription."""
-        self._subscribed.discard(channel)
-        self.channel_changed(channel)
-
-    # PubSub has methods for these only from redis-py 8 on.
-
-    async def _subscribe(self, channels: list[str]) -> None:
-        for channel in channels:
-            await self._pubsub.execute_command("SSUBSCRIBE", channel)
-        await asyncio.sleep(0)  # Many commands may be sent without waiting once.
-
-    async def _unsubscribe(self, channels: list[str]) -> None:
-        for channel in channels:
-            await self._pubsub.execute_command("SUNSUBSCRIBE", channel)
-
-    async def _next_message(self) -> Message | None:
-        try:
-            return await super()._next_message()
-        except MovedError as error:
-            return {"type": _MOVED, "channel": None, "data": error.slot_id}

@@ -13,13 +13,12 @@ from ..cancellation import end_tasks, run_together
 from ..core.errors import ProgressUnavailable
 from ..redis.causes import REDIS_ERRORS
 from ..redis.cluster import ShardedCluster
-from ..redis.executor import CALL_SECONDS, AsyncClient, perform
+from ..redis.executor import CALL_SECONDS, perform
 from ..redis.pubsub import locate_key
 from ..redis.timeouts import RunningTimeout
 from .reconnect import ReconnectPolicy
 from .shard_connection import ShardConnection
 from .subscriber import RETRY_SECONDS, Subscriber
-from .watched_job import WatchedJob
 
 REFRESH_SECONDS = 1.0
 """Time limit for finding the owner of a hash slot."""
@@ -34,10 +33,8 @@ class ShardedSubscriber(Subscriber):
 
     _redis: ShardedCluster
 
-    def __init__(
-        self, redis: AsyncClient, jobs: dict[str, WatchedJob], heartbeat_seconds: float
-    ) -> None:
-        super().__init__(redis, jobs, heartbeat_seconds)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._shards: dict[str, ShardConnection] = {}
         """By the name of the server."""
         self._owners: dict[int, ShardConnection] = {}

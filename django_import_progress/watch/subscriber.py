@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..callbacks import ignore
+from ..callbacks import ignore, safe_callback
 from ..cancellation import run_together
 from ..core.command import RedisCommand
 from ..core.digests import PORTION, check
@@ -33,6 +33,25 @@ RETRY_SECONDS = 2.0
 """Pause before a job is read again that could not be read while others could."""
 
 
+class Pattern:
+    """All channels of a namespace, watched or not.
+
+    Args:
+        keys: the names of the namespace. No character in them is special in a pattern.
+        on_subscribed: called after each (re)subscription. Earlier messages may be lost: watched
+            jobs are read again, the others are up to the callback.
+        on_unknown: called with the id of an unwatched job that a message has come for. A watcher
+            that is created in the callback misses nothing.
+    """
+
+    def __init__(
+        self, keys: Keys, on_subscribed: Callable[[], None], on_unknown: Callable[[str], None]
+    ) -> None:
+        self.prefix = keys.channel("")
+        self.on_subscribed = safe_callback(on_subscribed)
+        self.on_unknown = safe_callback(on_unknown)
+
+
 class Subscriber:
     """One connection, subscribed to the channels of `jobs`, which the hub changes.
 
@@ -44,12 +63,18 @@ class Subscriber:
         redis: the client.
         jobs: a live view of the watched jobs, by channel.
         heartbeat_seconds: how often each job is read again.
+        pattern: what to subscribe to instead of the channels of `jobs`.
     """
 
     def __init__(
-        self, redis: AsyncClient, jobs: dict[str, WatchedJob], heartbeat_seconds: float
+        self,
+        redis: AsyncClient,
+        jobs: dict[str, WatchedJob],
+        heartbeat_seconds: float,
+        pattern: Pattern | None = None,
     ) -> None:
         self._redis = redis
+        self._pattern = pattern
         self._jobs = jobs
         self._heartbeat_seconds = heartbeat_seconds
         self._connection: PubSubConnection | None = None
@@ -64,10 +89,15 @@ class Subscriber:
         """Whether Redis has responded to a read."""
         self.on_restored: Callable[[], None] = ignore
         """Called at the first response."""
+        self.is_subscribed = False
+        """Whether Redis has confirmed the pattern."""
 
     def channel_changed(self, channel: str) -> None:
         """Subscribe to a channel that is watched now, or unsubscribe from one that is not."""
-        if self._connection is not None:  # Otherwise `run` will subscribe to it.
+        if self._pattern is not None:  # It is subscribed to already.
+            if channel in self._jobs:
+                self._read_kept(channel)
+        elif self._connection is not None:  # Otherwise `run` will subscribe to it.
             self._connection.channel_changed(channel)
 
     def request_read(self, job: WatchedJob, *, heartbeat: bool = False) -> None:
@@ -88,7 +118,12 @@ class Subscriber:
             RedisError, OSError, TimeoutError, ProgressUnavailable: the connection is broken.
         """
         async with subscription(self._redis) as pubsub:
-            self._connection = connection = self._new_connection(pubsub)
+            pattern = self._pattern
+            wanted: Collection[str] = self._jobs if pattern is None else [f"{pattern.prefix}*"]
+            kind = "" if pattern is None else "P"
+            self._connection = connection = PubSubConnection(
+                pubsub, wanted, self._handle_message, self._read_kept, kind
+            )
             await run_together(
                 [
                     connection.manage_subscriptions(),
@@ -98,9 +133,6 @@ class Subscriber:
                 ]
             )
 
-    def _new_connection(self, pubsub: PubSub) -> PubSubConnection:
-        return PubSubConnection(pubsub, self._jobs, self._handle_message, self._read_kept)
-
     def _read_tasks(self) -> list[Coroutine[Any, Any, None]]:
         return [self._read(), self._request_heartbeats(), self._request_overdue()]
 
@@ -108,17 +140,24 @@ class Subscriber:
         self.request_read(self._jobs[channel])
 
     def _handle_message(self, message: Message) -> bool:
-        kind, channel = message["type"], message["channel"]
-        job = None if channel is None else self._jobs.get(as_text(channel))
-        if job is None:
-            return False
-        if kind in {"subscribe", "ssubscribe"}:
-            # Earlier messages are lost, and so are the reads that an earlier connection scheduled.
+        kind, channel = message["type"], as_text(message["channel"] or "")
+        if self._pattern is not None and kind == "psubscribe":
+            self.is_subscribed = True
+            self._request_reads(self._jobs.values())
+            self._pattern.on_subscribed()
+        elif self._pattern is not None and kind == "pmessage" and channel not in self._jobs:
+            self._pattern.on_unknown(channel.removeprefix(self._pattern.prefix))
+        job = self._jobs.get(channel)
+        if job is not None and kind in {"subscribe", "ssubscribe"}:
+            self._request_reads([job])
+        is_update = job is not None and kind in {"message", "smessage", "pmessage"}
+        return job is not None and is_update and self._apply_message(job, message["data"])
+
+    def _request_reads(self, jobs: Iterable[WatchedJob]) -> None:
+        """Read jobs whose earlier messages are lost, as are reads that were scheduled for them."""
+        for job in jobs:
             job.has_scheduled_read = False
             self.request_read(job)
-        elif kind in {"message", "smessage"}:
-            return self._apply_message(job, message["data"])
-        return False
 
     def _apply_message(self, job: WatchedJob, payload: bytes | str) -> bool:
         changed = job.apply_message(payload)
