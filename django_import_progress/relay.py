@@ -20,8 +20,7 @@ from .core.job_state import State
 from .core.keys import JobId, Keys, clean_job_id, is_clean
 from .core.pacing import backoff_seconds
 from .core.snapshot import Stored
-from .redis.executor import CALL_SECONDS, read_all
-from .redis.pipelines import read_each
+from .redis.executor import CALL_SECONDS, read_all, read_each
 from .service.manager import ProgressManager
 from .watch.hub import Hub, Watcher
 from .watch.pubsub_connection import chunks

@@ -24,10 +24,11 @@ from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import (
     SyncClient,
-    drop_idle_connections_sync,
-    perform_plan_sync,
+    drop_idle_connections,
+    perform_plan,
     perform_sync,
-    read_all_sync,
+    read_all,
+    without_waiting,
 )
 from ..redis.pubsub import check_primary_sync, subscription_sync
 from ..watch.watched_job import WatchedJob
@@ -148,13 +149,14 @@ class SyncProgressManager:
         """Return the same jobs as `jobs`, as they are stored, by job id."""
         plan = self.calls.jobs(clean_owner(owner), limit)
         with self._guard():
-            return perform_plan_sync(self.redis, plan)
+            return without_waiting(perform_plan(self.redis, plan))
 
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""
         calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
         with self._guard():
-            return read_all_sync(self.redis, calls)
+            reads = read_all(self.redis, calls)
+            return without_waiting(reads)
 
     def _perform(self, call: RedisCommand[T]) -> T:
         with self._guard():
@@ -182,7 +184,7 @@ class SyncProgressManager:
                         last = state
             except (ProgressUnavailable, *REDIS_ERRORS, UnicodeDecodeError):
                 failures += 1
-                drop_idle_connections_sync(self.redis)
+                without_waiting(drop_idle_connections(self.redis))
                 time.sleep(backoff_seconds(failures, random.random()))
         if not state.gone:
             yield dict(state.fields)
@@ -231,7 +233,8 @@ class SyncProgressManager:
             uncertain = slot.view.needs_read and now - read_at >= READ_INTERVAL_SECONDS
             if confirmed or heartbeat or late or uncertain:
                 has_read, read_at, since = True, now, slot.view.begin_read()
-                (stored,) = read_all_sync(self.redis, [self.calls.get(slot.view.job_id)])
+                reads = read_all(self.redis, [self.calls.get(slot.view.job_id)])
+                (stored,) = without_waiting(reads)
                 if stored is not None:
                     clock_offset = stored.read_at - now * 1e6
                 slot.view.apply_read(stored, since, heartbeat=heartbeat)

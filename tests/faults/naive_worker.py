@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -150,12 +151,12 @@ def passes_on_what_the_client_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def believes_that_scripts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send the digest, and never the text."""
+    exchange = executor._exchange
 
-    def send_digests(calls: Any) -> Any:
-        [reply] = yield [call.command for call in calls]
-        raise reply  # NOSCRIPT: the server has never had the text.
+    def send_digests(redis: Any, calls: Any, *how: Any) -> Any:
+        return exchange(redis, [dataclasses.replace(call, script=None) for call in calls], *how)
 
-    monkeypatch.setattr(executor, "_replies_to", send_digests)
+    monkeypatch.setattr(executor, "_exchange", send_digests)
 
 
 class _OfAnyLoop(dict[Any, Any]):

@@ -15,7 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from django_import_progress import ProgressManager, ProgressUnavailable
 from django_import_progress.metrics import process_metrics
 from django_import_progress.redis import pubsub
-from django_import_progress.redis.pipelines import read_each
+from django_import_progress.redis.executor import read_each
 from django_import_progress.watch import job_reader, subscriber
 from django_import_progress.watch.hub import Watcher
 from tests.kit import waiting
