@@ -31,6 +31,34 @@ def raise_if_cancelled(error: Exception | None = None) -> None:
         raise asyncio.CancelledError from error
 
 
+class Tasks:
+    """Tasks that are started one by one, and end together."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a task."""
+        task = asyncio.create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failure.done():
+            self._failure.set_result(error)
+
+    async def wait_for_failure(self) -> None:
+        """Wait until a task has failed, and raise its exception."""
+        raise await self._failure
+
+    async def aclose(self) -> None:
+        """End all tasks."""
+        await end_tasks(self._running)
+
+
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks until all have ended, even if the caller is cancelled meanwhile.
 

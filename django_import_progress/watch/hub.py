@@ -11,7 +11,6 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 from ..callbacks import CALLBACK_ERRORS, ignore, safe_callback
 from ..core.commands import JobCommands
@@ -95,15 +94,14 @@ class Watcher:
         """
         if self._seen is not None and self._seen.ended:
             return None
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_seconds):
             while not self.closed:
                 state = self.poll()
                 if state is not None:
                     return state
-                waiter: asyncio.Future[None] = loop.create_future()
-                self.on_update = partial(_set_result, waiter)
-                await waiter
+                has_update = asyncio.Event()
+                self.on_update = has_update.set
+                await has_update.wait()
         return None
 
     def poll(self) -> State | None:
@@ -173,11 +171,6 @@ class Watcher:
                 self._timer.cancel()
             self._hub.remove_watcher(self._job, self)
             self.wake()
-
-
-def _set_result(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

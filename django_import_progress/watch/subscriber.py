@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..callbacks import ignore, safe_callback
-from ..cancellation import run_together
+from ..cancellation import Tasks, run_together
 from ..core.command import RedisCommand
 from ..core.digests import PORTION, check
 from ..core.errors import ProgressUnavailable
@@ -55,9 +55,10 @@ class Pattern:
 class Subscriber:
     """One connection, subscribed to the channels of `jobs`, which the hub changes.
 
-    Six tasks share the work, so that none waits for another: one subscribes and pings, one
-    receives, one reads hashes, one requests all of them at each heartbeat, one those whose worker
-    is overdue, and one asks the sentinels, if there are any. The first that fails ends them all.
+    Several tasks share the work, so that none waits for another: one subscribes and pings, one
+    receives, one for each server reads hashes, one requests all of them at each heartbeat, one
+    those whose worker is overdue, and one asks the sentinels, if there are any. The first that
+    fails ends them all.
 
     Args:
         redis: the client.
@@ -78,9 +79,11 @@ class Subscriber:
         self._jobs = jobs
         self._heartbeat_seconds = heartbeat_seconds
         self._connection: PubSubConnection | None = None
-        self._pending: dict[WatchedJob, bool] = {}
-        """Jobs to read; True: at a heartbeat, which counts a job that is absent."""
-        self._has_pending = asyncio.Event()
+        self._tasks = Tasks()
+        self._is_over = False
+        self._reader = JobReader(
+            self._tasks.start, self._read_chunk, self._is_fatal, self._read_later
+        )
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._clock_offset = 0.0
@@ -102,8 +105,8 @@ class Subscriber:
 
     def request_read(self, job: WatchedJob, *, heartbeat: bool = False) -> None:
         """Read a job soon; at a heartbeat a job that is absent is counted as missing once more."""
-        self._pending[job] = self._pending.get(job, False) or heartbeat
-        self._has_pending.set()
+        if not self._is_over:
+            self._reader.add(self._server_of(job), job, heartbeat=heartbeat)
 
     def note_response(self) -> None:
         """Note that Redis has responded to a read."""
@@ -117,6 +120,15 @@ class Subscriber:
         Raises:
             RedisError, OSError, TimeoutError, ProgressUnavailable: the connection is broken.
         """
+        self._tasks.start(self._request_heartbeats())
+        self._tasks.start(self._request_overdue())
+        try:
+            await run_together([self._watch(), self._tasks.wait_for_failure()])
+        finally:
+            self._is_over = True
+            await self._tasks.aclose()
+
+    async def _watch(self) -> None:
         async with subscription(self._redis) as pubsub:
             pattern = self._pattern
             wanted: Collection[str] = self._jobs if pattern is None else [f"{pattern.prefix}*"]
@@ -124,17 +136,8 @@ class Subscriber:
             self._connection = connection = PubSubConnection(
                 pubsub, wanted, self._handle_message, self._read_kept, kind
             )
-            await run_together(
-                [
-                    connection.manage_subscriptions(),
-                    connection.receive(),
-                    self._check_primary(pubsub),
-                    *self._read_tasks(),
-                ]
-            )
-
-    def _read_tasks(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._read(), self._request_heartbeats(), self._request_overdue()]
+            share = [connection.manage_subscriptions(), connection.receive()]
+            await run_together([*share, self._check_primary(pubsub)])
 
     def _read_kept(self, channel: str) -> None:
         self.request_read(self._jobs[channel])
@@ -201,21 +204,6 @@ class Subscriber:
         for watcher in tuple(job.watchers):
             watcher.wake()
 
-    async def _read(self) -> None:
-        reader = JobReader(self._read_chunk, self._is_fatal, self._read_later)
-        try:
-            await run_together([self._dispatch_reads(reader), reader.wait_for_failure()])
-        finally:
-            await reader.aclose()
-
-    async def _dispatch_reads(self, reader: JobReader) -> None:
-        while True:
-            await self._has_pending.wait()
-            self._has_pending.clear()
-            pending, self._pending = self._pending, {}
-            for job, heartbeat in pending.items():
-                reader.add(self._server_of(job), job, heartbeat=heartbeat)
-
     def _server_of(self, job: WatchedJob) -> str:
         key = job.calls.keys.hash(job.view.job_id)
         return server_of(self._redis, key) if is_clustered(self._redis) else ""
@@ -256,13 +244,11 @@ class Subscriber:
         for portion, reply in await self._perform(portions, commands):
             self._note_redis_clock(reply.read_at)
             for place, read in enumerate(portion):
-                job = read.job
                 if place in reply.found:
-                    stored, job.known = reply.found[place]
+                    stored, read.job.known = reply.found[place]
                     self._apply_read(read, stored, heartbeat=True)
-                elif job.confirmed_read < read.requested_read:
-                    job.confirmed_read = read.requested_read
-                    self._wake_watchers(job)
+                elif read.confirm():
+                    self._wake_watchers(read.job)
 
     async def _perform(
         self, portions: list[list[PendingRead]], commands: list[RedisCommand[Any]]
@@ -273,9 +259,7 @@ class Subscriber:
         return list(zip(portions, replies, strict=True))
 
     def _apply_read(self, read: PendingRead, stored: Stored | None, *, heartbeat: bool) -> None:
-        job = read.job
-        was_waiting = job.confirmed_read < read.requested_read
-        job.confirmed_read = read.requested_read
+        job, was_waiting = read.job, read.confirm()
         was_known = job.view.state is not None
         has_changed = job.view.apply_read(stored, read.since, heartbeat=heartbeat)
         process_metrics.resyncs += has_changed and was_known

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from django_import_progress import cancellation
 from django_import_progress.cancellation import end_tasks
 from django_import_progress.metrics import process_metrics
 from django_import_progress.watch import pubsub_connection
@@ -190,7 +191,7 @@ async def test_a_job_watched_before_the_client_is_initialized_is_subscribed(
 
 
 def ignores_unexpected_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShardedSubscriber, "_note_failure", lambda *_: None)
+    monkeypatch.setattr(cancellation.Tasks, "_note_end", lambda *_: None)
 
 
 @without(ignores_unexpected_exceptions)

@@ -112,7 +112,8 @@ async def test_a_failed_read_is_not_retried_for_a_job_without_watchers(
     watched, left = Subscriber(client, {slot.channel: slot}, 15), Subscriber(client, {}, 15)
     for link in (watched, left):
         link._read_if_watched(slot)
-    assert (list(watched._pending), list(left._pending)) == ([slot], [])
+    assert (list(watched._reader._queues), list(left._reader._queues)) == ([""], [])
+    await watched._tasks.aclose()
     await client.aclose()
 
 
