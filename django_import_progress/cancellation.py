@@ -1,10 +1,28 @@
-"""Cancels asyncio tasks reliably: other code may swallow a cancellation."""
+"""Helpers for asyncio: tasks that end reliably, and coroutines that sync code can run."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterable
-from typing import Any
+from inspect import isawaitable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits for the event loop, as with a sync client of Redis."""
+    try:
+        while True:
+            coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def result_of(value: Any) -> Any:
+    """Return `value`, or what it returns once it was awaited."""
+    return await value if isawaitable(value) else value
 
 
 async def run_together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

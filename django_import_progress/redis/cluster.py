@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from inspect import isawaitable
 from typing import Any, TypeVar
 
 import redis as sync_redis
@@ -12,6 +11,7 @@ from redis import asyncio as async_redis
 from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
+from ..cancellation import result_of
 from .causes import REDIS_ERRORS
 from .timeouts import RunningTimeout
 
@@ -142,11 +142,6 @@ def server_of(cluster: Any, key: str) -> str:
         return str(cluster.get_node_from_key(key).name)
     except SlotNotCoveredError:
         return str(cluster.keyslot(key))
-
-
-async def result_of(reply: Any) -> Any:
-    """Return the reply of a client: an asyncio client's must be waited for."""
-    return await reply if isawaitable(reply) else reply
 
 
 async def with_owners(cluster: Any, send: Callable[[], Awaitable[T]]) -> T:

@@ -6,7 +6,7 @@ A sync client is used by the same coroutines, which then never wait: see `withou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
@@ -14,10 +14,11 @@ import redis as sync_redis
 from redis import asyncio as async_redis
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from ..cancellation import result_of, without_waiting
 from ..core.command import Plan, RedisCommand
 from ..core.errors import ProgressUnavailable
 from .causes import REDIS_ERRORS, cause_of, exhausted_message, is_exhausted
-from .cluster import LazyCluster, ShardedCluster, result_of, server_of, with_owners
+from .cluster import LazyCluster, ShardedCluster, server_of, with_owners
 from .timeouts import RunningTimeout
 from .url import location_of
 
@@ -156,16 +157,6 @@ async def read_each(
         for position, result in zip(group, of_group, strict=True):
             results[position] = result
     return results
-
-
-def without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run one of these functions with a sync client: it never waits for an event loop."""
-    try:
-        while True:
-            coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
 
 
 def perform_sync(redis: SyncClient, call: RedisCommand[T]) -> T:

@@ -44,10 +44,7 @@ def _set_ciphers(text: str) -> None:
 _ANYTHING = (lambda text: True, "a text")
 _SECONDS = (_succeeds(float, lambda n: 0 < n <= MOST_SECONDS), "a positive number of seconds")
 _COUNT = (_succeeds(int, lambda n: n > 0), "a positive whole number")
-_CHOICE = (
-    _is_choice("true", "false", "yes", "no", "y", "n", "t", "f", "1", "0"),
-    "true or false",
-)
+_CHOICE = (_is_choice("true", "false", "yes", "no", "y", "n", "t", "f", "1", "0"), "true or false")
 _FILE = (lambda text: os.access(text, os.R_OK), "a readable file")
 _WORD = (lambda text: re.fullmatch(r"[!-~]+", text), "a text without spaces")
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from ..cancellation import without_waiting
 from ..core.command import RedisCommand
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from ..core.errors import ProgressUnavailable
@@ -22,15 +23,8 @@ from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, 
 from ..core.snapshot import Stored
 from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
-from ..redis.executor import (
-    SyncClient,
-    drop_idle_connections,
-    perform_plan,
-    perform_sync,
-    read_all,
-    without_waiting,
-)
-from ..redis.pubsub import check_primary_sync, subscription_sync
+from ..redis.executor import SyncClient, drop_idle_connections, perform_plan, perform_sync, read_all
+from ..redis.pubsub import check_primary, subscription_sync
 from ..watch.watched_job import WatchedJob
 from .base import KnownVersions, calls_for, now_text
 
@@ -222,7 +216,7 @@ class SyncProgressManager:
                 pubsub.ping()
                 pings += 1
             if now - primary_checked_at > SILENCE_SECONDS:
-                check_primary_sync(self.redis, pubsub)
+                without_waiting(check_primary(self.redis, pubsub))
                 primary_checked_at = time.monotonic()  # The check may have taken a while.
             # Only once on a silent connection: such a read may take the client's whole time-out.
             is_due = now - read_at >= self._heartbeat_seconds
