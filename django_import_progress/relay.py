@@ -226,8 +226,7 @@ class Relay:
                     failures += 1
                     if failures == 1:
                         logger.warning(
-                            "Cannot send to the channel layer (%s); retrying",
-                            type(error).__name__,
+                            "Cannot send to the channel layer (%s); retrying", type(error).__name__
                         )
                     await asyncio.sleep(backoff_seconds(failures, random.random()))
                     continue

@@ -154,10 +154,7 @@ def get_guarded_sync_manager(namespace: str | None = None) -> SyncProgressManage
 
 def _breaker(url: str) -> SharedBreaker:
     """Return this process's circuit breaker for a Redis URL."""
-    breaker = _breakers.get(url)
-    if breaker is None:
-        breaker = _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
-    return breaker
+    return _breakers.get(url) or _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
 
 
 def _ping(url: str) -> None:
@@ -187,8 +184,6 @@ def _sync_manager(
         )
     options = {**_options(namespace), "heartbeat_seconds": settings.heartbeat_seconds}
     key = (client, *options.values(), breaker)
-    manager = _sync_managers.get(key)
-    if manager is None:
-        made = SyncProgressManager(client, breaker=breaker, **options)
-        manager = _sync_managers.setdefault(key, made)
-    return manager
+    return _sync_managers.get(key) or _sync_managers.setdefault(
+        key, SyncProgressManager(client, breaker=breaker, **options)
+    )
