@@ -1,13 +1,21 @@
-"""Helpers for asyncio: tasks that end reliably, and coroutines that sync code can run."""
+"""Helpers for asyncio: tasks that end reliably, safe callbacks, coroutines for sync code."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable
+import logging
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from inspect import isawaitable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+logger = logging.getLogger("django_import_progress")
+
+P = ParamSpec("P")
 T = TypeVar("T")
+
+CALLBACK_ERRORS = (Exception, asyncio.CancelledError)
+"""What a callback may raise without ending the task that calls it. A callback awaits nothing, so
+its `CancelledError` does not cancel that task: it comes from a future that was cancelled."""
 
 
 def without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -96,3 +104,23 @@ async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
             task.exception()  # Retrieved, so that asyncio does not log it.
     if cancelled is not None:
         raise cancelled
+
+
+def safe_callback(callback: Callable[P, object]) -> Callable[P, None]:
+    """Return a function that calls `callback` and logs only the first exception that it raises."""
+    has_failed = False
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        nonlocal has_failed
+        try:
+            callback(*args, **kwargs)
+        except CALLBACK_ERRORS:
+            if not has_failed:
+                has_failed = True
+                logger.exception("A callback raised an exception; further ones are not logged")
+
+    return call
+
+
+def ignore() -> None:
+    """Do nothing: the default of callbacks."""

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .callbacks import ignore
-from .cancellation import raise_if_cancelled, run_together
+from .cancellation import ignore, raise_if_cancelled, run_together
 from .conf import settings
 from .core.errors import ProgressUnavailable
 from .core.job_index import LENGTH

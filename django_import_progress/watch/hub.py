@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..callbacks import CALLBACK_ERRORS, ignore, safe_callback
+from ..cancellation import CALLBACK_ERRORS, ignore
 from ..core.commands import JobCommands
 from ..core.job_state import State, gone_state
 from ..metrics import process_metrics
@@ -289,18 +289,17 @@ class Hub:
         """
         # A read sent before an outage may be answered before the hub is subscribed again.
         if self._subscriber is not None and self._subscriber.is_subscribed and not self._jobs:
-            self._subscriber.note_response()
+            self._subscriber.policy.note_response()
 
     async def _stay_subscribed(self) -> None:
         policy = ReconnectPolicy(self._redis)
         kind = ShardedSubscriber if is_sharded(self._redis) else Subscriber
         while self._jobs or self._pattern is not None:
-            subscriber = kind(self._redis, self._jobs, self._heartbeat_seconds, self._pattern)
-            subscriber.on_restored = safe_callback(policy.restored)
+            options = (self._jobs, self._heartbeat_seconds, self._pattern)
             try:
-                await self._run(subscriber)
+                await self._run(kind(self._redis, policy, *options))
             except Exception as error:
-                await policy.wait_before_retry(error, was_working=subscriber.is_working)
+                await policy.wait_before_retry(error)
 
     async def _run(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from redis.asyncio.cluster import ClusterNode
 
-from ..callbacks import ignore
 from ..cancellation import run_together
 from ..core.snapshot import as_text
 from ..redis.pubsub import subscription_at
 from .pubsub_connection import MOVED, Message, PubSubConnection
+from .reconnect import ReconnectPolicy
 
 
 class ShardConnection:
@@ -18,6 +18,7 @@ class ShardConnection:
 
     Args:
         node: the server.
+        policy: notes that the server has confirmed a subscription.
         handle: called with each message; returns whether watchers see a change.
         on_kept: called with a channel that Redis will not confirm again.
         on_moved: called with what another server owns now: a channel, or the number of a hash
@@ -27,16 +28,14 @@ class ShardConnection:
     def __init__(
         self,
         node: ClusterNode,
+        policy: ReconnectPolicy,
         handle: Callable[[Message], bool],
         on_kept: Callable[[str], None],
         on_moved: Callable[[ShardConnection, str | int], None],
     ) -> None:
         self.node = node
         self.channels: set[str] = set()
-        self.is_working = False
-        """Whether the server has confirmed a subscription over the present connection."""
-        self.on_restored: Callable[[], None] = ignore
-        """Called when it has."""
+        self.policy = policy
         self._handle = handle
         self._on_kept = on_kept
         self._on_moved = on_moved
@@ -68,7 +67,6 @@ class ShardConnection:
         Raises:
             RedisError, OSError, TimeoutError: the connection is broken.
         """
-        self.is_working = False
         async with subscription_at(self.node) as pubsub:
             self._connection = connection = PubSubConnection(
                 pubsub, self.channels, self._handle_message, self._on_kept, kind="S"
@@ -85,6 +83,5 @@ class ShardConnection:
         elif kind == "sunsubscribe" and as_text(message["channel"]) in self.channels:
             self._on_moved(self, as_text(message["channel"]))  # The server unsubscribed it.
         elif kind == "ssubscribe":
-            self.is_working = True
-            self.on_restored()
+            self.policy.note_response()
         return self._handle(message)

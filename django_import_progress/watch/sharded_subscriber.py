@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from ..callbacks import safe_callback
 from ..core.errors import ProgressUnavailable
 from ..redis.causes import REDIS_ERRORS
 from ..redis.cluster import ShardedCluster
@@ -86,7 +85,8 @@ class ShardedSubscriber(Subscriber):
             return None
         shard = self._shards.get(node.name)
         if shard is None:
-            shard = ShardConnection(node, self._handle_message, self._read_kept, self._handle_moved)
+            listeners = (self._handle_message, self._read_kept, self._handle_moved)
+            shard = ShardConnection(node, ReconnectPolicy(self._redis), *listeners)
             self._shards[node.name] = shard
             self._tasks.start(self._stay_connected(shard))
         return shard
@@ -100,15 +100,13 @@ class ShardedSubscriber(Subscriber):
                 del self._owners[hash_slot], self._channels[hash_slot]
 
     async def _stay_connected(self, shard: ShardConnection) -> None:
-        policy = ReconnectPolicy(self._redis)
-        shard.on_restored = safe_callback(policy.restored)
         while shard.channels:
             try:
                 await shard.run()
             except Exception as error:
-                await policy.wait_before_retry(error, was_working=shard.is_working)
+                await shard.policy.wait_before_retry(error)
                 if await self._leave(shard):  # pragma: no cover - or a server reports it first
-                    policy.restored()
+                    shard.policy.note_response()
         del self._shards[shard.node.name]
 
     async def _leave(self, shard: ShardConnection) -> bool:

@@ -10,8 +10,7 @@ from typing import Any
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..callbacks import ignore, safe_callback
-from ..cancellation import Tasks, run_together
+from ..cancellation import Tasks, run_together, safe_callback
 from ..core.command import RedisCommand
 from ..core.digests import PORTION, check
 from ..core.errors import ProgressUnavailable
@@ -25,6 +24,7 @@ from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, r
 from ..redis.pubsub import check_primary, subscription
 from .job_reader import JobReader
 from .pubsub_connection import Message, PubSubConnection
+from .reconnect import ReconnectPolicy
 from .watched_job import PendingRead, WatchedJob
 
 READ_SECONDS = 3.0
@@ -62,6 +62,7 @@ class Subscriber:
 
     Args:
         redis: the client.
+        policy: notes that Redis has responded to a read.
         jobs: a live view of the watched jobs, by channel.
         heartbeat_seconds: how often each job is read again.
         pattern: what to subscribe to instead of the channels of `jobs`.
@@ -70,11 +71,13 @@ class Subscriber:
     def __init__(
         self,
         redis: AsyncClient,
+        policy: ReconnectPolicy,
         jobs: dict[str, WatchedJob],
         heartbeat_seconds: float,
         pattern: Pattern | None = None,
     ) -> None:
         self._redis = redis
+        self.policy = policy
         self._pattern = pattern
         self._jobs = jobs
         self._heartbeat_seconds = heartbeat_seconds
@@ -88,10 +91,6 @@ class Subscriber:
         self._clock = self._loop.time
         self._clock_offset = 0.0
         """Microseconds by which Redis's clock is ahead of the event loop's."""
-        self.is_working = False
-        """Whether Redis has responded to a read."""
-        self.on_restored: Callable[[], None] = ignore
-        """Called at the first response."""
         self.is_subscribed = False
         """Whether Redis has confirmed the pattern."""
 
@@ -107,12 +106,6 @@ class Subscriber:
         """Read a job soon; at a heartbeat a job that is absent is counted as missing once more."""
         if not self._is_over:
             self._reader.add(self._server_of(job), job, heartbeat=heartbeat)
-
-    def note_response(self) -> None:
-        """Note that Redis has responded to a read."""
-        if not self.is_working:
-            self.is_working = True
-            self.on_restored()
 
     async def run(self) -> None:
         """Watch the jobs until there are none.
@@ -255,7 +248,7 @@ class Subscriber:
     ) -> list[tuple[list[PendingRead], Any]]:
         """Perform a command for each portion."""
         replies = await read_all(self._redis, commands, seconds=READ_SECONDS)
-        self.note_response()
+        self.policy.note_response()
         return list(zip(portions, replies, strict=True))
 
     def _apply_read(self, read: PendingRead, stored: Stored | None, *, heartbeat: bool) -> None:

@@ -194,7 +194,7 @@ def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     handle = Subscriber._handle_message
 
     def note(self: Any, message: Any) -> bool:
-        self.is_working = True
+        self.policy.note_response()
         return handle(self, message)
 
     monkeypatch.setattr(Subscriber, "_handle_message", note)
