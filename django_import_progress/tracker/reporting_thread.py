@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 
-from ..cancellation import result_of
 from .awaitable_event import AwaitableEvent
 from .process_exit import wait_in_rq_job
 
@@ -119,8 +118,7 @@ class ReportingThread:
 
     async def _wait_for(self, event: AwaitableEvent, in_loop: bool) -> bool:
         if self._is_redis_unavailable:
-            wait = event.wait_briefly_async if in_loop else event.wait_briefly
-            await result_of(wait(OUTAGE_TURNS))
+            await event.wait_briefly(OUTAGE_TURNS, in_loop=in_loop)
             return True
         return await event.wait_async(LEAVE_SECONDS) if in_loop else event.wait(LEAVE_SECONDS)
 

@@ -112,11 +112,9 @@ class ImportTracker(Stoppable):
     async def _enter(self, *, in_loop: bool) -> ImportTracker:
         """Enter the `with` block: wait in the event loop, or in the thread."""
         writer = self._make_writer()
-        started = writer.started
-        wait: Wait = started.wait_briefly_async if in_loop else started.wait_briefly
         try:
             self._start(writer)
-            await result_of(wait(ENTER_TURNS))
+            await writer.started.wait_briefly(ENTER_TURNS, in_loop=in_loop)
         except BaseException as error:  # Of a signal handler: `__exit__` will not be called.
             self._finish(error)
             await self._send_signal(in_loop=in_loop)

@@ -54,10 +54,10 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
 def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Block the event loop while waiting for the writer."""
 
-    async def wait(flag: AwaitableEvent, turns: int) -> None:
-        flag.wait_briefly(turns)
+    async def wait(flag: AwaitableEvent, seconds: float) -> bool:
+        return flag.wait(seconds)
 
-    monkeypatch.setattr(AwaitableEvent, "wait_briefly_async", wait)
+    monkeypatch.setattr(AwaitableEvent, "wait_async", wait)
 
 
 def writes_the_final_status_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,11 @@ def waits_during_a_known_outage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waits_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enter only when Redis has responded to the first write."""
-    monkeypatch.setattr(AwaitableEvent, "wait_briefly", lambda flag, _: flag.wait(3600))
+
+    async def wait(flag: AwaitableEvent, *_: Any, **__: Any) -> None:
+        flag.wait(3600)
+
+    monkeypatch.setattr(AwaitableEvent, "wait_briefly", wait)
 
 
 def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def nobody_asks_who_the_primary_is(monkeypatch: pytest.MonkeyPatch) -> None:
         """Find nothing."""
 
     monkeypatch.setattr(subscriber, "check_primary", check)
-    monkeypatch.setattr(sync_manager, "check_primary_sync", lambda *_: None)
+    monkeypatch.setattr(sync_manager, "check_primary", check)
 
 
 @without(nobody_asks_who_the_primary_is)
