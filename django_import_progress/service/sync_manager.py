@@ -1,32 +1,28 @@
-"""`SyncProgressManager`: the same methods as `ProgressManager`, with `redis`."""
+"""`SyncProgressManager`: the methods of `ProgressManager`, run with a sync client."""
 
 from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..cancellation import without_waiting
-from ..core.command import RedisCommand
-from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
+from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS
 from ..core.errors import ProgressUnavailable
-from ..core.job_index import snapshots
-from ..core.job_state import State, description_of
+from ..core.job_state import State
 from ..core.keys import JobId, clean_job_id
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
 from ..core.snapshot import Stored
 from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
-from ..redis.executor import SyncClient, drop_idle_connections, perform_plan, perform_sync, read_all
+from ..redis.executor import SyncClient, drop_idle_connections, read_all
 from ..redis.pubsub import check_primary, subscription_sync
 from ..watch.watched_job import WatchedJob
-from .base import KnownVersions, calls_for, now_text
+from .manager import ProgressManager
 
 T = TypeVar("T")
 
@@ -59,17 +55,17 @@ class SyncProgressManager:
         heartbeat_seconds: float = 15,
         breaker: SharedBreaker | None = None,
     ) -> None:
-        self.redis = redis
-        self.calls = calls_for(
-            redis,
+        client: Any = redis  # With a sync client, no method of the manager waits for a loop.
+        self._manager = ProgressManager(
+            client,
             namespace,
             ttl_seconds,
             queued_seconds=queued_seconds,
             ended_seconds=ended_seconds,
+            breaker=breaker,
         )
-        self._written = KnownVersions()
+        self.redis, self.calls = redis, self._manager.calls
         self._heartbeat_seconds = heartbeat_seconds
-        self._guard = nullcontext if breaker is None else breaker.guard
 
     def __repr__(self) -> str:
         return f"<SyncProgressManager: {self.calls.keys.namespace}>"
@@ -78,39 +74,27 @@ class SyncProgressManager:
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Replace the stored snapshot: see `ProgressManager.set_progress`."""
-        job_id = clean_job_id(job_id)
-        stored = self._perform(self.calls.set(job_id, data, now_text(), ttl_seconds))
-        return self._written.note(job_id, stored)
+        return without_waiting(self._manager.set_progress(job_id, data, ttl_seconds))
 
     def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: see `ProgressManager.get_progress`."""
-        job_id = clean_job_id(job_id)
-        stored = self._perform(self.calls.get(job_id))
-        if stored is None or stored.expired:
-            self._written.forget(job_id)
-            return None
-        return self._written.note(job_id, stored)
+        return without_waiting(self._manager.get_progress(job_id))
 
     def describe(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the representation of a job: see `ProgressManager.describe`."""
-        job_id = clean_job_id(job_id)
-        return description_of(job_id, self._perform(self.calls.get(job_id)))
+        return without_waiting(self._manager.describe(job_id))
 
     def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
     ) -> int:
         """Publish without storing: see `ProgressManager.publish_update`."""
-        job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
-        call = self.calls.publish(job_id, data, now, self._written.of(job_id))
-        return self._perform(call)
+        return without_waiting(self._manager.publish_update(job_id, data, ensure_timestamp))
 
     def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Merge and publish in one atomic step: see `ProgressManager.update`."""
-        job_id = clean_job_id(job_id)
-        stored = self._perform(self.calls.update(job_id, data, now_text(), ttl_seconds))
-        return self._written.note(job_id, stored)
+        return without_waiting(self._manager.update(job_id, data, ttl_seconds))
 
     def create(
         self,
@@ -121,40 +105,29 @@ class SyncProgressManager:
         ttl_seconds: int | None = None,
     ) -> str:
         """Create a job: see `ProgressManager.create`."""
-        text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
-        fields = {} if data is None else data
-        call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
-        self._written.forget(text)
-        return self._perform(call)
+        return without_waiting(
+            self._manager.create(job_id, owner=owner, data=data, ttl_seconds=ttl_seconds)
+        )
 
     def request_cancel(self, job_id: JobId, *, owner: Any = None) -> bool:
         """Request cancellation: see `ProgressManager.request_cancel`."""
-        return self._perform(self.calls.cancel(clean_job_id(job_id), clean_owner(owner)))
+        return without_waiting(self._manager.request_cancel(job_id, owner=owner))
 
     def delete(self, job_id: JobId) -> bool:
         """Delete a job: see `ProgressManager.delete`."""
-        return self._perform(self.calls.delete(clean_job_id(job_id)))
+        return without_waiting(self._manager.delete(job_id))
 
     def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
         """List jobs, newest first: see `ProgressManager.jobs`."""
-        return snapshots(self.listed(owner, limit))
+        return without_waiting(self._manager.jobs(owner, limit))
 
     def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
         """Return the same jobs as `jobs`, as they are stored, by job id."""
-        plan = self.calls.jobs(clean_owner(owner), limit)
-        with self._guard():
-            return without_waiting(perform_plan(self.redis, plan))
+        return without_waiting(self._manager.listed(owner, limit))
 
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""
-        calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
-        with self._guard():
-            reads = read_all(self.redis, calls)
-            return without_waiting(reads)
-
-    def _perform(self, call: RedisCommand[T]) -> T:
-        with self._guard():
-            return perform_sync(self.redis, call)
+        return without_waiting(self._manager.read(job_ids))
 
     def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.
