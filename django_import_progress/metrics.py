@@ -1,4 +1,4 @@
-"""Counters of this process, for `contrib.prometheus` and for tests."""
+"""Counters of this process, for `contrib.prometheus`: a module, since any layer may count."""
 
 from __future__ import annotations
 

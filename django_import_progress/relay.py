@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .callbacks import ignore
-from .cancellation import raise_if_cancelled, run_together
+from .cancellation import ignore, raise_if_cancelled, run_together
 from .conf import settings
 from .core.errors import ProgressUnavailable
 from .core.job_index import LENGTH
@@ -20,13 +19,11 @@ from .core.job_state import State
 from .core.keys import JobId, Keys, clean_job_id, is_clean
 from .core.pacing import backoff_seconds
 from .core.snapshot import Stored
-from .redis.executor import CALL_SECONDS, read_all
-from .redis.pipelines import read_each
+from .redis.executor import CALL_SECONDS, read_all, read_each
 from .service.manager import ProgressManager
-from .watch.hub import Watcher
-from .watch.pattern_hub import PatternHub
+from .watch.hub import Hub, Watcher
 from .watch.pubsub_connection import chunks
-from .watch.subscriber import RETRY_SECONDS
+from .watch.subscriber import RETRY_SECONDS, Pattern
 
 logger = logging.getLogger("django_import_progress")
 
@@ -116,13 +113,8 @@ class Relay:
         self._layer = layer
         self._heartbeat_seconds = heartbeat_seconds
         self._max_per_second = max_per_second
-        self._hub = PatternHub(
-            manager.redis,
-            manager.calls,
-            heartbeat_seconds=heartbeat_seconds,
-            on_subscribed=self._request_full_scan,
-            on_unknown=self._handle_unknown,
-        )
+        pattern = Pattern(manager.calls.keys, self._request_full_scan, self._handle_unknown)
+        self._hub = Hub(manager.redis, heartbeat_seconds=heartbeat_seconds, pattern=pattern)
         self._jobs: dict[str, _Job] = {}
         self._unsent: dict[str, State] = {}
         self._has_unsent = asyncio.Event()
@@ -233,8 +225,7 @@ class Relay:
                     failures += 1
                     if failures == 1:
                         logger.warning(
-                            "Cannot send to the channel layer (%s); retrying",
-                            type(error).__name__,
+                            "Cannot send to the channel layer (%s); retrying", type(error).__name__
                         )
                     await asyncio.sleep(backoff_seconds(failures, random.random()))
                     continue

@@ -1,4 +1,4 @@
-"""Releases the thread and database connections that Django keeps for a request with a stream.
+"""Releases what Django keeps for a request with a stream (`cancellation` needs no Django).
 
 Under ASGI each request gets its own thread for sync code. It lives until the response has been
 sent, together with the database connections that were opened in it: for a stream, an hour. Every

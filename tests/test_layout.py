@@ -18,7 +18,7 @@ MODULES = {
 }
 
 LAYERS = [
-    {"core", "callbacks", "cancellation", "metrics", "release", "signals", "version"},
+    {"core", "cancellation", "metrics", "release", "signals", "version"},
     {"redis"},
     {"conf", "watch"},
     {"service"},

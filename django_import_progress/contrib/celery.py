@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.contrib.django.task import DjangoTask
-from celery.exceptions import (
-    Ignore,
-    Reject,
-    TimeLimitExceeded,
-    WorkerLostError,
-)
+from celery.exceptions import Ignore, Reject, TimeLimitExceeded, WorkerLostError
 from celery.result import AsyncResult
 from django.utils.translation import gettext
 

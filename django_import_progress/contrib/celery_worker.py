@@ -1,4 +1,4 @@
-"""Celery's view of a message, in the main process: handles tasks whose child process was lost."""
+"""Celery's view of a message, for tasks whose process was lost. Only workers import this module."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
+from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ __all__ = ["ProgressImportMixin", "ProgressResourceMixin"]
 CHECKING, ROWS, COMMITTING = "checking", "rows", "committing"
 """The stages: of a dry run, and of an import."""
 
+_job: ContextVar[ImportTracker | None] = ContextVar("tracker of this import", default=None)
+"""Not an attribute of the resource, which may be used in several threads."""
+
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
@@ -41,19 +44,6 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
     Each row is counted, also by its result: ``new``, ``update``, ``delete``, ``skip``, ``error``
     or ``invalid``. An import whose result has errors ends ``failed``.
     """
-
-    @property
-    def _job(self) -> ImportTracker | None:
-        """The tracker of this thread's import: a resource may be used in several threads."""
-        return getattr(self._own, "job", None)
-
-    @_job.setter
-    def _job(self, job: ImportTracker | None) -> None:
-        self._own.job = job
-
-    @property
-    def _own(self) -> Any:
-        return self.__dict__.setdefault("_of_each_thread", threading.local())
 
     def import_data(
         self,
@@ -81,12 +71,13 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
             ImportSuperseded: another attempt has taken the job.
         """
         result = None
-        self._job = job = ImportTracker(
+        job = ImportTracker(
             progress_job or uuid.uuid4(),
             total=len(dataset),
             owner=progress_owner,
             stage=CHECKING if dry_run else ROWS,
         )
+        token = _job.set(job)
         try:
             with job:
                 result = super().import_data(dataset, dry_run, *args, **kwargs)
@@ -97,7 +88,7 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
             if result is None:
                 raise
         finally:
-            self._job = None
+            _job.reset(token)
         if result is None:
             result = self.get_result_class()()
             cancelled = ImportCancelled(gettext("Cancelled"))
@@ -107,7 +98,7 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
     def import_row(self, row: Any, instance_loader: Any, **kwargs: Any) -> Any:
         """Import a row and count it."""
         row_result = super().import_row(row, instance_loader, **kwargs)
-        if (job := self._job) is not None:
+        if (job := _job.get()) is not None:
             job.count(row_result.import_type)
             job.advance()
         return row_result
@@ -115,7 +106,7 @@ class ProgressResourceMixin(Resource):  # type: ignore[misc]  # It has no types.
     def after_import(self, dataset: Dataset, result: Result, **kwargs: Any) -> None:
         """Set the stage after the last row. Call `super()` if you override this."""
         super().after_import(dataset, result, **kwargs)
-        if (job := self._job) is not None and not kwargs.get("dry_run"):
+        if (job := _job.get()) is not None and not kwargs.get("dry_run"):
             job.set(stage=COMMITTING)
 
 

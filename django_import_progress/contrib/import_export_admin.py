@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -47,19 +48,11 @@ class ProgressImportMixin(ImportMixin):  # type: ignore[misc]
 
     def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Respond with 409 if the form was sent again meanwhile: only the last one counts."""
-        try:
-            response: HttpResponse = super().import_action(request, **kwargs)
-        except ImportSuperseded:
-            response = HttpResponse(status=CONFLICT)
-        return response
+        return _or_conflict(super().import_action, request, **kwargs)
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         """Do the same for the confirmed import."""
-        try:
-            response: HttpResponse = super().process_import(request, **kwargs)
-        except ImportSuperseded:
-            response = HttpResponse(status=CONFLICT)
-        return response
+        return _or_conflict(super().process_import, request, **kwargs)
 
     def add_success_message(self, result: Result, request: HttpRequest) -> None:
         """Show the errors instead if there are any."""
@@ -67,6 +60,14 @@ class ProgressImportMixin(ImportMixin):  # type: ignore[misc]
             super().add_success_message(result, request)
         for error in result.base_errors:
             messages.error(request, str(error.error))
+
+
+def _or_conflict(view: Callable[..., Any], request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    try:
+        response: HttpResponse = view(request, **kwargs)
+    except ImportSuperseded:
+        response = HttpResponse(status=CONFLICT)
+    return response
 
 
 class _JobField(forms.CharField):

@@ -48,15 +48,7 @@ class ProgressCollector(Collector):
             yield GaugeMetricFamily(f"{PREFIX}_{name}", description, value=value)
         for name, description, value in (
             ("events", "Updates delivered to watchers", process_metrics.events),
-            (
-                "resyncs",
-                "Reads that found an undelivered state",
-                process_metrics.resyncs,
-            ),
-            (
-                "connections_lost",
-                "Lost subscriptions to Redis",
-                process_metrics.connections_lost,
-            ),
+            ("resyncs", "Reads that found an undelivered state", process_metrics.resyncs),
+            ("connections_lost", "Lost subscriptions to Redis", process_metrics.connections_lost),
         ):
             yield CounterMetricFamily(f"{PREFIX}_{name}", description, value=value)

@@ -122,11 +122,9 @@ class JobCommands:
 
     def cancel(self, job_id: str, owner: str | None = None) -> RedisCommand[bool]:
         """Request cancellation; with `owner`, only if the job still has that owner."""
+        args = [*self._args(job_id, None), owner_json(owner), self.nonce()]
         return evalsha(
-            scripts.CANCEL,
-            self._keys(job_id),
-            [*self._args(job_id, None), owner_json(owner), self.nonce()],
-            lambda reply: bool(reply[0] == scripts.OK),
+            scripts.CANCEL, self._keys(job_id), args, lambda reply: bool(reply[0] == scripts.OK)
         )
 
     def set(
@@ -176,17 +174,13 @@ class JobCommands:
         ttl_seconds: int | None,
     ) -> RedisCommand[str]:
         """Create a job, unless it exists."""
-        fields = self._fields({"status": "queued", **checked_mapping(data)}, now)
         listing = self._listing
+        args = [*self._args(job_id, ttl_seconds), *listing.args_of(job_id, owner), self.nonce()]
+        args += self._fields({"status": "queued", **checked_mapping(data)}, now)
         return evalsha(
             scripts.CREATE,
             self._keys(job_id) + listing.keys_of(owner),
-            [
-                *self._args(job_id, ttl_seconds),
-                *listing.args_of(job_id, owner),
-                self.nonce(),
-                *fields,
-            ],
+            args,
             lambda reply: job_id if reply[0] == scripts.OK else _fail(job_id, reply),
             lambda reply: listing.enter(job_id, reply[1]),
         )
@@ -257,17 +251,10 @@ class JobCommands:
             [n for n, v in data.items() if n not in _OWN or (n in _OF_ATTEMPT and v is not None)]
         )
         args = self._args(job_id, attempt.ttl_seconds if may_create else None)
-        args += [*listing.args_of(job_id, attempt.owner)]
-        args += [
-            *attempt.lease.args,
-            most_bytes,
-            int(may_create),
-            attempt.number,
-            attempt.begun,
-            number,
-        ]
+        args += listing.args_of(job_id, attempt.owner)
+        args += [*attempt.lease.args, most_bytes, int(may_create), attempt.number, attempt.begun]
         whole = {**attempt.base, **data} if may_create else data
-        args += [attempt.life, added, int(enlist), *self._fields(whole, now, most_bytes)]
+        args += [number, attempt.life, added, int(enlist), *self._fields(whole, now, most_bytes)]
         return evalsha(
             scripts.WRITE,
             self._keys(job_id) + listing.keys_of(attempt.owner),

@@ -63,25 +63,18 @@ class JsonLines(Lines):
         return printable_json(state.message)
 
 
-class OneLine:
+class OneLine(Lines):
     """A single line of a terminal, which is rewritten."""
 
     max_per_second = 10.0
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def __enter__(self) -> OneLine:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._out.write("\n")
 
     def show(self, state: State) -> None:
         """See `Display`."""
-        text = GONE.format(state.job_id) if state.gone else line(state.representation)
         # ECMA-48: CR returns to the start of the line, EL clears the rest of it.
-        self._out.write(f"\r{cut(text, shutil.get_terminal_size().columns)}\x1b[K")
+        self._out.write(f"\r{cut(self._line(state), shutil.get_terminal_size().columns)}\x1b[K")
         self._out.flush()
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import redis as sync_redis
@@ -12,6 +11,7 @@ from redis import asyncio as async_redis
 from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
+from ..cancellation import result_of
 from .causes import REDIS_ERRORS
 from .timeouts import RunningTimeout
 
@@ -151,14 +151,6 @@ async def _first_of(nodes: list[ClusterNode], ask: Callable[[ClusterNode], Await
     raise failure
 
 
-@contextmanager
-def _as_not_covered() -> Iterator[None]:
-    try:
-        yield
-    except KeyError as error:
-        raise SlotNotCoveredError(f"hash slot {error} has no owner") from error
-
-
 def server_of(cluster: Any, key: str) -> str:
     """Return the name of the server that has a key, as far as an asyncio client knows.
 
@@ -183,21 +175,15 @@ async def with_owners(cluster: Any, send: Callable[[], Awaitable[T]]) -> T:
     Raises:
         SlotNotCoveredError: the slot has no owner.
     """
-    # Otherwise redis-py 8 sends the first command to any server: it routes before it has started.
-    await cluster.initialize()
+    if isinstance(cluster, async_redis.RedisCluster):
+        # Otherwise redis-py 8 sends the first command to any server: it routes before it has
+        # started.
+        await cluster.initialize()
     try:
         return await send()
     except UNOWNED_SLOT:
-        await cluster.nodes_manager.initialize()
-    with _as_not_covered():
-        return await send()
-
-
-def with_owners_sync(cluster: Any, send: Callable[[], T]) -> T:
-    """Do the same with a sync client."""
+        await result_of(cluster.nodes_manager.initialize())
     try:
-        return send()
-    except UNOWNED_SLOT:
-        cluster.nodes_manager.initialize()
-    with _as_not_covered():
-        return send()
+        return await send()
+    except KeyError as error:
+        raise SlotNotCoveredError(f"hash slot {error} has no owner") from error

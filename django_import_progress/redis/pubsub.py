@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,9 +15,10 @@ from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import SentinelConnectionPool
 
+from ..cancellation import result_of
 from ..core.command import RedisCommand
 from .causes import REDIS_ERRORS
-from .executor import CALL_SECONDS, AsyncClient, SyncClient, perform_sync
+from .executor import CALL_SECONDS, AsyncClient, Client, SyncClient, is_clustered, perform_sync
 from .timeouts import RunningTimeout
 
 ASK_SECONDS = 1.0
@@ -135,7 +136,9 @@ def _server_of(redis: Any, key: str) -> sync_redis.Redis:
     return server
 
 
-async def check_primary(redis: AsyncClient, pubsub: async_redis.client.PubSub) -> None:
+async def check_primary(
+    redis: Client, pubsub: async_redis.client.PubSub | sync_redis.client.PubSub
+) -> None:
     """Check with the sentinels, if there are any, that `pubsub` is connected to the primary.
 
     A primary that was cut off from the others and replaced still serves clients that reach it.
@@ -144,26 +147,12 @@ async def check_primary(redis: AsyncClient, pubsub: async_redis.client.PubSub) -
         redis.exceptions.ConnectionError: it is connected to another server.
     """
     primary = None
-    if isinstance(redis, async_redis.Redis) and isinstance(
-        redis.connection_pool, AsyncSentinelPool
-    ):
+    pool: Any = None if is_clustered(redis) else getattr(redis, "connection_pool", None)
+    is_async = isinstance(pool, AsyncSentinelPool)
+    if is_async or isinstance(pool, SentinelConnectionPool):
         with suppress(*REDIS_ERRORS):  # If the sentinels do not respond, nothing has changed.
-            async with RunningTimeout(ASK_SECONDS):
-                primary = await redis.connection_pool.get_master_address()
-    _compare(pubsub.connection, primary)
-
-
-def check_primary_sync(redis: SyncClient, pubsub: sync_redis.client.PubSub) -> None:
-    """Do the same with a sync client."""
-    primary = None
-    if isinstance(redis, sync_redis.Redis) and isinstance(
-        redis.connection_pool, SentinelConnectionPool
-    ):
-        with suppress(*REDIS_ERRORS):
-            primary = redis.connection_pool.get_master_address()
-    _compare(pubsub.connection, primary)
-
-
-def _compare(connection: Any, primary: tuple[str, int] | None) -> None:
+            async with RunningTimeout(ASK_SECONDS) if is_async else nullcontext():
+                primary = await result_of(pool.get_master_address())
+    connection: Any = pubsub.connection
     if None not in {connection, primary} and (connection.host, connection.port) != primary:
         raise RedisConnectionError("another server has become the primary")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+from typing import Any
 
 TURNS = 8
 """The number of parts into which the time is divided; each is awaited separately."""
@@ -34,14 +34,9 @@ class RunningTimeout:
         await self._timeout.__aenter__()
         self._wait()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: Any) -> None:
         self._handle.cancel()
-        await self._timeout.__aexit__(kind, error, traceback)
+        await self._timeout.__aexit__(*error)
 
     def _wait(self) -> None:
         self._due = self._loop.time() + self._turn_seconds

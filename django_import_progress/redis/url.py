@@ -44,41 +44,26 @@ def _set_ciphers(text: str) -> None:
 _ANYTHING = (lambda text: True, "a text")
 _SECONDS = (_succeeds(float, lambda n: 0 < n <= MOST_SECONDS), "a positive number of seconds")
 _COUNT = (_succeeds(int, lambda n: n > 0), "a positive whole number")
-_CHOICE = (
-    _is_choice("true", "false", "yes", "no", "y", "n", "t", "f", "1", "0"),
-    "true or false",
-)
+_CHOICE = (_is_choice("true", "false", "yes", "no", "y", "n", "t", "f", "1", "0"), "true or false")
 _FILE = (lambda text: os.access(text, os.R_OK), "a readable file")
 _WORD = (lambda text: re.fullmatch(r"[!-~]+", text), "a text without spaces")
 
 OPTIONS: dict[str, tuple[Check, str]] = {
+    **dict.fromkeys(("username", "password", "ssl_ca_data", "ssl_password"), _ANYTHING),
+    **dict.fromkeys(("client_name", "lib_name", "lib_version"), _WORD),
+    **dict.fromkeys(("max_connections", "socket_read_size"), _COUNT),
+    **dict.fromkeys(("timeout", "socket_timeout", "socket_connect_timeout"), _SECONDS),
+    **dict.fromkeys(("socket_keepalive", "retry_on_timeout", "ssl_check_hostname"), _CHOICE),
+    **dict.fromkeys(("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"), _FILE),
     "db": (_succeeds(int, lambda n: n >= 0), "the number of a database"),
-    "username": _ANYTHING,
-    "password": _ANYTHING,
-    "client_name": _WORD,
-    "lib_name": _WORD,
-    "lib_version": _WORD,
     "protocol": (_is_choice("2", "3"), "2 or 3"),
-    "max_connections": _COUNT,
-    "timeout": _SECONDS,
-    "socket_timeout": _SECONDS,
-    "socket_connect_timeout": _SECONDS,
-    "socket_read_size": _COUNT,
-    "socket_keepalive": _CHOICE,
-    "retry_on_timeout": _CHOICE,
     "health_check_interval": (_succeeds(int, lambda n: n >= 0), "a whole number of seconds"),
     "encoding": (_succeeds(codecs.lookup), "an encoding known to Python"),
     "encoding_errors": (_succeeds(codecs.lookup_error), "an error handler known to Python"),
     # redis-py takes any text for true.
     "decode_responses": (_is_choice("true", "yes", "1"), "true, or omitted"),
     "ssl_cert_reqs": (_is_choice("none", "optional", "required"), "none, optional or required"),
-    "ssl_check_hostname": _CHOICE,
-    "ssl_keyfile": _FILE,
-    "ssl_certfile": _FILE,
-    "ssl_ca_certs": _FILE,
     "ssl_ca_path": (lambda text: Path(text).is_dir(), "an existing folder"),
-    "ssl_ca_data": _ANYTHING,
-    "ssl_password": _ANYTHING,
     "ssl_ciphers": (_succeeds(_set_ciphers), "ciphers known to OpenSSL"),
     "ssl_min_version": (
         _succeeds(lambda text: ssl.TLSVersion(int(text)), lambda version: version > 0),

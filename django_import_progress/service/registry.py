@@ -165,10 +165,7 @@ def get_guarded_sync_manager(namespace: str | None = None) -> SyncProgressManage
 
 def _breaker(url: str) -> SharedBreaker:
     """Return this process's circuit breaker for a Redis URL."""
-    breaker = _breakers.get(url)
-    if breaker is None:
-        breaker = _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
-    return breaker
+    return _breakers.get(url) or _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
 
 
 def _ping(url: str) -> None:

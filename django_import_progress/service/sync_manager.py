@@ -1,37 +1,28 @@
-"""`SyncProgressManager`: the same methods as `ProgressManager`, with `redis`."""
+"""`SyncProgressManager`: the methods of `ProgressManager`, run with a sync client."""
 
 from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ..core.command import RedisCommand
-from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
+from ..cancellation import without_waiting
+from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS
 from ..core.errors import ProgressUnavailable
-from ..core.job_index import snapshots
-from ..core.job_state import State, description_of
+from ..core.job_state import State
 from ..core.keys import JobId, clean_job_id
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
 from ..core.snapshot import Stored
 from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
-from ..redis.executor import (
-    SyncClient,
-    drop_idle_connections_sync,
-    perform_plan_sync,
-    perform_sync,
-    read_all_sync,
-)
-from ..redis.pubsub import check_primary_sync, subscription_sync
+from ..redis.executor import SyncClient, drop_idle_connections, read_all
+from ..redis.pubsub import check_primary, subscription_sync
 from ..watch.watched_job import WatchedJob
-from .base import KnownVersions, calls_for, now_text
+from .manager import ProgressManager
 
 T = TypeVar("T")
 
@@ -64,17 +55,17 @@ class SyncProgressManager:
         heartbeat_seconds: float = 15,
         breaker: SharedBreaker | None = None,
     ) -> None:
-        self.redis = redis
-        self.calls = calls_for(
-            redis,
+        client: Any = redis  # With a sync client, no method of the manager waits for a loop.
+        self._manager = ProgressManager(
+            client,
             namespace,
             ttl_seconds,
             queued_seconds=queued_seconds,
             ended_seconds=ended_seconds,
+            breaker=breaker,
         )
-        self._written = KnownVersions()
+        self.redis, self.calls = redis, self._manager.calls
         self._heartbeat_seconds = heartbeat_seconds
-        self._guard = nullcontext if breaker is None else breaker.guard
 
     def __repr__(self) -> str:
         return f"<SyncProgressManager: {self.calls.keys.namespace}>"
@@ -83,39 +74,27 @@ class SyncProgressManager:
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Replace the stored snapshot: see `ProgressManager.set_progress`."""
-        job_id = clean_job_id(job_id)
-        stored = self._perform(self.calls.set(job_id, data, now_text(), ttl_seconds))
-        return self._written.note(job_id, stored)
+        return without_waiting(self._manager.set_progress(job_id, data, ttl_seconds))
 
     def get_progress(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the stored snapshot: see `ProgressManager.get_progress`."""
-        job_id = clean_job_id(job_id)
-        stored = self._perform(self.calls.get(job_id))
-        if stored is None or stored.expired:
-            self._written.forget(job_id)
-            return None
-        return self._written.note(job_id, stored)
+        return without_waiting(self._manager.get_progress(job_id))
 
     def describe(self, job_id: JobId) -> dict[str, Any] | None:
         """Return the representation of a job: see `ProgressManager.describe`."""
-        job_id = clean_job_id(job_id)
-        return description_of(job_id, self._perform(self.calls.get(job_id)))
+        return without_waiting(self._manager.describe(job_id))
 
     def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
     ) -> int:
         """Publish without storing: see `ProgressManager.publish_update`."""
-        job_id, now = clean_job_id(job_id), now_text() if ensure_timestamp else None
-        call = self.calls.publish(job_id, data, now, self._written.of(job_id))
-        return self._perform(call)
+        return without_waiting(self._manager.publish_update(job_id, data, ensure_timestamp))
 
     def update(
         self, job_id: JobId, data: Mapping[str, Any], ttl_seconds: int | None = None
     ) -> dict[str, Any]:
         """Merge and publish in one atomic step: see `ProgressManager.update`."""
-        job_id = clean_job_id(job_id)
-        stored = self._perform(self.calls.update(job_id, data, now_text(), ttl_seconds))
-        return self._written.note(job_id, stored)
+        return without_waiting(self._manager.update(job_id, data, ttl_seconds))
 
     def create(
         self,
@@ -126,39 +105,29 @@ class SyncProgressManager:
         ttl_seconds: int | None = None,
     ) -> str:
         """Create a job: see `ProgressManager.create`."""
-        text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
-        fields = {} if data is None else data
-        call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
-        self._written.forget(text)
-        return self._perform(call)
+        return without_waiting(
+            self._manager.create(job_id, owner=owner, data=data, ttl_seconds=ttl_seconds)
+        )
 
     def request_cancel(self, job_id: JobId, *, owner: Any = None) -> bool:
         """Request cancellation: see `ProgressManager.request_cancel`."""
-        return self._perform(self.calls.cancel(clean_job_id(job_id), clean_owner(owner)))
+        return without_waiting(self._manager.request_cancel(job_id, owner=owner))
 
     def delete(self, job_id: JobId) -> bool:
         """Delete a job: see `ProgressManager.delete`."""
-        return self._perform(self.calls.delete(clean_job_id(job_id)))
+        return without_waiting(self._manager.delete(job_id))
 
     def jobs(self, owner: Any = None, limit: int = 50) -> list[dict[str, Any]]:
         """List jobs, newest first: see `ProgressManager.jobs`."""
-        return snapshots(self.listed(owner, limit))
+        return without_waiting(self._manager.jobs(owner, limit))
 
     def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
         """Return the same jobs as `jobs`, as they are stored, by job id."""
-        plan = self.calls.jobs(clean_owner(owner), limit)
-        with self._guard():
-            return perform_plan_sync(self.redis, plan)
+        return without_waiting(self._manager.listed(owner, limit))
 
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""
-        calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
-        with self._guard():
-            return read_all_sync(self.redis, calls)
-
-    def _perform(self, call: RedisCommand[T]) -> T:
-        with self._guard():
-            return perform_sync(self.redis, call)
+        return without_waiting(self._manager.read(job_ids))
 
     def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.
@@ -182,7 +151,7 @@ class SyncProgressManager:
                         last = state
             except (ProgressUnavailable, *REDIS_ERRORS, UnicodeDecodeError):
                 failures += 1
-                drop_idle_connections_sync(self.redis)
+                without_waiting(drop_idle_connections(self.redis))
                 time.sleep(backoff_seconds(failures, random.random()))
         if not state.gone:
             yield dict(state.fields)
@@ -220,7 +189,7 @@ class SyncProgressManager:
                 pubsub.ping()
                 pings += 1
             if now - primary_checked_at > SILENCE_SECONDS:
-                check_primary_sync(self.redis, pubsub)
+                without_waiting(check_primary(self.redis, pubsub))
                 primary_checked_at = time.monotonic()  # The check may have taken a while.
             # Only once on a silent connection: such a read may take the client's whole time-out.
             is_due = now - read_at >= self._heartbeat_seconds
@@ -231,7 +200,8 @@ class SyncProgressManager:
             uncertain = slot.view.needs_read and now - read_at >= READ_INTERVAL_SECONDS
             if confirmed or heartbeat or late or uncertain:
                 has_read, read_at, since = True, now, slot.view.begin_read()
-                (stored,) = read_all_sync(self.redis, [self.calls.get(slot.view.job_id)])
+                reads = read_all(self.redis, [self.calls.get(slot.view.job_id)])
+                (stored,) = without_waiting(reads)
                 if stored is not None:
                     clock_offset = stored.read_at - now * 1e6
                 slot.view.apply_read(stored, since, heartbeat=heartbeat)

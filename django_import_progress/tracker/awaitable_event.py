@@ -62,17 +62,15 @@ class AwaitableEvent:
                 break
         return self.is_set()
 
-    def wait_briefly(self, turns: int) -> None:
-        """Wait for as long as a healthy Redis may take to respond: see `Patience`."""
-        patience = Patience(time.monotonic(), turns, MOST_SECONDS)
-        while not self.wait(patience.TURN_SECONDS):
-            if patience.is_over(time.monotonic()):
-                return
+    async def wait_briefly(self, turns: int, *, in_loop: bool) -> None:
+        """Wait for as long as a healthy Redis may take to respond: see `Patience`.
 
-    async def wait_briefly_async(self, turns: int) -> None:
-        """Do the same in an event loop, without a thread."""
+        Args:
+            turns: how many turns on time to wait.
+            in_loop: whether to wait in the event loop instead of blocking the calling thread.
+        """
         patience = Patience(time.monotonic(), turns, MOST_SECONDS)
-        while not self.is_set():
-            await asyncio.sleep(patience.TURN_SECONDS)
+        turn = patience.TURN_SECONDS
+        while not (await self.wait_async(turn) if in_loop else self.wait(turn)):
             if patience.is_over(time.monotonic()):
                 return

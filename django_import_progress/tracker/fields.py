@@ -62,10 +62,7 @@ def as_total(rows: object) -> int | None:
     Raises:
         InvalidProgress: `rows` is neither a whole number nor None.
     """
-    try:
-        total = None if rows is None else _whole(_not_bool(rows))
-    except TypeError:
-        raise _invalid_rows("total_rows", rows) from None
+    total = _rows("total_rows", rows)
     return total if total is None or 0 <= total <= EXACT else None
 
 
@@ -75,25 +72,17 @@ def as_processed(rows: object) -> int:
     Raises:
         InvalidProgress: `rows` is negative, or neither a whole number nor None.
     """
-    try:
-        processed = 0 if rows is None else _whole(_not_bool(rows)) or 0
-    except TypeError:
-        raise _invalid_rows("processed_rows", rows) from None
-    if processed < 0:
-        raise _invalid_rows("processed_rows", rows)
-    return processed
+    return _rows("processed_rows", rows, at_least=0) or 0
 
 
-def _invalid_rows(name: str, rows: object) -> InvalidProgress:
-    return InvalidProgress(
+def _rows(name: str, rows: object, at_least: float = -math.inf) -> int | None:
+    with suppress(TypeError):
+        number = None if rows is None else _whole(rows)
+        if not isinstance(rows, bool) and (number or 0) >= at_least:
+            return number
+    raise InvalidProgress(
         f"Invalid {name} {rows!r}: pass a whole number of rows, or None if unknown"
     )
-
-
-def _not_bool(rows: object) -> object:
-    if isinstance(rows, bool):
-        raise TypeError
-    return rows
 
 
 def _whole(number: Any) -> int | None:

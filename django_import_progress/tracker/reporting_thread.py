@@ -100,40 +100,27 @@ class ReportingThread:
             self._gave_up = True
             logger.error("Final status of import %s could not be saved to Redis", self.job_id)
 
-    def wait_until_ended(self) -> None:
+    async def wait_until_ended(self, *, in_loop: bool) -> None:
         """Wait until Redis has the final status, or the `with` block has waited long enough.
 
         If Redis is known to be unavailable, wait only briefly: the thread keeps trying.
+
+        Args:
+            in_loop: whether to wait in the event loop instead of blocking the calling thread.
         """
-        if not self._wait_for(self.ended):
+        if not await self._wait_for(self.ended, in_loop):
             self.give_up()  # A client with longer time-outs may hang.
         wait_in_rq_job()
 
-    def wait_until_flushed(self) -> None:
+    async def wait_until_flushed(self, *, in_loop: bool) -> None:
         """Wait for `flushed`, for as long as for a final status."""
-        self._wait_for(self.flushed)
+        await self._wait_for(self.flushed, in_loop)
 
-    def _wait_for(self, event: AwaitableEvent) -> bool:
+    async def _wait_for(self, event: AwaitableEvent, in_loop: bool) -> bool:
         if self._is_redis_unavailable:
-            event.wait_briefly(OUTAGE_TURNS)
+            await event.wait_briefly(OUTAGE_TURNS, in_loop=in_loop)
             return True
-        return event.wait(LEAVE_SECONDS)
-
-    async def wait_until_ended_async(self) -> None:
-        """Do the same as `wait_until_ended` in an event loop."""
-        if not await self._wait_for_async(self.ended):
-            self.give_up()
-        wait_in_rq_job()
-
-    async def wait_until_flushed_async(self) -> None:
-        """Do the same as `wait_until_flushed` in an event loop."""
-        await self._wait_for_async(self.flushed)
-
-    async def _wait_for_async(self, event: AwaitableEvent) -> bool:
-        if self._is_redis_unavailable:
-            await event.wait_briefly_async(OUTAGE_TURNS)
-            return True
-        return await event.wait_async(LEAVE_SECONDS)
+        return await event.wait_async(LEAVE_SECONDS) if in_loop else event.wait(LEAVE_SECONDS)
 
     @property
     def _is_redis_unavailable(self) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from ..cancellation import result_of, without_waiting
 from ..conf import settings
 from ..core.commands import clean_owner
 from ..core.errors import ImportCancelled, ImportSuperseded, StopsALoop
@@ -24,6 +25,8 @@ from .writer import Writer
 
 logger = logging.getLogger("django_import_progress")
 
+Wait = Callable[..., Any]
+"""Waits, or returns a coroutine that does."""
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
 ENTER_TURNS = 40
@@ -95,32 +98,41 @@ class ImportTracker(Stoppable):
         return f"<ImportTracker {self.job_id}: {self.processed} of {self._total}>"
 
     def __enter__(self) -> ImportTracker:
+        return without_waiting(self._enter(in_loop=False))
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return without_waiting(self._exit(error, in_loop=False))
+
+    async def __aenter__(self) -> ImportTracker:
+        return await self._enter(in_loop=True)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return await self._exit(error, in_loop=True)
+
+    async def _enter(self, *, in_loop: bool) -> ImportTracker:
+        """Enter the `with` block: wait in the event loop, or in the thread."""
         writer = self._make_writer()
         try:
             self._start(writer)
-            writer.started.wait_briefly(ENTER_TURNS)
+            await writer.started.wait_briefly(ENTER_TURNS, in_loop=in_loop)
         except BaseException as error:  # Of a signal handler: `__exit__` will not be called.
             self._finish(error)
-            self._send_signal()
+            await self._send_signal(in_loop=in_loop)
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    async def _exit(self, error: BaseException | None, *, in_loop: bool) -> bool:
         if self._is_forked_copy or self._defers_end(error):
             return False
         left_by = error
+        after: Wait = _after_transactions_async if in_loop else after_transactions
         try:
-            if self._may_wait(error) and after_transactions(self._end_after_commit):
+            if self._may_wait(error) and await result_of(after(self._end_after_commit)):
                 self._flush()
-                self._writer.wait_until_flushed()
+                await self._writer.wait_until_flushed(in_loop=in_loop)
             else:
                 self._finish(error)
-                self._writer.wait_until_ended()
+                await self._writer.wait_until_ended(in_loop=in_loop)
         except BaseException as interruption:  # A signal handler may raise at any moment.
             left_by = left_by or interruption
             raise
@@ -128,46 +140,8 @@ class ImportTracker(Stoppable):
             if not self._has_left:
                 self._finish(left_by)
             if self._final:
-                self._send_signal()
+                await self._send_signal(in_loop=in_loop)
             left_by = None  # Its traceback refers to this frame.
-        return self._is_absorbed(error)
-
-    async def __aenter__(self) -> ImportTracker:
-        writer = self._make_writer()
-        try:
-            self._start(writer)
-            await writer.started.wait_briefly_async(ENTER_TURNS)
-        except BaseException as error:
-            self._finish(error)
-            await self._send_signal_async()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        if self._is_forked_copy or self._defers_end(error):
-            return False
-        left_by = error
-        try:
-            if self._may_wait(error) and await _after_transactions_async(self._end_after_commit):
-                self._flush()
-                await self._writer.wait_until_flushed_async()
-            else:
-                self._finish(error)
-                await self._writer.wait_until_ended_async()
-        except BaseException as interruption:
-            left_by = left_by or interruption
-            raise
-        finally:
-            if not self._has_left:  # pragma: no cover - a signal handler raised just before
-                self._finish(left_by)
-            if self._final:
-                await self._send_signal_async()
-            left_by = None
         return self._is_absorbed(error)
 
     def _make_writer(self) -> Writer:
@@ -215,9 +189,9 @@ class ImportTracker(Stoppable):
     def _wait_and_notify(self) -> None:
         """Wait for the final status, and send the signal even if waiting is interrupted."""
         try:
-            self._writer.wait_until_ended()
+            without_waiting(self._writer.wait_until_ended(in_loop=False))
         finally:
-            self._send_signal()
+            without_waiting(self._send_signal(in_loop=False))
 
     def _end_after_commit(self, end: TransactionEnd) -> None:
         """Write the final status, now that the transaction is over."""
@@ -231,17 +205,12 @@ class ImportTracker(Stoppable):
         self._stop_tracking()
         self._wait_and_notify()
 
-    def _send_signal(self) -> None:
+    async def _send_signal(self, *, in_loop: bool) -> None:
         """Send `import_finished`, if it has receivers and the job is still this attempt's."""
+        notify: Wait = send_async if in_loop else send
         if self._should_send_signal():
-            send(ImportTracker, self._signal_arguments())
+            await result_of(notify(ImportTracker, self._signal_arguments()))
         self._error = None  # Its traceback refers to what the import has opened.
-
-    async def _send_signal_async(self) -> None:
-        """Do the same in an event loop."""
-        if self._should_send_signal():
-            await send_async(ImportTracker, self._signal_arguments())
-        self._error = None
 
     def _should_send_signal(self) -> bool:
         """Log that the attempt is over; return whether there are receivers to notify."""

@@ -11,16 +11,15 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
-from ..callbacks import CALLBACK_ERRORS, ignore, safe_callback
+from ..cancellation import CALLBACK_ERRORS, ignore
 from ..core.commands import JobCommands
 from ..core.job_state import State, gone_state
 from ..metrics import process_metrics
 from ..redis.executor import AsyncClient, is_sharded
 from .reconnect import ReconnectPolicy
 from .sharded_subscriber import ShardedSubscriber
-from .subscriber import Subscriber
+from .subscriber import Pattern, Subscriber
 from .watched_job import WatchedJob
 
 logger = logging.getLogger("django_import_progress")
@@ -95,15 +94,14 @@ class Watcher:
         """
         if self._seen is not None and self._seen.ended:
             return None
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_seconds):
             while not self.closed:
                 state = self.poll()
                 if state is not None:
                     return state
-                waiter: asyncio.Future[None] = loop.create_future()
-                self.on_update = partial(_set_result, waiter)
-                await waiter
+                has_update = asyncio.Event()
+                self.on_update = has_update.set
+                await has_update.wait()
         return None
 
     def poll(self) -> State | None:
@@ -175,11 +173,6 @@ class Watcher:
             self.wake()
 
 
-def _set_result(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
     """Number of jobs and watchers of a hub."""
@@ -196,12 +189,16 @@ class Hub:
     Args:
         redis: a client of the running event loop, used to subscribe and to read.
         heartbeat_seconds: how often each watched job is read again.
+        pattern: channels to be subscribed to in any case; `run` the hub then.
     """
 
-    def __init__(self, redis: AsyncClient, *, heartbeat_seconds: float = 15) -> None:
+    def __init__(
+        self, redis: AsyncClient, *, heartbeat_seconds: float = 15, pattern: Pattern | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._redis = redis
         self._heartbeat_seconds = heartbeat_seconds
+        self._pattern = pattern
         self._jobs: dict[str, WatchedJob] = {}
         """Watched jobs by channel."""
         self._task: asyncio.Task[None] | None = None
@@ -280,23 +277,29 @@ class Hub:
         if self._subscriber is not None:
             self._subscriber.channel_changed(channel)
 
-    @property
-    def _is_needed(self) -> bool:
-        return bool(self._jobs)
+    async def run(self) -> None:
+        """Stay subscribed to the pattern until cancelled, through any outage."""
+        self._task = asyncio.current_task()
+        await self._stay_subscribed()
 
-    def _new_subscriber(self) -> Subscriber:
-        kind = ShardedSubscriber if is_sharded(self._redis) else Subscriber
-        return kind(self._redis, self._jobs, self._heartbeat_seconds)
+    def note_response(self) -> None:
+        """Note that Redis has responded to a read of the hub's owner.
+
+        Without watched jobs the hub has no reads of its own to show that the connection works.
+        """
+        # A read sent before an outage may be answered before the hub is subscribed again.
+        if self._subscriber is not None and self._subscriber.is_subscribed and not self._jobs:
+            self._subscriber.policy.note_response()
 
     async def _stay_subscribed(self) -> None:
         policy = ReconnectPolicy(self._redis)
-        while self._is_needed:
-            subscriber = self._new_subscriber()
-            subscriber.on_restored = safe_callback(policy.restored)
+        kind = ShardedSubscriber if is_sharded(self._redis) else Subscriber
+        while self._jobs or self._pattern is not None:
+            options = (self._jobs, self._heartbeat_seconds, self._pattern)
             try:
-                await self._run(subscriber)
+                await self._run(kind(self._redis, policy, *options))
             except Exception as error:
-                await policy.wait_before_retry(error, was_working=subscriber.is_working)
+                await policy.wait_before_retry(error)
 
     async def _run(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import islice
+from typing import Any
 
-from ..cancellation import end_tasks
 from ..core.errors import ProgressUnavailable
 from .watched_job import WatchedJob
 
@@ -27,7 +27,7 @@ class _Queue:
     """Jobs of one server that are to be read, and the size of the next chunk."""
 
     def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
+        self.is_being_read = False
         self._jobs: dict[WatchedJob, None] = {}
         self._heartbeat_jobs: dict[WatchedJob, None] = {}
         """Jobs to be read at a heartbeat."""
@@ -68,6 +68,7 @@ class JobReader:
     and the reader continues with the others.
 
     Args:
+        start: starts a task. Its exception means that the connection is broken.
         read: reads a chunk and applies the result; called with the jobs, and whether it is a
             heartbeat.
         is_fatal: whether a failed read means that the connection is broken.
@@ -76,41 +77,26 @@ class JobReader:
 
     def __init__(
         self,
+        start: Callable[[Coroutine[Any, Any, None]], None],
         read: Read,
         is_fatal: Callable[[ProgressUnavailable], bool],
         read_later: Callable[[WatchedJob], None],
     ) -> None:
+        self._start = start
         self._read = read
         self._is_fatal = is_fatal
         self._read_later = read_later
         self._queues: dict[str, _Queue] = {}
         self._loop = asyncio.get_running_loop()
-        self._error: BaseException | None = None
-        self._has_failed = asyncio.Event()
         self._has_logged = False
 
     def add(self, server: str, job: WatchedJob, *, heartbeat: bool) -> None:
         """Read a job soon."""
         queue = self._queues.setdefault(server, _Queue())
         queue.add(job, heartbeat=heartbeat)
-        if queue.task is None:
-            queue.task = self._loop.create_task(self._drain(queue))
-            queue.task.add_done_callback(self._note_failure)
-
-    async def wait_for_failure(self) -> None:
-        """Wait until a read has failed fatally, and raise its exception: `ProgressUnavailable`."""
-        await self._has_failed.wait()
-        assert self._error is not None
-        raise self._error
-
-    async def aclose(self) -> None:
-        """End all reads."""
-        await end_tasks([queue.task for queue in self._queues.values() if queue.task is not None])
-
-    def _note_failure(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._error = task.exception()
-            self._has_failed.set()
+        if not queue.is_being_read:
+            queue.is_being_read = True
+            self._start(self._drain(queue))
 
     async def _drain(self, queue: _Queue) -> None:
         while queue:
@@ -127,7 +113,7 @@ class JobReader:
                 self._has_logged = False
                 if self._loop.time() - began < FAST_SECONDS:
                     queue.grow(len(chunk), heartbeat=heartbeat)
-        queue.task = None
+        queue.is_being_read = False
 
     def _retry(
         self, queue: _Queue, chunk: list[WatchedJob], error: ProgressUnavailable, *, heartbeat: bool

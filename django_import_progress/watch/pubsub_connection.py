@@ -9,12 +9,16 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from redis.asyncio.client import PubSub
+from redis.exceptions import MovedError
 
 from ..core.pacing import PING_SECONDS, SILENCE_SECONDS
 from ..redis.timeouts import RunningTimeout
 
 T = TypeVar("T")
 Message = Mapping[str, Any]
+
+MOVED = "moved"
+"""Type of a message of our own: another server owns the hash slot whose number is its data."""
 
 JOBS_PER_TURN = 50
 """After updates of so many jobs, other tasks of the event loop run."""
@@ -38,6 +42,8 @@ class PubSubConnection:
         handle: called with each message; returns whether watchers see a change.
         on_kept: called with a channel that Redis will not confirm again: it became unwanted and
             wanted again before it was unsubscribed.
+        kind: first letter of the commands: "P" if the channels are patterns, "S" if they are
+            sharded.
     """
 
     def __init__(
@@ -46,8 +52,10 @@ class PubSubConnection:
         wanted: Collection[str],
         handle: Callable[[Message], bool],
         on_kept: Callable[[str], None],
+        kind: str = "",
     ) -> None:
         self._pubsub = pubsub
+        self._kind = kind
         self._wanted = wanted
         self._handle = handle
         self._on_kept = on_kept
@@ -66,6 +74,11 @@ class PubSubConnection:
         self._changed.add(channel)
         self._has_changed.set()
 
+    def forget(self, channel: str) -> None:
+        """Note that the server has ended or refused a subscription."""
+        self._subscribed.discard(channel)
+        self.channel_changed(channel)
+
     async def manage_subscriptions(self) -> None:
         """Subscribe, unsubscribe and ping, until no channel is wanted."""
         while self._wanted:
@@ -77,28 +90,26 @@ class PubSubConnection:
             self._subscribed = (self._subscribed | new) - unwanted
             async with RunningTimeout(SILENCE_SECONDS):
                 for chunk in chunks(new):
-                    await self._subscribe(chunk)
+                    await self._send("SUBSCRIBE", chunk)
                     self._is_open.set()
                 for chunk in chunks(unwanted):
-                    await self._unsubscribe(chunk)
+                    await self._send("UNSUBSCRIBE", chunk)
             for channel in [channel for channel in kept if channel in self._wanted]:
                 self._on_kept(channel)
-            await self._wait_or_ping()
+            await self._has_changed.wait()
+            self._has_changed.clear()
+            if self._ping_is_due:
+                self._ping_is_due = False
+                async with RunningTimeout(SILENCE_SECONDS):
+                    await self._pubsub.ping()
+                self._has_pinged = True
 
-    async def _subscribe(self, channels: list[str]) -> None:
-        await self._pubsub.subscribe(*channels)
-
-    async def _unsubscribe(self, channels: list[str]) -> None:
-        await self._pubsub.unsubscribe(*channels)
-
-    async def _wait_or_ping(self) -> None:
-        await self._has_changed.wait()
-        self._has_changed.clear()
-        if self._ping_is_due:
-            self._ping_is_due = False
-            async with RunningTimeout(SILENCE_SECONDS):
-                await self._pubsub.ping()
-            self._has_pinged = True
+    async def _send(self, verb: str, channels: list[str]) -> None:
+        # Sharded channels may be in different hash slots, but those of a command must be in one.
+        # redis-py has methods for them only from version 8 on.
+        for names in [[name] for name in channels] if self._kind == "S" else [channels]:
+            await self._pubsub.execute_command(f"{self._kind}{verb}", *names)
+        await asyncio.sleep(0)  # Many commands may be sent without waiting once.
 
     async def receive(self) -> None:
         """Receive messages and handle them."""
@@ -144,7 +155,10 @@ class PubSubConnection:
         self._has_changed.set()
 
     async def _next_message(self) -> Message | None:
-        message: Message | None = await self._pubsub.get_message(timeout=PING_SECONDS)
+        try:
+            message: Message | None = await self._pubsub.get_message(timeout=PING_SECONDS)
+        except MovedError as error:
+            return {"type": MOVED, "channel": None, "data": error.slot_id}
         return message
 
 

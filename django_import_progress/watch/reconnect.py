@@ -31,18 +31,16 @@ class ReconnectPolicy:
         self._redis = redis
         self._failures = 0
         self._is_lost = False
+        self.is_working = False
+        """Whether Redis has responded over the present connection."""
 
-    async def wait_before_retry(self, error: Exception, *, was_working: bool) -> None:
-        """Wait before the next attempt.
-
-        Args:
-            error: the exception that ended the connection.
-            was_working: whether Redis had responded over it.
-        """
+    async def wait_before_retry(self, error: Exception) -> None:
+        """Wait before the next attempt; `error` is the exception that ended the connection."""
         raise_if_cancelled(error)
         await drop_idle_connections(self._redis)
         self._is_lost = True
-        self._failures = 1 if was_working else self._failures + 1
+        self._failures = 1 if self.is_working else self._failures + 1
+        self.is_working = False
         process_metrics.connections_lost += 1
         if self._failures == 1:
             logger.warning(
@@ -52,8 +50,9 @@ class ReconnectPolicy:
             )
         await asyncio.sleep(backoff_seconds(self._failures, random.random()))
 
-    def restored(self) -> None:
-        """Log that the connection works again, if it was lost."""
+    def note_response(self) -> None:
+        """Note that Redis has responded; log that the connection works again, if it was lost."""
+        self.is_working = True
         if self._is_lost:
+            self._is_lost = False
             logger.info("Redis subscription restored")
-        self._is_lost = False

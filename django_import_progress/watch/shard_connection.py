@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from redis.asyncio.cluster import ClusterNode
-from redis.exceptions import MovedError
 
-from ..callbacks import ignore
 from ..cancellation import run_together
 from ..core.snapshot import as_text
 from ..redis.pubsub import subscription_at
-from .pubsub_connection import Message, PubSubConnection
+from .pubsub_connection import MOVED, Message, PubSubConnection
+from .reconnect import ReconnectPolicy
 
 
 class ShardConnection:
@@ -20,6 +18,7 @@ class ShardConnection:
 
     Args:
         node: the server.
+        policy: notes that the server has confirmed a subscription.
         handle: called with each message; returns whether watchers see a change.
         on_kept: called with a channel that Redis will not confirm again.
         on_moved: called with what another server owns now: a channel, or the number of a hash
@@ -29,20 +28,18 @@ class ShardConnection:
     def __init__(
         self,
         node: ClusterNode,
+        policy: ReconnectPolicy,
         handle: Callable[[Message], bool],
         on_kept: Callable[[str], None],
         on_moved: Callable[[ShardConnection, str | int], None],
     ) -> None:
         self.node = node
         self.channels: set[str] = set()
-        self.is_working = False
-        """Whether the server has confirmed a subscription over the present connection."""
-        self.on_restored: Callable[[], None] = ignore
-        """Called when it has."""
+        self.policy = policy
         self._handle = handle
         self._on_kept = on_kept
         self._on_moved = on_moved
-        self._connection: _ShardPubSub | None = None
+        self._connection: PubSubConnection | None = None
 
     def add(self, channel: str) -> None:
         """Subscribe to a channel."""
@@ -70,10 +67,9 @@ class ShardConnection:
         Raises:
             RedisError, OSError, TimeoutError: the connection is broken.
         """
-        self.is_working = False
         async with subscription_at(self.node) as pubsub:
-            self._connection = connection = _ShardPubSub(
-                pubsub, self.channels, self._handle_message, self._on_kept
+            self._connection = connection = PubSubConnection(
+                pubsub, self.channels, self._handle_message, self._on_kept, kind="S"
             )
             try:
                 await run_together([connection.manage_subscriptions(), connection.receive()])
@@ -82,41 +78,10 @@ class ShardConnection:
 
     def _handle_message(self, message: Message) -> bool:
         kind = message["type"]
-        if kind == _MOVED:
+        if kind == MOVED:
             self._on_moved(self, message["data"])
         elif kind == "sunsubscribe" and as_text(message["channel"]) in self.channels:
             self._on_moved(self, as_text(message["channel"]))  # The server unsubscribed it.
         elif kind == "ssubscribe":
-            self.is_working = True
-            self.on_restored()
+            self.policy.note_response()
         return self._handle(message)
-
-
-_MOVED = "moved"
-"""Type of a message of our own: another server owns the hash slot."""
-
-
-class _ShardPubSub(PubSubConnection):
-    """Subscribes to sharded channels, with a command each: they may be in different hash slots."""
-
-    def forget(self, channel: str) -> None:
-        """Note that the server has ended or refused a subscription."""
-        self._subscribed.discard(channel)
-        self.channel_changed(channel)
-
-    # PubSub has methods for these only from redis-py 8 on.
-
-    async def _subscribe(self, channels: list[str]) -> None:
-        for channel in channels:
-            await self._pubsub.execute_command("SSUBSCRIBE", channel)
-        await asyncio.sleep(0)  # Many commands may be sent without waiting once.
-
-    async def _unsubscribe(self, channels: list[str]) -> None:
-        for channel in channels:
-            await self._pubsub.execute_command("SUNSUBSCRIBE", channel)
-
-    async def _next_message(self) -> Message | None:
-        try:
-            return await super()._next_message()
-        except MovedError as error:
-            return {"type": _MOVED, "channel": None, "data": error.slot_id}

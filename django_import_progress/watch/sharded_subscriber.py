@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from ..callbacks import safe_callback
-from ..cancellation import end_tasks, run_together
 from ..core.errors import ProgressUnavailable
 from ..redis.causes import REDIS_ERRORS
 from ..redis.cluster import ShardedCluster
-from ..redis.executor import CALL_SECONDS, AsyncClient, perform
+from ..redis.executor import CALL_SECONDS, perform
 from ..redis.pubsub import locate_key
 from ..redis.timeouts import RunningTimeout
 from .reconnect import ReconnectPolicy
 from .shard_connection import ShardConnection
 from .subscriber import RETRY_SECONDS, Subscriber
-from .watched_job import WatchedJob
 
 REFRESH_SECONDS = 1.0
 """Time limit for finding the owner of a hash slot."""
@@ -34,10 +31,8 @@ class ShardedSubscriber(Subscriber):
 
     _redis: ShardedCluster
 
-    def __init__(
-        self, redis: AsyncClient, jobs: dict[str, WatchedJob], heartbeat_seconds: float
-    ) -> None:
-        super().__init__(redis, jobs, heartbeat_seconds)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._shards: dict[str, ShardConnection] = {}
         """By the name of the server."""
         self._owners: dict[int, ShardConnection] = {}
@@ -46,11 +41,7 @@ class ShardedSubscriber(Subscriber):
         """By hash slot: these channels."""
         self._ownerless: dict[int, set[str]] = {}
         """By hash slot: channels that wait until its owner is found."""
-        self._tasks: set[asyncio.Task[None]] = set()
         self._has_changed = asyncio.Event()
-        self._is_over = False
-        self._error: BaseException | None = None
-        """An unexpected exception in one of the tasks: all connections must be restored."""
 
     def channel_changed(self, channel: str) -> None:
         """See `Subscriber`."""
@@ -60,34 +51,16 @@ class ShardedSubscriber(Subscriber):
             self._unsubscribe(channel)
         self._has_changed.set()
 
-    async def run(self) -> None:
-        """See `Subscriber`."""
-        try:
-            async with RunningTimeout(CALL_SECONDS):
-                await self._redis.initialize()
-            self._subscribe(self._jobs)
-            await run_together([self._wait_until_nobody_watches(), *self._read_tasks()])
-        finally:
-            self._is_over = True
-            await end_tasks(self._tasks)
+    async def _watch(self) -> None:
+        async with RunningTimeout(CALL_SECONDS):
+            await self._redis.initialize()
+        self._subscribe(self._jobs)
+        await self._wait_until_nobody_watches()
 
     async def _wait_until_nobody_watches(self) -> None:
         while self._jobs:
             self._has_changed.clear()
             await self._has_changed.wait()
-            if self._error is not None:
-                raise self._error
-
-    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._note_failure)
-
-    def _note_failure(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._error = task.exception()
-            self._has_changed.set()
 
     def _subscribe(self, channels: Iterable[str]) -> None:
         """Subscribe to channels at the servers that own them, as far as the client knows."""
@@ -112,9 +85,10 @@ class ShardedSubscriber(Subscriber):
             return None
         shard = self._shards.get(node.name)
         if shard is None:
-            shard = ShardConnection(node, self._handle_message, self._read_kept, self._handle_moved)
+            listeners = (self._handle_message, self._read_kept, self._handle_moved)
+            shard = ShardConnection(node, ReconnectPolicy(self._redis), *listeners)
             self._shards[node.name] = shard
-            self._start_task(self._stay_connected(shard))
+            self._tasks.start(self._stay_connected(shard))
         return shard
 
     def _unsubscribe(self, channel: str) -> None:
@@ -126,15 +100,13 @@ class ShardedSubscriber(Subscriber):
                 del self._owners[hash_slot], self._channels[hash_slot]
 
     async def _stay_connected(self, shard: ShardConnection) -> None:
-        policy = ReconnectPolicy(self._redis)
-        shard.on_restored = safe_callback(policy.restored)
         while shard.channels:
             try:
                 await shard.run()
             except Exception as error:
-                await policy.wait_before_retry(error, was_working=shard.is_working)
+                await shard.policy.wait_before_retry(error)
                 if await self._leave(shard):  # pragma: no cover - or a server reports it first
-                    policy.restored()
+                    shard.policy.note_response()
         del self._shards[shard.node.name]
 
     async def _leave(self, shard: ShardConnection) -> bool:
@@ -181,7 +153,7 @@ class ShardedSubscriber(Subscriber):
     def _wait_for_owner(self, hash_slot: int, channel: str) -> None:
         if hash_slot not in self._ownerless:
             self._ownerless[hash_slot] = set()
-            self._start_task(self._find_owner(hash_slot))
+            self._tasks.start(self._find_owner(hash_slot))
         self._ownerless[hash_slot].add(channel)
 
     async def _find_owner(self, hash_slot: int) -> None:

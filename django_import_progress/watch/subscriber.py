@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..callbacks import ignore
-from ..cancellation import run_together
+from ..cancellation import Tasks, run_together, safe_callback
 from ..core.command import RedisCommand
 from ..core.digests import PORTION, check
 from ..core.errors import ProgressUnavailable
@@ -25,6 +24,7 @@ from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, r
 from ..redis.pubsub import check_primary, subscription
 from .job_reader import JobReader
 from .pubsub_connection import Message, PubSubConnection
+from .reconnect import ReconnectPolicy
 from .watched_job import PendingRead, WatchedJob
 
 READ_SECONDS = 3.0
@@ -33,53 +33,79 @@ RETRY_SECONDS = 2.0
 """Pause before a job is read again that could not be read while others could."""
 
 
-class Subscriber:
-    """One connection, subscribed to the channels of `jobs`, which the hub changes.
-
-    Six tasks share the work, so that none waits for another: one subscribes and pings, one
-    receives, one reads hashes, one requests all of them at each heartbeat, one those whose worker
-    is overdue, and one asks the sentinels, if there are any. The first that fails ends them all.
+class Pattern:
+    """All channels of a namespace, watched or not.
 
     Args:
-        redis: the client.
-        jobs: a live view of the watched jobs, by channel.
-        heartbeat_seconds: how often each job is read again.
+        keys: the names of the namespace. No character in them is special in a pattern.
+        on_subscribed: called after each (re)subscription. Earlier messages may be lost: watched
+            jobs are read again, the others are up to the callback.
+        on_unknown: called with the id of an unwatched job that a message has come for. A watcher
+            that is created in the callback misses nothing.
     """
 
     def __init__(
-        self, redis: AsyncClient, jobs: dict[str, WatchedJob], heartbeat_seconds: float
+        self, keys: Keys, on_subscribed: Callable[[], None], on_unknown: Callable[[str], None]
+    ) -> None:
+        self.prefix = keys.channel("")
+        self.on_subscribed = safe_callback(on_subscribed)
+        self.on_unknown = safe_callback(on_unknown)
+
+
+class Subscriber:
+    """One connection, subscribed to the channels of `jobs`, which the hub changes.
+
+    Several tasks share the work, so that none waits for another: one subscribes and pings, one
+    receives, one for each server reads hashes, one requests all of them at each heartbeat, one
+    those whose worker is overdue, and one asks the sentinels, if there are any. The first that
+    fails ends them all.
+
+    Args:
+        redis: the client.
+        policy: notes that Redis has responded to a read.
+        jobs: a live view of the watched jobs, by channel.
+        heartbeat_seconds: how often each job is read again.
+        pattern: what to subscribe to instead of the channels of `jobs`.
+    """
+
+    def __init__(
+        self,
+        redis: AsyncClient,
+        policy: ReconnectPolicy,
+        jobs: dict[str, WatchedJob],
+        heartbeat_seconds: float,
+        pattern: Pattern | None = None,
     ) -> None:
         self._redis = redis
+        self.policy = policy
+        self._pattern = pattern
         self._jobs = jobs
         self._heartbeat_seconds = heartbeat_seconds
         self._connection: PubSubConnection | None = None
-        self._pending: dict[WatchedJob, bool] = {}
-        """Jobs to read; True: at a heartbeat, which counts a job that is absent."""
-        self._has_pending = asyncio.Event()
+        self._tasks = Tasks()
+        self._is_over = False
+        self._reader = JobReader(
+            self._tasks.start, self._read_chunk, self._is_fatal, self._read_later
+        )
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._clock_offset = 0.0
         """Microseconds by which Redis's clock is ahead of the event loop's."""
-        self.is_working = False
-        """Whether Redis has responded to a read."""
-        self.on_restored: Callable[[], None] = ignore
-        """Called at the first response."""
+        self.is_subscribed = False
+        """Whether Redis has confirmed the pattern."""
 
     def channel_changed(self, channel: str) -> None:
         """Subscribe to a channel that is watched now, or unsubscribe from one that is not."""
-        if self._connection is not None:  # Otherwise `run` will subscribe to it.
+        if self._pattern is not None:  # It is subscribed to already.
+            if channel in self._jobs:
+                self._read_kept(channel)
+        elif self._connection is not None:  # Otherwise `run` will subscribe to it.
             self._connection.channel_changed(channel)
 
     def request_read(self, job: WatchedJob, *, heartbeat: bool = False) -> None:
         """Read a job soon; at a heartbeat a job that is absent is counted as missing once more."""
-        self._pending[job] = self._pending.get(job, False) or heartbeat
-        self._has_pending.set()
-
-    def note_response(self) -> None:
-        """Note that Redis has responded to a read."""
-        if not self.is_working:
-            self.is_working = True
-            self.on_restored()
+        if not self._is_over:
+            self._reader.add(self._server_of(job), job, heartbeat=heartbeat)
 
     async def run(self) -> None:
         """Watch the jobs until there are none.
@@ -87,38 +113,47 @@ class Subscriber:
         Raises:
             RedisError, OSError, TimeoutError, ProgressUnavailable: the connection is broken.
         """
+        self._tasks.start(self._request_heartbeats())
+        self._tasks.start(self._request_overdue())
+        try:
+            await run_together([self._watch(), self._tasks.wait_for_failure()])
+        finally:
+            self._is_over = True
+            await self._tasks.aclose()
+
+    async def _watch(self) -> None:
         async with subscription(self._redis) as pubsub:
-            self._connection = connection = self._new_connection(pubsub)
-            await run_together(
-                [
-                    connection.manage_subscriptions(),
-                    connection.receive(),
-                    self._check_primary(pubsub),
-                    *self._read_tasks(),
-                ]
+            pattern = self._pattern
+            wanted: Collection[str] = self._jobs if pattern is None else [f"{pattern.prefix}*"]
+            kind = "" if pattern is None else "P"
+            self._connection = connection = PubSubConnection(
+                pubsub, wanted, self._handle_message, self._read_kept, kind
             )
-
-    def _new_connection(self, pubsub: PubSub) -> PubSubConnection:
-        return PubSubConnection(pubsub, self._jobs, self._handle_message, self._read_kept)
-
-    def _read_tasks(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._read(), self._request_heartbeats(), self._request_overdue()]
+            share = [connection.manage_subscriptions(), connection.receive()]
+            await run_together([*share, self._check_primary(pubsub)])
 
     def _read_kept(self, channel: str) -> None:
         self.request_read(self._jobs[channel])
 
     def _handle_message(self, message: Message) -> bool:
-        kind, channel = message["type"], message["channel"]
-        job = None if channel is None else self._jobs.get(as_text(channel))
-        if job is None:
-            return False
-        if kind in {"subscribe", "ssubscribe"}:
-            # Earlier messages are lost, and so are the reads that an earlier connection scheduled.
+        kind, channel = message["type"], as_text(message["channel"] or "")
+        if self._pattern is not None and kind == "psubscribe":
+            self.is_subscribed = True
+            self._request_reads(self._jobs.values())
+            self._pattern.on_subscribed()
+        elif self._pattern is not None and kind == "pmessage" and channel not in self._jobs:
+            self._pattern.on_unknown(channel.removeprefix(self._pattern.prefix))
+        job = self._jobs.get(channel)
+        if job is not None and kind in {"subscribe", "ssubscribe"}:
+            self._request_reads([job])
+        is_update = job is not None and kind in {"message", "smessage", "pmessage"}
+        return job is not None and is_update and self._apply_message(job, message["data"])
+
+    def _request_reads(self, jobs: Iterable[WatchedJob]) -> None:
+        """Read jobs whose earlier messages are lost, as are reads that were scheduled for them."""
+        for job in jobs:
             job.has_scheduled_read = False
             self.request_read(job)
-        elif kind in {"message", "smessage"}:
-            return self._apply_message(job, message["data"])
-        return False
 
     def _apply_message(self, job: WatchedJob, payload: bytes | str) -> bool:
         changed = job.apply_message(payload)
@@ -162,21 +197,6 @@ class Subscriber:
         for watcher in tuple(job.watchers):
             watcher.wake()
 
-    async def _read(self) -> None:
-        reader = JobReader(self._read_chunk, self._is_fatal, self._read_later)
-        try:
-            await run_together([self._dispatch_reads(reader), reader.wait_for_failure()])
-        finally:
-            await reader.aclose()
-
-    async def _dispatch_reads(self, reader: JobReader) -> None:
-        while True:
-            await self._has_pending.wait()
-            self._has_pending.clear()
-            pending, self._pending = self._pending, {}
-            for job, heartbeat in pending.items():
-                reader.add(self._server_of(job), job, heartbeat=heartbeat)
-
     def _server_of(self, job: WatchedJob) -> str:
         key = job.calls.keys.hash(job.view.job_id)
         return server_of(self._redis, key) if is_clustered(self._redis) else ""
@@ -217,26 +237,22 @@ class Subscriber:
         for portion, reply in await self._perform(portions, commands):
             self._note_redis_clock(reply.read_at)
             for place, read in enumerate(portion):
-                job = read.job
                 if place in reply.found:
-                    stored, job.known = reply.found[place]
+                    stored, read.job.known = reply.found[place]
                     self._apply_read(read, stored, heartbeat=True)
-                elif job.confirmed_read < read.requested_read:
-                    job.confirmed_read = read.requested_read
-                    self._wake_watchers(job)
+                elif read.confirm():
+                    self._wake_watchers(read.job)
 
     async def _perform(
         self, portions: list[list[PendingRead]], commands: list[RedisCommand[Any]]
     ) -> list[tuple[list[PendingRead], Any]]:
         """Perform a command for each portion."""
         replies = await read_all(self._redis, commands, seconds=READ_SECONDS)
-        self.note_response()
+        self.policy.note_response()
         return list(zip(portions, replies, strict=True))
 
     def _apply_read(self, read: PendingRead, stored: Stored | None, *, heartbeat: bool) -> None:
-        job = read.job
-        was_waiting = job.confirmed_read < read.requested_read
-        job.confirmed_read = read.requested_read
+        job, was_waiting = read.job, read.confirm()
         was_known = job.view.state is not None
         has_changed = job.view.apply_read(stored, read.since, heartbeat=heartbeat)
         process_metrics.resyncs += has_changed and was_known

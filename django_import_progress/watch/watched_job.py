@@ -85,3 +85,9 @@ class PendingRead(NamedTuple):
     def of(cls, job: WatchedJob) -> PendingRead:
         """Return a read of a job that is sent now."""
         return cls(job, job.view.begin_read(), job.requested_read)
+
+    def confirm(self) -> bool:
+        """Note that Redis has responded; return whether a watcher may have waited for that."""
+        was_waiting = self.job.confirmed_read < self.requested_read
+        self.job.confirmed_read = self.requested_read
+        return was_waiting

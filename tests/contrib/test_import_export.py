@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,22 +116,27 @@ def test_exceptions_propagate(
     assert (state(jobs)["status"], state(jobs)["error_message"]) == ("failed", "No header.")
 
 
+def _job() -> Any:
+    """Return the tracker of this thread's import."""
+    return import_export._job.get()
+
+
 def cancelling(jobs: SyncProgressManager) -> Any:
     """Request cancellation before the second row, and wait until the tracker knows."""
 
     def before(resource: Any, number: int) -> None:
         if number == 2:
-            assert jobs.request_cancel(resource._job.job_id)
-            wait_for(lambda: resource._job.interrupt, "the import to know")
+            assert jobs.request_cancel(_job().job_id)
+            wait_for(lambda: _job().interrupt, "the import to know")
 
     return staticmethod(before)
 
 
 def superseding(resource: Any, number: int) -> None:
     """Start another attempt of the job."""
-    with track_import(resource._job.job_id):
-        resource._job.set(note="something to write")
-        wait_for(lambda: resource._job.interrupt, "the import to know")
+    with track_import(_job().job_id):
+        _job().set(note="something to write")
+        wait_for(lambda: _job().interrupt, "the import to know")
 
 
 def test_a_cancelled_import_is_rolled_back_and_reports_it(
@@ -267,8 +271,20 @@ def test_outside_of_an_import_hooks_are_unchanged(groups: Any) -> None:
     assert admin.get_import_data_kwargs(form=None) == {"form": None}
 
 
+class _OneJob(list[Any]):
+    """The tracker of the last import, in whichever thread."""
+
+    def get(self) -> Any:
+        return self[-1]
+
+    set = list.append
+
+    def reset(self, token: None) -> None:
+        """Keep it."""
+
+
 def _remembers_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_export.ProgressResourceMixin, "_own", SimpleNamespace())
+    monkeypatch.setattr(import_export, "_job", _OneJob())
 
 
 @without(_remembers_one_job)

@@ -10,7 +10,8 @@ from django_import_progress import relay
 from django_import_progress.core.job_state import State
 from django_import_progress.relay import Relay
 from django_import_progress.watch import pubsub_connection, subscriber
-from django_import_progress.watch.pattern_hub import PatternHub
+from django_import_progress.watch.hub import Hub
+from django_import_progress.watch.reconnect import ReconnectPolicy
 
 
 def relies_on_messages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +22,7 @@ def relies_on_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _serve_at_once(self: subscriber.Subscriber, slot: Any, **_: Any) -> None:
     slot.confirmed_read = slot.requested_read
-    self.is_working = True
+    self.policy.note_response()
 
 
 def scans_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,11 +39,11 @@ def waits_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
 def confuses_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat a response on one connection as one on the other."""
 
-    def note_response(self: PatternHub) -> None:
+    def note_response(self: Hub) -> None:
         if self._subscriber is not None:  # pragma: no branch - whether it is depends on the moment
-            self._subscriber.note_response()
+            self._subscriber.policy.note_response()
 
-    monkeypatch.setattr(PatternHub, "note_response", note_response)
+    monkeypatch.setattr(Hub, "note_response", note_response)
 
 
 def sends_without_retries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +73,7 @@ def never_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never reconnect."""
 
     async def serve(self: Any) -> None:
-        await self._new_subscriber().run()
+        policy = ReconnectPolicy(self._redis)
+        await subscriber.Subscriber(self._redis, policy, self._jobs, 3600, self._pattern).run()
 
-    monkeypatch.setattr(relay.PatternHub, "_stay_subscribed", serve)
+    monkeypatch.setattr(relay.Hub, "_stay_subscribed", serve)

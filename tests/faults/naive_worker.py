@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -53,10 +54,10 @@ def lets_refusals_through(monkeypatch: pytest.MonkeyPatch) -> None:
 def waits_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Block the event loop while waiting for the writer."""
 
-    async def wait(flag: AwaitableEvent, turns: int) -> None:
-        flag.wait_briefly(turns)
+    async def wait(flag: AwaitableEvent, seconds: float) -> bool:
+        return flag.wait(seconds)
 
-    monkeypatch.setattr(AwaitableEvent, "wait_briefly_async", wait)
+    monkeypatch.setattr(AwaitableEvent, "wait_async", wait)
 
 
 def writes_the_final_status_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +90,11 @@ def waits_during_a_known_outage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waits_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enter only when Redis has responded to the first write."""
-    monkeypatch.setattr(AwaitableEvent, "wait_briefly", lambda flag, _: flag.wait(3600))
+
+    async def wait(flag: AwaitableEvent, *_: Any, **__: Any) -> None:
+        flag.wait(3600)
+
+    monkeypatch.setattr(AwaitableEvent, "wait_briefly", wait)
 
 
 def leaves_nothing_for_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,12 +155,12 @@ def passes_on_what_the_client_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def believes_that_scripts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send the digest, and never the text."""
+    exchange = executor._exchange
 
-    def send_digests(calls: Any) -> Any:
-        [reply] = yield [call.command for call in calls]
-        raise reply  # NOSCRIPT: the server has never had the text.
+    def send_digests(redis: Any, calls: Any, *how: Any) -> Any:
+        return exchange(redis, [dataclasses.replace(call, script=None) for call in calls], *how)
 
-    monkeypatch.setattr(executor, "_replies_to", send_digests)
+    monkeypatch.setattr(executor, "_exchange", send_digests)
 
 
 class _OfAnyLoop(dict[Any, Any]):
@@ -193,7 +198,7 @@ def takes_a_confirmation_for_service(monkeypatch: pytest.MonkeyPatch) -> None:
     handle = Subscriber._handle_message
 
     def note(self: Any, message: Any) -> bool:
-        self.is_working = True
+        self.policy.note_response()
         return handle(self, message)
 
     monkeypatch.setattr(Subscriber, "_handle_message", note)

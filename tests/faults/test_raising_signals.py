@@ -21,6 +21,7 @@ from django.db import close_old_connections, connections, transaction
 
 import django_import_progress
 from django_import_progress import SyncProgressManager, track_import
+from django_import_progress.cancellation import without_waiting
 from django_import_progress.core.snapshot import TERMINAL
 from django_import_progress.tracker import ImportTracker, tracker, transactions
 from django_import_progress.tracker.transactions import TransactionEnd
@@ -135,7 +136,7 @@ def leaves_without_care(monkeypatch: pytest.MonkeyPatch) -> None:
         self: Any, kind: object, error: BaseException | None, trace: object
     ) -> bool:
         self._finish(error)
-        self._writer.wait_until_ended()
+        without_waiting(self._writer.wait_until_ended(in_loop=False))
         return False
 
     start = Writer.start

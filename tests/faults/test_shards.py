@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from django_import_progress import cancellation
 from django_import_progress.cancellation import end_tasks
 from django_import_progress.metrics import process_metrics
 from django_import_progress.watch import pubsub_connection
+from django_import_progress.watch.reconnect import ReconnectPolicy
 from django_import_progress.watch.sharded_subscriber import ShardedSubscriber
 from django_import_progress.watch.watched_job import WatchedJob
 from tests.kit.controls import without
@@ -180,17 +182,17 @@ async def test_a_job_watched_before_the_client_is_initialized_is_subscribed(
     async with manager_on("async", cluster.sharded_url) as progress:
         slot = WatchedJob(progress.calls, "j6")
         slots: dict[str, WatchedJob] = {}
-        link = ShardedSubscriber(progress.redis, slots, NEVER)
+        link = ShardedSubscriber(progress.redis, ReconnectPolicy(progress.redis), slots, NEVER)
         slots[slot.channel] = slot
         link.channel_changed(slot.channel)
         running = asyncio.create_task(link.run())
-        await until(lambda: link.is_working, "the first read, after the subscription")
+        await until(lambda: link.policy.is_working, "the first read, after the subscription")
         assert is_subscribed(cluster.nodes[owner_of(cluster, "j6")], "j6")
         await end_tasks([running])
 
 
 def ignores_unexpected_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShardedSubscriber, "_note_failure", lambda *_: None)
+    monkeypatch.setattr(cancellation.Tasks, "_note_end", lambda *_: None)
 
 
 @without(ignores_unexpected_exceptions)
@@ -221,7 +223,7 @@ async def test_an_unexpected_exception_is_logged_and_watching_continues(
 async def test_a_subscriber_that_has_ended_starts_no_task(cluster: ClusterGroup) -> None:
     async with manager_on("async", cluster.sharded_url) as progress:
         slots: dict[str, WatchedJob] = {}
-        link = ShardedSubscriber(progress.redis, slots, NEVER)
+        link = ShardedSubscriber(progress.redis, ReconnectPolicy(progress.redis), slots, NEVER)
         await link.run()  # Nobody watches.
         slot = WatchedJob(progress.calls, "j1")
         slots[slot.channel] = slot

@@ -16,7 +16,7 @@ from django_import_progress import ProgressManager, ProgressUnavailable
 from django_import_progress.metrics import process_metrics
 from django_import_progress.redis import cluster as redis_cluster
 from django_import_progress.redis import pubsub
-from django_import_progress.redis.pipelines import read_each
+from django_import_progress.redis.executor import read_each
 from django_import_progress.watch import job_reader, subscriber
 from django_import_progress.watch.hub import Watcher
 from tests.kit import waiting

@@ -14,7 +14,7 @@ from django_import_progress import ProgressManager, ProgressUnavailable
 from django_import_progress.core.snapshot import Stored
 from django_import_progress.redis import cluster as clusters
 from django_import_progress.redis import executor, factory
-from django_import_progress.redis.pipelines import read_each
+from django_import_progress.redis.executor import read_each
 from django_import_progress.service import sync_manager
 from django_import_progress.service.base import now_text
 from django_import_progress.watch import job_reader, subscriber
@@ -98,7 +98,6 @@ def sockets_are_kept_whatever_they_answer(monkeypatch: pytest.MonkeyPatch) -> No
         """Close nothing."""
 
     monkeypatch.setattr(executor, "drop_idle_connections", keep)
-    monkeypatch.setattr(executor, "drop_idle_connections_sync", lambda *_: None)
 
 
 @without(sockets_are_kept_whatever_they_answer)
@@ -129,7 +128,7 @@ def nobody_asks_who_the_primary_is(monkeypatch: pytest.MonkeyPatch) -> None:
         """Find nothing."""
 
     monkeypatch.setattr(subscriber, "check_primary", check)
-    monkeypatch.setattr(sync_manager, "check_primary_sync", lambda *_: None)
+    monkeypatch.setattr(sync_manager, "check_primary", check)
 
 
 @without(nobody_asks_who_the_primary_is)

@@ -12,6 +12,7 @@ from django_import_progress import (
     create_redis_client,
     create_sync_redis_client,
 )
+from django_import_progress.service.base import KnownVersions
 
 from .facade import AsyncFacade
 
@@ -21,6 +22,13 @@ def variant(progress: Any, **arguments: Any) -> Any:
     if isinstance(progress, AsyncFacade):
         return AsyncFacade(SyncProgressManager(progress.manager.redis, **arguments))
     return ProgressManager(progress.redis, **arguments)
+
+
+def versions_of(progress: Any) -> KnownVersions:
+    """Return the versions that a manager knows."""
+    sync = getattr(progress, "manager", None)
+    versions: KnownVersions = progress._written if sync is None else sync._manager._written
+    return versions
 
 
 @asynccontextmanager

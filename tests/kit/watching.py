@@ -10,6 +10,7 @@ from typing import Any
 from django_import_progress.cancellation import end_tasks
 
 from .facade import AsyncFacade
+from .managers import versions_of
 from .waiting import until
 
 
@@ -74,7 +75,7 @@ class Watching:
     async def _is_over(self) -> bool:
         if not self._task.done():
             # Others have written since it did: a late end of an earlier run would end nobody.
-            getattr(self._ender, "manager", self._ender)._written.forget(self._job_id)
+            versions_of(self._ender).forget(self._job_id)
             await self._ender.publish_update(self._job_id, {"status": "cancelled"})
             await asyncio.wait([self._task], timeout=0.1)
         return self._task.done()

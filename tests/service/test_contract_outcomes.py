@@ -12,7 +12,7 @@ from tests.faults.conftest import defence
 
 from ..faults.naive import edit
 from ..kit.controls import without
-from ..kit.managers import variant
+from ..kit.managers import variant, versions_of
 
 __all__ = ["defence"]
 
@@ -205,5 +205,4 @@ async def test_a_late_message_of_a_deleted_job_is_marked_with_it(
     await other.create("j1", data={"run": 2})
     (stored,) = await other.read(["j1"])
     assert stored is not None
-    written = progress.manager._written if hasattr(progress, "manager") else progress._written
-    assert (written.of("j1") or (0, 0)) < stored.written
+    assert (versions_of(progress).of("j1") or (0, 0)) < stored.written

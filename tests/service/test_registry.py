@@ -211,11 +211,11 @@ async def test_guarded_managers_of_a_process_share_a_breaker_for_each_url(
     plain, guarded = get_progress_manager(), get_guarded_manager("other")
     assert guarded.redis is plain.redis
     assert (guarded.calls.keys.namespace, plain._guard) == ("other", nullcontext)
-    assert get_impatient_manager()._guard is get_sync_progress_manager()._guard is nullcontext
+    assert get_impatient_manager()._manager._guard is nullcontext
     assert get_guarded_sync_manager().redis is get_impatient_manager().redis
-    assert guarded._guard == get_guarded_sync_manager()._guard
+    assert guarded._guard == get_guarded_sync_manager()._manager._guard
     settings.IMPORT_PROGRESS = {"REDIS_URL": site.url + "?protocol=3"}
-    assert guarded._guard != get_guarded_sync_manager()._guard
+    assert guarded._guard != get_guarded_sync_manager()._manager._guard
 
 
 @pytest.mark.parametrize("place", ["server", "cluster"])

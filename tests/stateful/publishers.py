@@ -24,7 +24,8 @@ from django_import_progress import (
 from django_import_progress.core.command import RedisCommand
 from django_import_progress.core.lease import Attempt, Lease, WriteResult
 from django_import_progress.core.snapshot import Fields, as_text, loads
-from django_import_progress.service import sync_manager
+from django_import_progress.redis.executor import perform_sync
+from django_import_progress.service import manager as managers
 from django_import_progress.service.base import now_text
 from tests.kit.waiting import wait_for
 
@@ -156,7 +157,7 @@ class Publishers:
         with suppress(JobNotFound, JobFinished, JobExists), pytest.MonkeyPatch.context() as patch:
             if by in SKEWS:
                 moment = datetime.now(UTC) + timedelta(seconds=SKEWS[by])
-                patch.setattr(sync_manager, "now_text", moment.isoformat)
+                patch.setattr(managers, "now_text", moment.isoformat)
             if by == "async":
                 done = self._loop.run(getattr(self._async, verb)(self.job_id, **options))
             else:
@@ -182,7 +183,7 @@ class Publishers:
             raise AssertionError("the worker of a deleted job has created it again")
 
     def _perform(self, call: RedisCommand[T]) -> T:
-        return self.sync._perform(call)
+        return perform_sync(self.sync.redis, call)
 
     def publish(self, names: tuple[str, ...], status: str | None, stamp: Any) -> None:
         """Publish a partial message as another program does."""

@@ -21,7 +21,7 @@ from ..site import tasks
 def interrupted() -> Iterator[None]:
     """Interrupt the first wait for the final status, as by Ctrl-C."""
 
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         context.undo()
         raise KeyboardInterrupt
 

@@ -152,7 +152,7 @@ def test_it_is_sent_without_redis_too(
 def test_one_that_is_interrupted_as_it_begins_has_ended(
     received: list[News], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     job = track_import(JOB)
@@ -165,11 +165,11 @@ def test_one_that_is_interrupted_as_it_begins_has_ended(
 async def test_one_that_is_cancelled_as_it_begins_has_ended(
     received: list[News], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cancelled(*_: object) -> None:
+    async def cancelled(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
 
     job = track_import(JOB)
-    monkeypatch.setattr(reporting_thread.AwaitableEvent, "wait_briefly_async", cancelled)
+    monkeypatch.setattr(reporting_thread.AwaitableEvent, "wait_briefly", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await job.__aenter__()
     assert [news["status"] for news in received] == ["cancelled"]

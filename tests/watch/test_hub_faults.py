@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 from django_import_progress import ProgressManager, create_redis_client
 from django_import_progress.cancellation import end_tasks
 from django_import_progress.watch.hub import Hub
+from django_import_progress.watch.reconnect import ReconnectPolicy
 from django_import_progress.watch.subscriber import Subscriber
 from django_import_progress.watch.watched_job import WatchedJob
 
@@ -109,10 +110,14 @@ async def test_a_failed_read_is_not_retried_for_a_job_without_watchers(
 ) -> None:
     client = create_redis_client(server.url)
     slot = WatchedJob(ProgressManager(client).calls, "j1")
-    watched, left = Subscriber(client, {slot.channel: slot}, 15), Subscriber(client, {}, 15)
+    watched, left = (
+        Subscriber(client, ReconnectPolicy(client), {slot.channel: slot}, 15),
+        Subscriber(client, ReconnectPolicy(client), {}, 15),
+    )
     for link in (watched, left):
         link._read_if_watched(slot)
-    assert (list(watched._pending), list(left._pending)) == ([slot], [])
+    assert (list(watched._reader._queues), list(left._reader._queues)) == ([""], [])
+    await watched._tasks.aclose()
     await client.aclose()
 
 
@@ -162,11 +167,11 @@ async def test_a_job_watched_before_the_connection_is_open_is_subscribed(
     client = create_redis_client(server.url)
     slot = WatchedJob(ProgressManager(client).calls, "j1")
     slots: dict[str, WatchedJob] = {}
-    link = Subscriber(client, slots, 15)
+    link = Subscriber(client, ReconnectPolicy(client), slots, 15)
     slots[slot.channel] = slot
     link.channel_changed(slot.channel)
     running = asyncio.create_task(link.run())
-    await until(lambda: link.is_working, "the first read, after the subscription")
+    await until(lambda: link.policy.is_working, "the first read, after the subscription")
     assert is_subscribed(foreign, "j1")
     await end_tasks([running])
     await client.aclose()

@@ -13,8 +13,9 @@ from django_import_progress import ProgressManager, callbacks
 from django_import_progress.cancellation import end_tasks
 from django_import_progress.core.reducer import JobStateReducer
 from django_import_progress.metrics import process_metrics
-from django_import_progress.watch import hub, pattern_hub, watched_job
-from django_import_progress.watch.pattern_hub import PatternHub
+from django_import_progress.watch import hub, subscriber, watched_job
+from django_import_progress.watch.hub import Hub
+from django_import_progress.watch.subscriber import Pattern
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -102,12 +103,12 @@ async def test_a_listener_that_raises_when_it_is_called_by_the_timer_is_logged(
 
 
 def callbacks_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Call the callbacks of a `PatternHub` directly."""
-    monkeypatch.setattr(pattern_hub, "safe_callback", lambda callback: callback)
+    """Call the callbacks of a `Pattern` directly."""
+    monkeypatch.setattr(subscriber, "safe_callback", lambda callback: callback)
 
 
 @without(callbacks_are_trusted)
-async def test_a_pattern_hubs_callbacks_that_raise_are_logged_once_each(
+async def test_a_patterns_callbacks_that_raise_are_logged_once_each(
     progress: ProgressManager, foreign: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = []
@@ -119,13 +120,8 @@ async def test_a_pattern_hubs_callbacks_that_raise_are_logged_once_each(
         unknown.append(job_id)
         raise ZeroDivisionError
 
-    all_jobs = PatternHub(
-        progress.redis,
-        progress.calls,
-        heartbeat_seconds=NEVER,
-        on_subscribed=begin,
-        on_unknown=note,
-    )
+    pattern = Pattern(progress.calls.keys, begin, note)
+    all_jobs = Hub(progress.redis, heartbeat_seconds=NEVER, pattern=pattern)
     running = asyncio.create_task(all_jobs.run())
     await until(foreign.pubsub_numpat, "the subscription")
     lost = process_metrics.connections_lost

@@ -37,18 +37,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from .prelude import (
-    ARGUMENTS,
-    CLOCK,
-    DIGEST,
-    ENLISTING,
-    LISTING,
-    NONCES,
-    PRELUDE,
-    PUBLISH,
-    RECORD,
-    WORKER,
-)
+from . import prelude
 from .rights import RIGHTS
 
 
@@ -60,7 +49,7 @@ class Script:
     sha: str
 
 
-def _script(body: str, shared: str = PRELUDE) -> Script:
+def _script(body: str, shared: str = prelude.PRELUDE) -> Script:
     text = shared + body
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
@@ -74,7 +63,7 @@ READ = _script(
 local flat = redis.call('HGETALL', KEYS[1])
 return {now(), flat, #flat == 0 and redis.call('GET', KEYS[2]) or ''}
 """,
-    CLOCK,
+    prelude.CLOCK,
 )
 
 CHECK = _script(
@@ -98,7 +87,7 @@ for i, known in ipairs(ARGV) do
 end
 return reply
 """,
-    CLOCK + DIGEST,
+    prelude.CLOCK + prelude.DIGEST,
 )
 
 SET = _script("""
@@ -160,7 +149,7 @@ enlist(job)
 publish_job(job, (parts_of(job)))
 return {0, entry(job)}
 """,
-    PRELUDE + ENLISTING,
+    prelude.PRELUDE + prelude.ENLISTING,
 )
 
 CANCEL = _script("""
@@ -208,7 +197,7 @@ write_record('x', values, ended_seconds)
 publish(channel, '{"_gone":' .. life .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
-    ARGUMENTS + CLOCK + PUBLISH + RIGHTS + RECORD + NONCES,
+    prelude.ARGUMENTS + prelude.CLOCK + prelude.PUBLISH + RIGHTS + prelude.RECORD + prelude.NONCES,
 )
 
 PUBLISH_CURRENT = _script(
@@ -220,7 +209,7 @@ local written = redis.call('HMGET', KEYS[1], '_l', '_v')
 local mark = '[' .. (written[1] or '0') .. ',' .. (written[2] or '0') .. ']'
 return publish(channel, before_mark .. mark .. after_mark)
 """,
-    PUBLISH,
+    prelude.PUBLISH,
 )
 
 ENLIST = _script(
@@ -230,7 +219,7 @@ local job_id, life, job_ttl, length, seconds = unpack(ARGV)
 enter(KEYS[1], job_id, life, job_ttl, length, seconds)
 return {0}
 """,
-    LISTING,
+    prelude.LISTING,
 )
 
 TAKE_OVER = _script(
@@ -277,7 +266,7 @@ end
 local bookkeeping = {job.values['_a'], entry(job), job.values['_c'] or '0', job.values['_b']}
 return {0, bookkeeping, reply_of(job, (parts_of(job)))}
 """,
-    PRELUDE + WORKER + ENLISTING,
+    prelude.PRELUDE + prelude.WORKER + prelude.ENLISTING,
 )
 
 WRITE = _script(
@@ -329,5 +318,5 @@ if job.exists and not must_enlist then return {0, cancel} end
 enlist(job)
 return {0, cancel, entry(job)}
 """,
-    PRELUDE + WORKER + ENLISTING,
+    prelude.PRELUDE + prelude.WORKER + prelude.ENLISTING,
 )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from ...core.job_state import state_of
-from ...core.snapshot import Fields
 from ...core.terminal_text import line, printable_json
-from ...service.registry import get_progress_manager
+from ...service.registry import get_sync_progress_manager
 
 HELP = "Lists the jobs that create() and track_import() have created, newest first."
 
@@ -29,15 +27,11 @@ def add_arguments(parser: CommandParser) -> None:
 
 def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     """Print the jobs."""
-    jobs = asyncio.run(_read(options["namespace"], options["owner"], options["limit"]))
+    manager = get_sync_progress_manager(options["namespace"])
+    listed = manager.listed(options["owner"], options["limit"])
+    jobs = [state_of(job_id, stored).representation for job_id, stored in listed.items()]
     if options["json"]:
         command.stdout.write(printable_json(json.dumps(jobs, ensure_ascii=False)))
         return
     for job in jobs:
         command.stdout.write(f"{job['job_id']}  {line(job)}")
-
-
-async def _read(namespace: str | None, owner: str | None, limit: int) -> list[Fields]:
-    manager = get_progress_manager(namespace)
-    jobs = await manager.listed(owner, limit)
-    return [state_of(job_id, stored).representation for job_id, stored in jobs.items()]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...core.keys import clean_job_id
-from ...core.snapshot import Fields, to_json
+from ...core.snapshot import to_json
 from ...core.terminal_text import line, printable, printable_json
-from ...service.registry import get_progress_manager
+from ...service.registry import get_sync_progress_manager
 
 HELP = "Shows a job: its fields, and what viewers see. Exits with 1 if it does not exist."
 
@@ -27,7 +25,7 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     Raises:
         CommandError: the job does not exist.
     """
-    job = asyncio.run(_read(clean_job_id(options["job"]), options["namespace"]))
+    job = get_sync_progress_manager(options["namespace"]).describe(options["job"])
     if job is None:
         raise CommandError(f"Job {options['job']} does not exist.", returncode=1)
     if options["json"]:
@@ -37,8 +35,3 @@ def handle(command: BaseCommand, options: dict[str, Any]) -> None:
     width = max(len(printable(name)) for name in job)
     for name, value in job.items():
         command.stdout.write(f"  {printable(name):{width}}  {printable(value)}")
-
-
-async def _read(job_id: str, namespace: str | None) -> Fields | None:
-    manager = get_progress_manager(namespace)
-    return await manager.describe(job_id)
