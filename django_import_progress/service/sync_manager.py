@@ -19,6 +19,7 @@ from ..core.job_index import snapshots
 from ..core.job_state import State, description_of
 from ..core.keys import JobId, clean_job_id
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
+from ..core.rejects import Report
 from ..core.snapshot import Stored
 from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
@@ -155,6 +156,18 @@ class SyncProgressManager:
         calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
         with self._guard():
             return read_all_sync(self.redis, calls)
+
+    def rejects(self, job_id: JobId) -> Iterator[dict[str, Any]]:
+        """Yield the rejected rows of a job: see `ProgressManager.rejects`."""
+        return self._rejects(clean_job_id(job_id))
+
+    def _rejects(self, job_id: str) -> Iterator[dict[str, Any]]:
+        for reject in self.report(job_id).rejects:
+            yield reject.as_dict()
+
+    def report(self, job_id: JobId) -> Report:
+        """Return the report of a job's rejected rows."""
+        return self._perform(self.calls.read_rejects(clean_job_id(job_id)))
 
     def _perform(self, call: RedisCommand[T]) -> T:
         with self._guard():
