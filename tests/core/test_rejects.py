@@ -28,7 +28,7 @@ def progress(each_server: RedisProcess, raw: redis.Redis) -> SyncProgressManager
 
 def begin(progress: SyncProgressManager, number: int = 1) -> Attempt:
     call = progress.calls.begin(
-        "job", None, Lease(f"attempt {number}", 30), {"status": "importing"}, now_text()
+        "job", None, Lease(f"{number}-attempt", 30), {"status": "importing"}, now_text()
     )
     attempt = perform_sync(progress.redis, call)
     assert attempt is not None

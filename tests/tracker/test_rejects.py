@@ -235,6 +235,15 @@ def test_rows_of_batches_are_counted(jobs: SyncProgressManager) -> None:
     assert counts(jobs)[2:] == (5, 6)
 
 
+def test_a_row_beside_its_line_is_found_in_its_batch(jobs: SyncProgressManager) -> None:
+    rows = [{"a": 1}, {"a": 2}]
+    with track_import(JOB) as job:
+        for batch in job.batches([list(enumerate(rows, 2))]):
+            for line, row in batch[1:]:
+                job.reject(row, "no", line=line)
+    assert [(reject["row"], reject["line"]) for reject in kept(jobs)] == [(2, 3)]
+
+
 def test_a_batch_that_cannot_be_searched_has_no_numbers(jobs: SyncProgressManager) -> None:
     with track_import(JOB) as job:
         for batch in job.batches([{"a": 1}]):

@@ -90,8 +90,7 @@ class Rejecting(Stoppable):
         with self._lock:
             processed = self.processed
             number = self._number_of(row, processed)
-            last_number, last_row = self._last_reject
-            if self._cells and number is not None and number == last_number and row is last_row:
+            if self._is_the_last(number, row):
                 return
             self._last_reject = (number, row)
             reject = Reject(row=number, line=line, reason=text, data=values)
@@ -172,14 +171,25 @@ class Rejecting(Stoppable):
         return self._overflow
 
     def _number_of(self, row: Any, processed: int) -> int | None:
-        """Return the number of the row that is being processed; None if it is not known."""
+        """Return the number of the row that is being processed; None if it is not known.
+
+        In a batch it is found by identity, also as a part of a tuple such as its line and itself.
+        """
         if self.batch is None:
             return processed + 1
         if isinstance(self.batch, list | tuple):
-            for place, other in enumerate(self.batch):
-                if other is row:
+            for place, item in enumerate(self.batch):
+                parts = item if isinstance(item, tuple) else ()
+                if item is row or any(part is row for part in parts):
                     return processed + place + 1
         return None
+
+    def _is_the_last(self, number: int | None, row: Any) -> bool:
+        """Return whether this row of a loop is the one that was rejected last."""
+        last_number, last_row = self._last_reject
+        return (
+            bool(self._cells) and number is not None and number == last_number and row is last_row
+        )
 
     def _values_of(self, row: Any) -> Fields:
         try:
