@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .core.errors import (
     ImportCancelled,
+    ImportFailed,
     ImportSuperseded,
     InvalidJobId,
     InvalidProgress,
@@ -14,6 +15,7 @@ from .core.errors import (
     OutsideOfTheWith,
     ProgressError,
     ProgressUnavailable,
+    TooManyRejects,
 )
 from .redis.factory import create_redis_client, create_sync_redis_client
 from .service.manager import ProgressManager
@@ -24,6 +26,7 @@ from .version import __version__
 
 __all__ = [
     "ImportCancelled",
+    "ImportFailed",
     "ImportSuperseded",
     "InvalidJobId",
     "InvalidProgress",
@@ -36,6 +39,7 @@ __all__ = [
     "ProgressManager",
     "ProgressUnavailable",
     "SyncProgressManager",
+    "TooManyRejects",
     "__version__",
     "create_redis_client",
     "create_sync_redis_client",

@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from .core.commands import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
 from .core.keys import NAMESPACE_RULE, is_namespace
+from .core.rejects import REJECTS_MAX_BYTES
 from .redis.factory import is_redis_url, url_problem
 from .redis.url import shown
 
@@ -208,6 +209,8 @@ class Settings:
     """Path of the WebSocket routes; None if they are not used."""
     ticket_seconds = Key[int](86400, _is_whole_seconds, _WHOLE_SECONDS)
     """How long a ticket is valid."""
+    rejects_max_bytes = Key[int](REJECTS_MAX_BYTES, _is_count, "a positive whole number of bytes")
+    """Maximum size of the report of a job's rejected rows."""
 
     @property
     def has_tenants(self) -> bool:

@@ -20,7 +20,7 @@ from ..core.snapshot import Fields
 from ..service.registry import get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
 from ..tracker.outcome import final_fields
-from ..tracker.tracker import Exposed
+from ..tracker.rejects.guard import Exposed
 from .celery_tracker import ImportTimedOut, TaskReplaced, TaskTracker, for_end_user, will_run_again
 from .message_namespace import NAMESPACE_HEADER, namespace_of, with_namespace
 from .queue_status import (

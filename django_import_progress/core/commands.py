@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from .keys import Keys
 from .lease import Attempt, Lease, LeaseCheck, WriteResult
 from .lua import scripts
 from .outcome import recall
+from .rejects import Report, add_rejects, read_rejects
 from .snapshot import (
     KNOWN,
     MAX_BYTES,
@@ -188,7 +189,8 @@ class JobCommands:
     def delete(self, job_id: str) -> RedisCommand[bool]:
         """Delete a job, and publish the deletion."""
         args = [*self._args(job_id, None), self.nonce()]
-        return evalsha(scripts.DELETE, self._keys(job_id), args, lambda reply: bool(reply[1]))
+        keys = [*self._keys(job_id), self.keys.rejects(job_id)]
+        return evalsha(scripts.DELETE, keys, args, lambda reply: bool(reply[1]))
 
     def jobs(self, owner: str | None, limit: int) -> Plan[dict[str, Stored]]:
         """Return the jobs by id, newest first."""
@@ -263,9 +265,22 @@ class JobCommands:
             lambda reply: listing.enter(job_id, reply[2]) if reply[2:] else [],
         )
 
+    def add_rejects(
+        self, job_id: str, token: str, entries: Sequence[bytes], *, stored: int
+    ) -> RedisCommand[int]:
+        """Append rejected rows to the report of an attempt: see `rejects.add_rejects`."""
+        return add_rejects(self._reject_keys(job_id), token, stored, entries, self.ttl_seconds)
+
+    def read_rejects(self, job_id: str) -> RedisCommand[Report]:
+        """Read the report of a job's rejected rows."""
+        return read_rejects(self._reject_keys(job_id))
+
     @property
     def _listing(self) -> Listing:
         return Listing(self.keys, self.ttl_seconds)
+
+    def _reject_keys(self, job_id: str) -> list[str]:
+        return [self.keys.hash(job_id), self.keys.rejects(job_id)]
 
     def _keys(self, job_id: str) -> list[str]:
         return [self.keys.hash(job_id), self.keys.outcome(job_id)]

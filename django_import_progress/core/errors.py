@@ -46,6 +46,10 @@ class NotTracking(ProgressError, RuntimeError):
         )
 
 
+class TooManyRejects(ProgressError):
+    """More rows were rejected than `max_rejects` allows; raised out of the `with` block."""
+
+
 OutsideOfTheWith = NotTracking
 """Its earlier name."""
 
@@ -66,6 +70,13 @@ class StopsALoop(BaseException):
 
 class ImportCancelled(StopsALoop):
     """Cancellation was requested. Raised after a row, absorbed by the `with` block of its tracker.
+
+    A `BaseException`, so that ``except Exception`` around a row does not catch it.
+    """
+
+
+class ImportFailed(StopsALoop):
+    """`fail()` was called on a tracker. Absorbed by its `with` block; the job ends ``failed``.
 
     A `BaseException`, so that ``except Exception`` around a row does not catch it.
     """

@@ -96,8 +96,14 @@ class Keys:
         In a Cluster it has the name of the hash as its hash tag, so that both are in one slot:
         https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
         """
-        name = f"{{{self.hash(job_id)}}}" if self.clustered else job_id
-        return f"{self.namespace}:end:{name}"
+        return f"{self.namespace}:end:{self._beside_hash(job_id)}"
+
+    def rejects(self, job_id: str) -> str:
+        """Return the key of the list of a job's rejected rows; in a Cluster it is in that slot."""
+        return f"{self.namespace}:rejects:{self._beside_hash(job_id)}"
+
+    def _beside_hash(self, job_id: str) -> str:
+        return f"{{{self.hash(job_id)}}}" if self.clustered else job_id
 
     def channel(self, job_id: str) -> str:
         """Return the pub/sub channel of a job's updates.

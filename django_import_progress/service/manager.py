@@ -13,6 +13,7 @@ from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from ..core.job_index import snapshots
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id
+from ..core.rejects import Report
 from ..core.snapshot import Stored
 from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import AsyncClient, perform, perform_plan, read_all
@@ -197,6 +198,27 @@ class ProgressManager:
         calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
         with self._guard():
             return await read_all(self.redis, calls)
+
+    def rejects(self, job_id: JobId) -> AsyncIterator[dict[str, Any]]:
+        """Yield the rejected rows of the last attempt at a job, in their order.
+
+        Each has the keys ``row`` (its number in the input, from 1, or None), ``line`` (in the file,
+        or None), ``reason`` and ``data`` (its values by column). They expire with the job, and at
+        most `REJECTS_MAX_BYTES` are kept; the snapshot's ``rejected_rows`` counts all of them.
+
+        Raises:
+            InvalidJobId: `job_id` is invalid.
+            ProgressUnavailable: Redis cannot be reached; raised at the first row.
+        """
+        return self._rejects(clean_job_id(job_id))
+
+    async def _rejects(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
+        for reject in (await self.report(job_id)).rejects:
+            yield reject.as_dict()
+
+    async def report(self, job_id: JobId) -> Report:
+        """Return the report of a job's rejected rows."""
+        return await self._perform(self.calls.read_rejects(clean_job_id(job_id)))
 
     async def _perform(self, call: RedisCommand[T]) -> T:
         with self._guard():

@@ -16,6 +16,7 @@ from ..core.errors import ProgressUnavailable
 from ..core.job_state import State
 from ..core.keys import JobId, clean_job_id
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
+from ..core.rejects import Report
 from ..core.snapshot import Stored
 from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
@@ -128,6 +129,18 @@ class SyncProgressManager:
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""
         return without_waiting(self._manager.read(job_ids))
+
+    def rejects(self, job_id: JobId) -> Iterator[dict[str, Any]]:
+        """Yield the rejected rows of a job: see `ProgressManager.rejects`."""
+        return self._rejects(clean_job_id(job_id))
+
+    def _rejects(self, job_id: str) -> Iterator[dict[str, Any]]:
+        for reject in self.report(job_id).rejects:
+            yield reject.as_dict()
+
+    def report(self, job_id: JobId) -> Report:
+        """Return the report of a job's rejected rows."""
+        return without_waiting(self._manager.report(job_id))
 
     def watch(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the current snapshot, then each newer one: see `ProgressManager.watch`.

@@ -102,6 +102,8 @@ class ProgressCounters:
         """Whether the `with` block was left; the final status may still wait for a commit."""
         self.interrupt: Callable[[], BaseException] | None = NotTracking
         """Creates the exception to raise after the running row; set by the writer's thread."""
+        self.batch: Any = None
+        """See `Counter`."""
 
     @property
     def processed(self) -> int:

@@ -214,7 +214,8 @@ class FieldLimit:
 
 def tracker_fields(fields: Fields) -> Fields:
     """Return only the tracker's own fields, without those that the user added."""
-    return {name: value for name, value in fields.items() if name in KNOWN | TRACKED}
+    own = KNOWN | TRACKED | {"rejected_rows"}
+    return {name: value for name, value in fields.items() if name in own}
 
 
 def without_time(fields: Fields) -> Fields:

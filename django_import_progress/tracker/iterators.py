@@ -15,6 +15,8 @@ class Counter(Protocol):
 
     interrupt: Callable[[], BaseException] | None
     """Creates the exception to raise after the running row."""
+    batch: Any
+    """The batch of `batches()` whose body is running; None in a loop over rows."""
 
     def open_cell(self) -> list[int]:
         """Return a list with one number, which only one loop increments."""
@@ -66,12 +68,14 @@ class Counted(Generic[T]):
             else:
                 for item in self._source:
                     rows = size(item)  # Before the body, which may empty the batch.
+                    job.batch = item
                     yield item
                     cell[0] += rows
                     if job.interrupt is not None:
                         _close(self._source)
                         raise job.interrupt()
         finally:
+            job.batch = None
             job.close_cell(cell)
 
     async def __aiter__(self) -> AsyncIterator[T]:
@@ -81,6 +85,7 @@ class Counted(Generic[T]):
         try:
             async for item in source if isinstance(source, AsyncIterable) else _as_async(source):
                 rows = 1 if size is None else size(item)
+                job.batch = None if size is None else item
                 yield item
                 cell[0] += rows
                 if job.interrupt is not None:
@@ -90,6 +95,7 @@ class Counted(Generic[T]):
                     _close(source)
                     raise job.interrupt()
         finally:
+            job.batch = None
             job.close_cell(cell)
 
 

@@ -40,12 +40,12 @@ def final_fields(
     except Exception:  # `str()` of an exception may raise; the import's exception counts.
         logger.exception("Import %s failed with a message that cannot be read", job_id)
         message = ""
-    return _failed(message or neutral_message(job_id))
+    return failed_fields(message or neutral_message(job_id))
 
 
 def rolled_back_fields() -> Fields:
     """Return the final fields if the transaction was rolled back after the `with` block."""
-    return _failed(gettext("The import was rolled back."))
+    return failed_fields(gettext("The import was rolled back."))
 
 
 def neutral_message(job_id: str) -> str:
@@ -83,7 +83,8 @@ def was_raised_while_cancelling(error: BaseException, tracker: object) -> bool:
     return False
 
 
-def _failed(message: str) -> Fields:
+def failed_fields(message: str) -> Fields:
+    """Return the final fields of an import that has failed, with its message for the end user."""
     # Characters that cannot be encoded must not prevent the final write.
     message = message[:MESSAGE_LENGTH].encode("utf-8", "replace").decode()
     return {"status": "failed", "error_message": message}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -11,15 +11,23 @@ from asgiref.sync import sync_to_async
 from ..cancellation import result_of, without_waiting
 from ..conf import settings
 from ..core.commands import clean_owner
-from ..core.errors import ImportCancelled, ImportSuperseded, StopsALoop
+from ..core.errors import ImportCancelled, ImportFailed, ImportSuperseded, StopsALoop
 from ..core.keys import JobId, clean_job_id
 from ..core.snapshot import RATES, Fields
 from ..service.base import now_text
 from ..service.registry import get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
 from ..signals import import_finished, send, send_async
-from .interrupts import Stoppable
-from .outcome import final_fields, rolled_back_fields, was_raised_by, was_raised_while_cancelling
+from .outcome import (
+    failed_fields,
+    final_fields,
+    is_cancellation,
+    rolled_back_fields,
+    was_raised_by,
+    was_raised_while_cancelling,
+)
+from .rejects.guard import Exposed
+from .rejects.rejecting import Rejecting
 from .transactions import Callback, TransactionEnd, after_transactions
 from .writer import Writer
 
@@ -27,13 +35,11 @@ logger = logging.getLogger("django_import_progress")
 
 Wait = Callable[..., Any]
 """Waits, or returns a coroutine that does."""
-Exposed = type[BaseException] | tuple[type[BaseException], ...]
-
 ENTER_TURNS = 40
 """How long entering waits for Redis to have the job. It must hardly delay a short import."""
 
 
-class ImportTracker(Stoppable):
+class ImportTracker(Rejecting):
     """Reports the progress of an existing loop: it counts rows, and a thread writes to Redis.
 
     ::
@@ -55,8 +61,10 @@ class ImportTracker(Stoppable):
         total: the number of rows, if known.
         owner: a user or a primary key; stored if the job has no owner yet.
         stage: the first stage.
-        expose: exceptions whose message the end user may see. For others a neutral sentence is
-            shown (with `DEBUG` on, their message).
+        expose: exceptions whose message the end user may see, and which reject a row in `guard`.
+            For others a neutral sentence is shown (with `DEBUG` on, their message).
+        max_rejects: how many rows may be rejected before the import fails; None: any number.
+        redact: columns whose values are not kept of rejected rows.
         manager: where to write; by default the manager from settings.
 
     Raises:
@@ -64,6 +72,7 @@ class ImportTracker(Stoppable):
         InvalidProgress: another argument is invalid.
         TypeError: `manager` is an asynchronous one, or `expose` is not an exception class.
         ImportSuperseded: raised out of the `with` block if another attempt has taken the job.
+        TooManyRejects: raised out of the `with` block if more than `max_rejects` were rejected.
     """
 
     def __init__(
@@ -74,6 +83,8 @@ class ImportTracker(Stoppable):
         owner: Any = None,
         stage: str | None = None,
         expose: Exposed = (),
+        max_rejects: int | None = None,
+        redact: Collection[str] = (),
         manager: SyncProgressManager | None = None,
     ) -> None:
         if manager is not None and not isinstance(manager, SyncProgressManager):
@@ -81,12 +92,14 @@ class ImportTracker(Stoppable):
                 f"manager must be a SyncProgressManager, not {type(manager).__name__}:"
                 " the tracker writes from a thread, also in asyncio code"
             )
-        super().__init__(clean_job_id(job_id), total, stage)
-        self._expose = tuple(expose) if isinstance(expose, tuple | list) else (expose,)
-        if not all(isinstance(kind, type) for kind in self._expose):
-            raise TypeError(
-                f"Invalid expose {expose!r}: pass an exception class or a tuple of them"
-            )
+        super().__init__(
+            clean_job_id(job_id),
+            total,
+            stage,
+            expose=expose,
+            max_rejects=max_rejects,
+            redact=redact,
+        )
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
         self._writer: Writer
@@ -122,7 +135,7 @@ class ImportTracker(Stoppable):
         return self
 
     async def _exit(self, error: BaseException | None, *, in_loop: bool) -> bool:
-        if self._is_forked_copy or self._defers_end(error):
+        if self._is_forked_copy or (not self._was_failed_by(error) and self._defers_end(error)):
             return False
         left_by = error
         after: Wait = _after_transactions_async if in_loop else after_transactions
@@ -152,6 +165,7 @@ class ImportTracker(Stoppable):
             self.job_id,
             self._owner,
             self._sample,
+            self._reject_log,
             stalled_after_seconds=settings.stalled_after_seconds,
             on_result=self._on_write_result,
             on_start=self._note_stored,
@@ -166,7 +180,7 @@ class ImportTracker(Stoppable):
 
     def _may_wait(self, error: BaseException | None) -> bool:
         """Return whether the final status may have to wait for a commit."""
-        return error is None and not self._has_seen_cancel
+        return error is None and not self._has_seen_cancel and self._failure is None
 
     def _flush(self) -> None:
         """Write everything counted so far; the final status follows after the commit."""
@@ -181,7 +195,11 @@ class ImportTracker(Stoppable):
         if self._has_seen_cancel and (error is None or was_raised_while_cancelling(error, self)):
             error = error or self._cancelled()
             self._final = self._final or {"status": "cancelled"}
-        self._error = error
+        self._error = error or self._overflow
+        if self._failure is not None and (error is None or not is_cancellation(error)):
+            self._final = self._final or failed_fields(self._failure)
+        if error is not None or self._failure is not None:
+            self._count_unfinished()
         self._final = self._final or final_fields(self.job_id, error, self._expose)
         self._writer.stop()
         self._stop_tracking()
@@ -249,11 +267,20 @@ class ImportTracker(Stoppable):
 
         Raises:
             ImportSuperseded: the job is no longer this attempt's, and no other error is raised.
+            TooManyRejects: it was raised before, and swallowed.
         """
         is_ours = error is None or was_raised_by(error, self, StopsALoop)
         if self._lost and is_ours and not isinstance(error, ImportSuperseded):
             raise self._superseded() from None
-        return error is not None and was_raised_by(error, self, ImportCancelled)
+        if error is None:
+            if self._overflow is not None:
+                raise self._overflow from None
+            return False
+        return was_raised_by(error, self, ImportCancelled) or self._was_failed_by(error)
+
+    def _was_failed_by(self, error: BaseException | None) -> bool:
+        """Return whether `error` is the one that `fail` has raised."""
+        return error is not None and was_raised_by(error, self, ImportFailed)
 
 
 async def _after_transactions_async(callback: Callback) -> bool:

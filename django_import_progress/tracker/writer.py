@@ -14,6 +14,7 @@ from typing import TypeVar
 from ..core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from ..core.lease import LOST, Attempt, Lease, WriteResult
 from ..core.pacing import backoff_seconds
+from ..core.rejects import REFUSED
 from ..core.snapshot import MAX_BYTES, Fields, is_terminal
 from ..redis.executor import perform_sync
 from ..service.base import now_text
@@ -22,6 +23,7 @@ from .awaitable_event import AwaitableEvent
 from .fields import tracker_fields, without_time
 from .outcome import neutral_message
 from .process_exit import finishing, note_finishing
+from .rejects.log import RejectLog
 from .reporting_thread import FINAL_SECONDS, ReportingThread, running
 
 logger = logging.getLogger("django_import_progress")
@@ -51,6 +53,7 @@ class Writer(ReportingThread):
         job_id: the job.
         owner: its owner's primary key as text.
         sample: a method that returns the current fields; called in this thread.
+        reject_log: the rejected rows.
         stalled_after_seconds: how long the worker is considered alive after a write.
         on_result: a method that is called, in this thread, with the result of each write.
         on_start: a method that is called, in this thread, with the job's fields as the attempt
@@ -63,6 +66,7 @@ class Writer(ReportingThread):
         job_id: str,
         owner: str | None,
         sample: Callable[[], Fields],
+        reject_log: RejectLog,
         *,
         stalled_after_seconds: float,
         on_result: Callable[[WriteResult], object],
@@ -72,6 +76,7 @@ class Writer(ReportingThread):
         self._manager = manager
         self._owner = owner
         self._sample = weakref.WeakMethod(sample)
+        self._reject_log = reject_log
         self._on_result = weakref.WeakMethod(on_result)
         self._on_start = weakref.WeakMethod(on_start)
         self._kept_alive: object = None
@@ -99,6 +104,8 @@ class Writer(ReportingThread):
         """Whether it was logged that the user's fields are not written."""
         self._is_over = False
         """Whether the job has ended or is no longer this attempt's: nothing can be written."""
+        self._is_final_written = False
+        """Whether Redis has the final status: only rejected rows may still be missing."""
 
     @property
     def lag_seconds(self) -> float:
@@ -219,12 +226,38 @@ class Writer(ReportingThread):
             self._handle_result(WriteResult.SUPERSEDED)
             return
         fields = self._take_sample()
+        is_final = is_terminal(fields)
+        # Before the final status: whoever sees that may download the report at once.
+        failure = self._write_rejects(self.attempt, must_renew=is_final)
+        if not self._is_final_written:
+            self._write_snapshot(self.attempt, fields)
+            self._is_final_written = is_final
+        if failure is not None and not self._is_over:
+            failure = self._write_rejects(self.attempt, must_renew=True)
+        if isinstance(failure, ProgressError):
+            raise failure
+
+    def _write_rejects(self, attempt: Attempt, *, must_renew: bool) -> object:
+        """Write rejected rows; return None, or what has failed: it must not stop the rest."""
+        log, calls = self._reject_log, self._manager.calls
+
+        def write(stored: int, entries: list[bytes]) -> int:
+            token = attempt.lease.args[0]
+            add = calls.add_rejects(self.job_id, token, entries, stored=stored)
+            return perform_sync(self._manager.redis, add)
+
+        if not log.is_due(0 if must_renew else self._renewal_seconds):
+            return None
+        try:
+            return None if log.send(write) else REFUSED
+        except ProgressError as error:
+            return error
+
+    def _write_snapshot(self, attempt: Attempt, fields: Fields) -> None:
         if self._is_up_to_date(fields) and not self._has_job_changed():
             return
         try:
-            result = self._write(
-                self.attempt, fields, FINAL_BYTES if is_terminal(fields) else MAX_BYTES
-            )
+            result = self._write(attempt, fields, FINAL_BYTES if is_terminal(fields) else MAX_BYTES)
         except InvalidProgress as error:
             # Other code has filled the snapshot. Rows and lease are still written.
             if not self._is_cut_short:
@@ -232,7 +265,7 @@ class Writer(ReportingThread):
                 logger.warning(
                     "Import %s: only the tracker's own fields are updated: %s", self.job_id, error
                 )
-            result = self._write(self.attempt, tracker_fields(fields), FINAL_BYTES)
+            result = self._write(attempt, tracker_fields(fields), FINAL_BYTES)
         self._note_written(fields)
         self._handle_result(result)
 

@@ -35,7 +35,7 @@ RETRY_AFTER_SECONDS = 2
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
-def _endpoint(inner: View) -> View:
+def endpoint(inner: View) -> View:
     """Make a view of `inner`, which gets the request, the manager and the visitor."""
 
     @wraps(inner)
@@ -61,7 +61,7 @@ def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
     return response
 
 
-def _not_found() -> HttpResponse:
+def not_found() -> HttpResponse:
     """Return the response for an unknown, expired or unauthorized job and for an invalid ticket."""
     return _json({"error": NO_SUCH_JOB}, status=404)
 
@@ -72,7 +72,9 @@ def _retry_later(error: str, *, status: int = 503) -> HttpResponse:
     return response
 
 
-async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[str, Stored | None]:
+async def stored_jobs(
+    manager: ProgressManager, grants: Collection[Grant]
+) -> dict[str, Stored | None]:
     """Return what is stored of the jobs, or remembered, by their ids."""
     stored = {grant.job_id: grant.stored for grant in grants}
     missing = [grant for grant in grants if grant.by_ticket]  # Not read yet.
@@ -84,16 +86,16 @@ async def _stored(manager: ProgressManager, grants: Collection[Grant]) -> dict[s
 
 
 @require_safe
-@_endpoint
+@endpoint
 async def snapshot(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
     """Respond with the representation, or 304 if it matches the request's `If-None-Match`."""
     grant = await admit(job, "watch", user=visitor.user, manager=manager)
-    stored = None if grant is None else (await _stored(manager, [grant]))[grant.job_id]
+    stored = None if grant is None else (await stored_jobs(manager, [grant]))[grant.job_id]
     found = None if grant is None else description_of(grant.job_id, stored)
     if found is None:
-        return _not_found()
+        return not_found()
     response = _json(found)
     etag = f'"{hashlib.blake2b(response.content, digest_size=16).hexdigest()}"'
     response["ETag"] = etag
@@ -101,7 +103,7 @@ async def snapshot(
 
 
 @require_GET
-@_endpoint
+@endpoint
 async def stream(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
@@ -113,7 +115,7 @@ async def stream(
 
 
 @require_GET
-@_endpoint
+@endpoint
 async def streams(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor
 ) -> HttpResponseBase:
@@ -136,18 +138,18 @@ async def _events(
     # The request may contain a job both by a refused reference and by a valid one.
     refused = [ref for ref in refused if ref not in grants]
     if not grants:
-        return _not_found()
+        return not_found()
     last_event_id = request.headers.get("Last-Event-ID", "")
     if is_end_id(last_event_id):
         with suppress(ProgressUnavailable):  # A stream by ticket opens, and waits for Redis.
-            stored = await _stored(manager, grants.values())
+            stored = await stored_jobs(manager, grants.values())
             if has_nothing_new(last_event_id, stored, refused):
                 # The only response after which an EventSource does not reconnect.
                 return HttpResponse(status=204, headers={"Cache-Control": NOT_CACHED})
     if not hasattr(request, "scope"):
         # A short, complete stream: under WSGI an open one would occupy a worker. An EventSource
         # reconnects by itself, and so polls.
-        frames = _frames(await _stored(manager, grants.values()), refused, last_event_id)
+        frames = _frames(await stored_jobs(manager, grants.values()), refused, last_event_id)
         return HttpResponse(retry(POLL_MILLISECONDS) + frames, headers=HEADERS)
     if error := too_many(visitor.client):
         return _retry_later(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
@@ -172,7 +174,7 @@ def _with_loaded_session(view: View) -> View:
 @require_POST
 @_with_loaded_session
 @csrf_protect
-@_endpoint
+@endpoint
 async def cancel(
     request: HttpRequest, manager: ProgressManager, visitor: Visitor, job: str
 ) -> HttpResponseBase:
@@ -182,7 +184,7 @@ async def cancel(
     """
     state, is_requested = await request_cancel(job, user=visitor.user, manager=manager)
     if state is None:
-        return _not_found()
+        return not_found()
     if not is_requested:
         return _json({"error": HAS_ENDED}, status=409)
     return _json(state.representation, status=202)

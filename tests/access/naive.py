@@ -106,7 +106,7 @@ def limits_before_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*_: Any, **__: Any) -> Any:
         return views._retry_later("There are too many open streams.")
 
-    for view in ("snapshot", "stream", "streams", "cancel"):
+    for view in ("snapshot", "rejects", "stream", "streams", "cancel"):
         pattern = next(found for found in urls.urlpatterns if found.name == view)
         monkeypatch.setattr(pattern, "callback", full)
     monkeypatch.setattr(consumers, "_refuse", consumers._accept_and_close)

@@ -16,6 +16,9 @@ from websockets.exceptions import ConnectionClosed
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
+from django_import_progress.core.lease import Lease
+from django_import_progress.core.rejects import Reject
+from django_import_progress.service.base import now_text
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import Switch, without
@@ -77,7 +80,13 @@ def _reference(visitor: str) -> str:
 
 @pytest.fixture
 def job(jobs: SyncProgressManager, owner: User) -> str:
-    return jobs.create(JOB, owner=owner)
+    """A running job with a rejected row."""
+    jobs.create(JOB, owner=owner)
+    lease = Lease("token", 3600)
+    jobs._perform(jobs.calls.begin(JOB, None, lease, {"status": "importing"}, now_text()))
+    entry = Reject(row=1, line=None, reason="no", data={}).encode()
+    jobs._perform(jobs.calls.add_rejects(JOB, lease.args[0], [entry], stored=0))
+    return JOB
 
 
 @contextmanager

@@ -142,7 +142,8 @@ def test_create_of_an_id_that_is_taken() -> None:
 
 def test_delete_names_the_channel() -> None:
     call = CALLS.delete("j1")
-    assert call.command[:5] == ("EVALSHA", scripts.DELETE.sha, 2, *KEYS)
+    keys = (*KEYS, "ns:rejects:j1")
+    assert call.command[:6] == ("EVALSHA", scripts.DELETE.sha, 3, *keys)
     assert call.command[-2:] == ("ns:channel:j1", "")
     assert (call.parse([0, 1]), call.parse([0, 0])) == (True, False)
 

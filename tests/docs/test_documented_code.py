@@ -142,6 +142,7 @@ FOLLOWED = {
     "docs/metrics.md": "test_howtos.py",
     "docs/protocol.md": "test_protocol.py",
     "docs/reference.md": "test_howtos.py",
+    "docs/rejected-rows.md": "test_rejected_rows.py",
     "docs/security.md": "test_security_recipe.py",
     "docs/signals.md": "test_signals_recipe.py",
     "docs/task-queues.md": "test_howtos.py",

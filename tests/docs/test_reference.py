@@ -33,7 +33,7 @@ PACKAGE = django_import_progress.__name__
 SECTIONS = dict(
     section.split("\n", 1) for section in (ROOT / "docs/reference.md").read_text().split("\n## ")
 )
-OWN = {"open_cell", "close_cell", "deactivate", *KNOWN, *TRACKED}
+OWN = {"open_cell", "close_cell", "deactivate", "batch", *KNOWN, *TRACKED}
 """Names of a tracker's that only this package uses, or that refuse to be used."""
 ERRORS = [name for name, thing in vars(errors).items() if isclass(thing)]
 DIRECTIVE = re.compile(r"^::: (?P<path>[\w.]+)\n(?P<more>(?: +.*\n)*)", re.MULTILINE)

@@ -61,6 +61,10 @@ def _json(client: httpx.Client, base: str, reference: str) -> Answer:
     return _get(client, f"{base}/progress/jobs/{reference}/")
 
 
+def _rejects(client: httpx.Client, base: str, reference: str) -> Answer:
+    return _get(client, f"{base}/progress/jobs/{reference}/rejects/")
+
+
 def _stream(client: httpx.Client, base: str, reference: str) -> Answer:
     return _get(client, f"{base}/progress/jobs/{reference}/stream/")
 
@@ -117,6 +121,7 @@ def _command(action: str) -> Knock:
 
 DOORS: dict[str, Door] = {
     "json": Door(_json, "watch", 200, 404),
+    "rejects": Door(_rejects, "watch", 200, 404),
     "stream": Door(_stream, "watch", 200, 404),
     "streams": Door(_streams, "watch", 200, 404),
     "lane": Door(_lane, "watch", 200, 404),

@@ -25,6 +25,7 @@ from ..kit.groups import relaying
 from ..kit.managers import manager_on
 from ..kit.processes import RedisProcess
 from ..kit.tracked import JOB, shows, state
+from ..kit.waiting import wait_for
 
 __all__ = ["defence"]
 
@@ -54,8 +55,13 @@ def _everything(progress: SyncProgressManager) -> None:
         job.set(note="n")
         shows(progress, note="n")
         progress.request_cancel(JOB)
-    with track_import(JOB, owner=7, manager=progress):
+    with track_import(JOB, owner=7, manager=progress) as job:
         shows(progress, status="importing")  # The note of the last attempt is dropped.
+        job.reject(["a"], "no")
+        wait_for(lambda: list(progress.rejects(JOB)), "the rejected row")
+        entries, [token, _] = job._reject_log._entries, job._writer._lease.args
+        again = progress.calls.add_rejects(JOB, token, entries, stored=0)
+        assert progress._perform(again) == 1
     assert "note" not in state(progress)
     progress.set_progress("j2", {"status": "importing", "a": 1})
     progress.set_progress("j2", {"status": "importing"})

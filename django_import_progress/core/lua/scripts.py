@@ -176,10 +176,11 @@ return {0}
 
 DELETE = _script(
     """
+-- KEYS: hash, record, rejected rows. ARGV from 7: nonce.
 demand_to_publish()
 demand_to_remember()
-demand_to_write()
--- ARGV from 7: nonce.
+demand('del', KEYS[1])
+demand('del', KEYS[3])
 local nonce = ARGV[7]
 local flat = redis.call('HMGET', KEYS[1], '_l', '_v', '_o', '_q')
 local values = {_l = flat[1] or nil, _v = flat[2] or nil, _o = flat[3] or nil, _q = flat[4] or nil}
@@ -192,12 +193,51 @@ end
 local job = {names = {}, values = values, changed = {}}
 if is_repeated(job, nonce) then return {0, 1} end
 if redis.call('DEL', KEYS[1]) == 0 and (not before or before.is_deletion) then return {0, 0} end
+redis.call('DEL', KEYS[3])
 add_nonce(job, nonce)
 write_record('x', values, ended_seconds)
 publish(channel, '{"_gone":' .. life .. ',"_db":' .. database .. '}')
 return {0, 1}
 """,
     prelude.ARGUMENTS + prelude.CLOCK + prelude.PUBLISH + RIGHTS + prelude.RECORD + prelude.NONCES,
+)
+
+ADD_REJECTS = _script(
+    """
+-- KEYS: hash, rejected rows. ARGV: the attempt's token as JSON, how many entries Redis has, the
+-- default time to live in seconds, entries. Returns how many entries Redis has then; -1 if the job
+-- is not this attempt's.
+local token, known, default_ttl = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local job = redis.call('HMGET', KEYS[1], '_k', '_t')
+if job[1] ~= token then return -1 end
+if redis.call('LINDEX', KEYS[2], 0) ~= token then
+  redis.call('DEL', KEYS[2])
+  redis.call('RPUSH', KEYS[2], token)
+end
+if redis.call('LLEN', KEYS[2]) > known then
+  redis.call('LTRIM', KEYS[2], 0, known)  -- A command that is sent again.
+end
+if redis.call('LLEN', KEYS[2]) - 1 == known then
+  -- In portions: Lua cannot unpack more than about 8,000 values.
+  for i = 4, #ARGV, 1000 do
+    redis.call('RPUSH', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+  end
+end
+redis.call('EXPIRE', KEYS[2], job[2] or default_ttl)
+return redis.call('LLEN', KEYS[2]) - 1
+""",
+    "",
+)
+
+READ_REJECTS = _script(
+    """
+-- KEYS: hash, rejected rows. Returns how many rows were rejected, and the entries of the last
+-- attempt.
+local job = redis.call('HMGET', KEYS[1], '_k', 'rejected_rows')
+local is_current = job[1] and redis.call('LINDEX', KEYS[2], 0) == job[1]
+return {job[2] or 'null', is_current and redis.call('LRANGE', KEYS[2], 1, -1) or {}}
+""",
+    "",
 )
 
 PUBLISH_CURRENT = _script(

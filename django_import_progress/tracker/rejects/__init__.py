@@ -1,0 +1,1 @@
+"""Rejected rows of an import: guarding rows, keeping those that fail, and the report."""
