@@ -181,19 +181,14 @@ const plural = (texts, name, number, values) =>
 const named = (names, name) => (names && Object.hasOwn(names, name) ? names[name] : name);
 
 /**
- * Each form comes with sample numbers: choose the one with a sample of the same plural category.
+ * A rule has the form's number for 0 to 199 and for a million; widget/phrases.py explains why.
  * @type {(texts: Texts, name: string, number: number) => string | undefined}
  */
-function pluralForm({ language, plurals }, name, number) {
-  const forms = plurals?.[name] ?? [];
-  const rules = new Intl.PluralRules(language);
+function pluralForm({ rules, plurals }, name, number) {
+  const { rule, forms } = plurals?.[name] ?? { rule: 0, forms: [] };
   const count = Math.abs(Math.ceil(number));
-  const category = rules.select(count);
-  const form =
-    forms.find(([, samples]) => samples.includes(count)) ??
-    forms.find(([, samples]) => samples.some((sample) => rules.select(sample) === category)) ??
-    forms.at(-1);
-  return form?.[0];
+  const sample = count < 200 ? count : count % 1e6 ? 100 + (count % 100) : 200;
+  return forms[Number(rules?.[rule][sample])];
 }
 
 /** @type {(pattern: string | undefined, values: any, format?: NumberFormat) => string} */
@@ -206,6 +201,19 @@ function fill(pattern, values, { decimal = ".", separator = "", groups = "$^" } 
   };
   const filled = pattern?.replace(/\{(\w+)\}/g, (_, name) => text(values[name]));
   return filled ?? Object.values(values).join(" / ");
+}
+
+/**
+ * The page's texts: in the bar's language if the page has them.
+ * @type {(bar: HTMLElement) => Texts}
+ */
+function textsOf(bar) {
+  const id = "import-progress-texts-";
+  const block =
+    document.getElementById(id + bar.dataset.language) ??
+    bar.querySelector('script[type="application/json"]') ?? // Of an older template.
+    document.querySelector(`[id^=${id}]`);
+  return JSON.parse(block?.textContent ?? "{}");
 }
 
 // Transports
@@ -756,7 +764,7 @@ class ImportProgress extends HTMLElement {
 
   /** @type {NotifyBar} */
   #receive = (type, value) => {
-    const texts = JSON.parse(this.#part('script[type="application/json"]')?.textContent ?? "{}");
+    const texts = textsOf(this);
     const label = this.getAttribute("aria-label") ?? "";
     const state = reduce(this.#state, type, value, texts, label, performance.now());
     this.#state = state;
