@@ -18,7 +18,6 @@ from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id, clean_namespace
 from ..core.snapshot import Stored, is_terminal
 from .page_texts import active_language, texts_of
-from .phrases import texts
 from .prefetch import reads_of
 from .text import notice_of, parts, status_of
 
@@ -85,7 +84,6 @@ def bar_context(
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
         "language": active_language(),
         "text_blocks": texts_of(context).for_bar(),
-        "texts": texts,  # Called only by overriding templates that contain them in each bar.
         "can_cancel": cancel and not is_terminal(job) and job.get("status") != GONE,
         "transport": _clean_transport(transport),
         "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),

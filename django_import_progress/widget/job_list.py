@@ -18,7 +18,7 @@ from ..conf import settings
 from ..core.commands import NOBODY, clean_owner
 from ..core.errors import ProgressUnavailable
 from ..core.messages import NO_SUCH_JOB, NOT_CACHED
-from ..core.snapshot import Fields, Stored
+from ..core.snapshot import Stored, text_of
 from ..service.registry import get_guarded_sync_manager
 from .context import APP_NAME, checked_url, nonce_of
 from .prefetch import READS, PageReads
@@ -61,7 +61,10 @@ class JobList:
         for job_id, stored in jobs.items():
             reads.add(job_id, stored, self.namespace)
         return {
-            "jobs": [{"id": job_id, "label": _label(job.fields)} for job_id, job in jobs.items()],
+            "jobs": [
+                {"id": job_id, "label": text_of(job.fields.get(LABEL))}
+                for job_id, job in jobs.items()
+            ],
             "cancel": self.cancel,
             "namespace": self.namespace,
             READS: reads,
@@ -107,11 +110,6 @@ def list_context(
     with checked_url(namespace):
         url = reverse(f"{namespace or APP_NAME}:list", args=[job_list.signed()])
     return job_list.context() | {"url": url, "nonce": nonce_of(context)}
-
-
-def _label(fields: Fields) -> str:
-    label = fields.get(LABEL)
-    return label if isinstance(label, str) else ""
 
 
 @require_GET

@@ -61,7 +61,7 @@ Source: https://www.unicode.org/cldr/charts/latest/supplemental/language_plural_
 def texts() -> dict[str, Any]:
     """Return the texts and number formats for the script, in the active language.
 
-    A plural has its forms, and the number of its rule. A rule is a string of digits: for each of
+    A plural is the number of its rule, and its forms. A rule is a string of digits: for each of
     `_SAMPLES` the form that `ngettext` chose. So the script needs no rules of its own, which could
     be those of another language: a text that is not translated is in the fallback language.
     """
@@ -83,7 +83,7 @@ def texts() -> dict[str, Any]:
 
 @lru_cache
 def _plurals(*_: object) -> tuple[list[str], dict[str, Any]]:
-    """Return the rules, and each plural's forms and the number of its rule.
+    """Return the rules, and the plurals by name.
 
     Args:
         _: what the translations depend on. The result is cached for it.
@@ -94,7 +94,7 @@ def _plurals(*_: object) -> tuple[list[str], dict[str, Any]]:
         chosen = [pattern(number) for number in _SAMPLES]
         forms = list(dict.fromkeys(chosen))
         rule = "".join(str(forms.index(text)) for text in chosen)
-        plurals[name] = {"rule": rules.setdefault(rule, len(rules)), "forms": forms}
+        plurals[name] = [rules.setdefault(rule, len(rules)), *forms]
     return list(rules), plurals
 
 

@@ -104,7 +104,7 @@ def test_the_rules_choose_the_same_forms_as_gettext(fallback: str, settings: Any
         with override(language):
             found = texts()
             for name, pattern in PLURALS.items():
-                rule, forms = found["plurals"][name]["rule"], found["plurals"][name]["forms"]
+                rule, *forms = found["plurals"][name]
                 for number in (*range(200), *NUMBERS):
                     rest = number % 100 + 100 if number % 1_000_000 else 200
                     form = found["rules"][rule][number if number < 200 else rest]

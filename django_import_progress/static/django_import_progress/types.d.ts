@@ -9,7 +9,7 @@ export type Jobs = Map<string, string>;
 /** The texts of a page, in its language: what widget/phrases.py returns. */
 export type Texts = NumberFormat & {
   rules?: string[];
-  plurals?: { [name: string]: { rule: number; forms: string[] } };
+  plurals?: { [name: string]: [rule: number, ...forms: string[]] };
   counters?: string[];
   statuses?: Names;
   notices?: Names;
