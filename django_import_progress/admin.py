@@ -14,8 +14,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from .widget.context import assets_context, bar_context
+from .widget.page_texts import TextsAsset
 from .widget.prefetch import READS, PageReads
 
+TEXTS: Any = TextsAsset()
 _PAGE = "_import_progress_page"
 """The attribute of a changelist's row that holds its `_Page`."""
 
@@ -24,7 +26,8 @@ class _Assets:
     """The style sheet and the script, as an entry of `Media`."""
 
     def __html__(self) -> SafeString:
-        return render_to_string("django_import_progress/assets.html", assets_context(Context()))
+        context = assets_context(Context()) | {"text_blocks": {}}
+        return render_to_string("django_import_progress/assets.html", context)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Assets)
@@ -106,4 +109,4 @@ class ProgressAdminMixin:
         """Return the assets of the admin and of the bars."""
         own: Media = super().media  # type: ignore[misc]
         assets: Any = _Assets()
-        return own + Media(js=[assets])
+        return own + Media(js=[assets, TEXTS])

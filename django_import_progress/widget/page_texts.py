@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.template.context import Context
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 from django.utils.translation import get_language, override
 
 from .phrases import texts
@@ -48,6 +50,15 @@ class PageTexts:
                     blocks[f"import-progress-texts-{language}"] = texts()
         self._written.update(languages)
         return blocks
+
+
+class TextsAsset:
+    """The texts in the active language, as an entry of `django.forms.Media`."""
+
+    def __html__(self) -> SafeString:
+        return render_to_string(
+            "django_import_progress/texts.html", {"text_blocks": PageTexts().for_assets()}
+        )
 
 
 def active_language() -> str:
