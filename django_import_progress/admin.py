@@ -15,11 +15,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from .widget.context import bar_context
+from .widget.page_texts import TextsAsset
 from .widget.prefetch import READS, PageReads
 
 STYLE_SHEET = "django_import_progress/import-progress.css"
 SCRIPT: Any = Script("django_import_progress/import-progress.js", type="module")
 """Django's own kind of asset: only to these the admin adds the page's nonce."""
+TEXTS: Any = TextsAsset()
 _PAGE = "_import_progress_page"
 """The attribute of a changelist's row that holds its `_Page`."""
 
@@ -96,4 +98,4 @@ class ProgressAdminMixin:
     def media(self) -> Media:
         """Return the assets of the admin and of the bars."""
         own: Media = super().media  # type: ignore[misc]
-        return own + Media(css={"all": [STYLE_SHEET]}, js=[SCRIPT])
+        return own + Media(css={"all": [STYLE_SHEET]}, js=[SCRIPT, TEXTS])

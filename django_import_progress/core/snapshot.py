@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any, TypeGuard
+from typing import Any, cast
 
 from .errors import InvalidProgress
 
@@ -32,6 +33,10 @@ TRACKED = RATES | {"attempt", "started_at"}
 TERMINAL = frozenset({"done", "failed", "cancelled"})
 IDLE = TERMINAL | {"queued", "interrupted"}
 """A job with one of these statuses has no worker."""
+SEPARATOR = " · "
+"""Separates parts of a text."""
+_NUMERAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?(E[+-]?[0-9])?")
+_INDEX = re.compile("0|[1-9][0-9]{0,8}")
 MAX_BYTES = 64 * 1024
 """The maximum size of a snapshot as UTF-8 JSON, not counting our `updated_at`."""
 
@@ -291,8 +296,9 @@ def percent(fields: Mapping[str, Any]) -> float | None:
     """
     if fields.get("status") == "done":
         return 100.0
-    total, processed = fields.get("total_rows"), fields.get("processed_rows") or 0
-    if not is_number(total) or not is_number(processed) or total <= 0:
+    total = number_of(fields.get("total_rows"))
+    processed = number_of(fields.get("processed_rows") or 0)
+    if total is None or processed is None or total <= 0:
         return None
     part = min(max(processed, 0), total)
     if type(part) is type(total) is int:
@@ -301,9 +307,37 @@ def percent(fields: Mapping[str, Any]) -> float | None:
     return int(Fraction(part) * 1000 // Fraction(total)) / 10
 
 
-def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a field's value is a number, which is not guaranteed even for `total_rows`."""
-    return type(value) in (int, float)
+def number_of(value: object) -> int | float | None:
+    """Return the number in a field; None if it holds something else, as any field may.
+
+    It may be text, as which `DjangoJSONEncoder` encodes a `Decimal`.
+    """
+    if type(value) in {int, float}:
+        return cast("int | float", value)
+    if not isinstance(value, str) or not _NUMERAL.fullmatch(value):
+        return None
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def text_of(value: object) -> str:
+    """Return a field's value as text: of a list its items, of an object also their names."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return SEPARATOR.join(map(text_of, value))
+    if isinstance(value, dict):
+        items = sorted(value.items(), key=_place)
+        return SEPARATOR.join(f"{name}: {text_of(item)}" for name, item in items)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value).lower()
+
+
+def _place(item: tuple[str, object]) -> int:
+    """Return what to sort an object's items by: row numbers come first, as in JavaScript."""
+    [name, _] = item
+    return int(name) if _INDEX.fullmatch(name) else 2**32
 
 
 def represent(job_id: str, fields: Mapping[str, Any], *, stalled: bool, cancelling: bool) -> Fields:
@@ -330,11 +364,11 @@ def outcome_of(fields: Mapping[str, Any]) -> str | None:
 
     ``complete``, ``partial`` if some rows were rejected, or ``nothing`` if none was accepted.
     """
-    processed, rejected = fields.get("processed_rows"), fields.get("rejected_rows")
     if fields.get("status") != "done":
         return None
-    count = rejected if is_number(rejected) and rejected > 0 else 0
-    if is_number(processed) and processed - count <= 0:
+    processed = number_of(fields.get("processed_rows"))
+    count = max(number_of(fields.get("rejected_rows")) or 0, 0)
+    if processed is not None and processed - count <= 0:
         return "nothing"
     return "partial" if count else "complete"
 

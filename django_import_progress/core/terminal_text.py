@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .snapshot import is_number
+from .snapshot import SEPARATOR, number_of, text_of
 
 LONGEST_FORECAST_SECONDS = 3 * 86_400
 """A longer time left is not shown, here and in the widget: it is too uncertain."""
@@ -44,10 +44,11 @@ def cut(line: str, width: int) -> str:
 
 def description(job: Mapping[str, Any]) -> str:
     """Return status, stage and error message of a job, and whether it is stalled or cancelling."""
-    words = [job.get("status") or "waiting"]
+    status = job.get("status")
+    words = [status if isinstance(status, str) and status else "waiting"]
     words += [word for word in ("stalled", "cancelling") if job[word]]
-    words += [job[name] for name in ("stage", "error_message") if job.get(name)]
-    return printable(" · ".join(map(str, words)))
+    words += filter(None, [text_of(job.get(name)) for name in ("stage", "error_message")])
+    return printable(SEPARATOR.join(words))
 
 
 def amount(job: Mapping[str, Any]) -> str:
@@ -55,15 +56,15 @@ def amount(job: Mapping[str, Any]) -> str:
     parts = []
     if job["percent"] is not None:
         parts.append(f"{job['percent']:.1f} %")
-    processed, total = job.get("processed_rows"), job.get("total_rows")
-    if is_number(processed):
-        of_total = f" of {total:,}" if is_number(total) else ""
+    processed, total = number_of(job.get("processed_rows")), number_of(job.get("total_rows"))
+    if processed is not None:
+        of_total = "" if total is None else f" of {total:,}"
         noun = "row" if (total if of_total else processed) == 1 else "rows"
         parts.append(f"{processed:,}{of_total} {noun}")
-    rate, left = job.get("rows_per_second"), job.get("eta_seconds")
-    if is_number(rate):
+    rate, left = number_of(job.get("rows_per_second")), number_of(job.get("eta_seconds"))
+    if rate is not None:
         parts.append(f"{rate:,.0f} a second")
-    if is_number(left) and 0 <= left <= LONGEST_FORECAST_SECONDS:
+    if left is not None and 0 <= left <= LONGEST_FORECAST_SECONDS:
         parts.append(f"{_duration(int(left))} left")
     return ", ".join(parts)
 

@@ -16,6 +16,7 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from ..access.permissions import Permission, admit, admit_all
+from ..access.sessions import leave_unextended
 from ..access.tickets import Grant, by_job
 from ..access.visitors import Visitor, visitor_of
 from ..core import sse
@@ -45,6 +46,8 @@ def endpoint(inner: View) -> View:
         # For every request: otherwise the `Vary` header would reveal the reason for a 404.
         visitor = await visitor_of(request)
         manager = get_guarded_manager(progress_namespace or visitor.tenant)
+        if request.method != "POST":
+            leave_unextended(request)
         try:
             return await inner(request, manager, visitor, **kwargs)
         except ProgressUnavailable:

@@ -18,7 +18,7 @@ from ..conf import settings
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id, clean_namespace
 from ..core.snapshot import Stored, is_terminal
-from .phrases import texts
+from .page_texts import active_language, texts_of
 from .prefetch import reads_of
 from .text import notice_of, parts, status_of
 
@@ -35,7 +35,7 @@ UNKNOWN = {"percent": None, "stalled": False, "cancelling": False, "outcome": No
 
 def assets_context(context: Context) -> dict[str, Any]:
     """Return the context of the assets' template."""
-    return {"nonce": nonce_of(context)}
+    return {"nonce": nonce_of(context), "text_blocks": texts_of(context).for_assets()}
 
 
 def nonce_of(context: Context) -> Any:
@@ -89,7 +89,8 @@ def bar_context(
         "parts": (texts_of_parts := parts(job, waited_seconds)),
         # For overriding templates that were written before `parts` existed.
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},
-        "texts": texts(),
+        "language": active_language(),
+        "text_blocks": texts_of(context).for_bar(),
         "can_cancel": cancel and not is_terminal(job) and job.get("status") != GONE,
         "csrf_names": _csrf_names(),
         "transport": _clean_transport(transport),

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.template.context import Context
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.cache import get_conditional_response
+from django.utils.translation import get_language, override
 from django.views.decorators.http import require_GET
 
+from ..access.sessions import leave_unextended
 from ..conf import settings
 from ..core.commands import NOBODY, clean_owner
 from ..core.errors import ProgressUnavailable
-from ..core.messages import NO_SUCH_JOB, NOT_CACHED
-from ..core.snapshot import Fields, Stored
+from ..core.messages import NO_SUCH_JOB, NOT_CACHED, UNAVAILABLE
+from ..core.snapshot import Stored, text_of
 from ..service.registry import get_guarded_sync_manager
 from .context import APP_NAME, checked_url, nonce_of
+from .jsonml import elements_with
 from .prefetch import READS, PageReads
 
+ITEMS = "django_import_progress/list_items.html"
+ITEM = "data-item"
+"""The attribute of an item, which `ITEMS` renders."""
+RETRY_AFTER_SECONDS = 2
 _SALT = "django_import_progress.list"
 LABEL = "label"
 """The job field that is shown as a bar's label."""
@@ -39,6 +50,8 @@ class JobList:
     namespace: str | None
     viewer: str | None
     """Primary key of the user who was shown the page. No other user may refresh the list."""
+    language: str | None
+    """The language of the page; None if translations were deactivated."""
 
     def signed(self) -> str:
         """Return the list's description for a URL, signed and dated."""
@@ -61,25 +74,30 @@ class JobList:
         job_list = cls(**dict(zip(names, values, strict=True)))
         return job_list if job_list.viewer == viewer else None
 
-    def context(self) -> dict[str, Any]:
-        """Return the context of the template that renders the list's bars."""
-        jobs, reads = self._read_jobs(), PageReads()
+    def read_jobs(self) -> dict[str, Stored]:
+        """Return the jobs by id, the newest first.
+
+        Raises:
+            ProgressUnavailable: Redis cannot be reached.
+        """
+        if self.owner == NOBODY:
+            return {}
+        return get_guarded_sync_manager(self.namespace).listed(self.owner, self.limit)
+
+    def context(self, jobs: Mapping[str, Stored]) -> dict[str, Any]:
+        """Return the context of the template that renders the bars of `jobs`."""
+        reads = PageReads()
         for job_id, stored in jobs.items():
             reads.add(job_id, stored, self.namespace)
         return {
-            "jobs": [{"id": job_id, "label": _label(job.fields)} for job_id, job in jobs.items()],
+            "jobs": [
+                {"id": job_id, "label": text_of(stored.fields.get(LABEL))}
+                for job_id, stored in jobs.items()
+            ],
             "cancel": self.cancel,
             "namespace": self.namespace,
             READS: reads,
         }
-
-    def _read_jobs(self) -> dict[str, Stored]:
-        if self.owner == NOBODY:
-            return {}
-        try:
-            return get_guarded_sync_manager(self.namespace).listed(self.owner, self.limit)
-        except ProgressUnavailable:
-            return {}  # The page is rendered without bars; its script refreshes the list.
 
 
 def _salt(namespace: str | None) -> str:
@@ -113,15 +131,22 @@ def list_context(
         cancel=cancel,
         namespace=namespace,
         viewer=viewer_of(context.get("request")),
+        language=get_language(),
     )
     with checked_url(namespace):
         url = reverse(f"{namespace or APP_NAME}:list", args=[job_list.signed()])
-    return job_list.context() | {"url": url, "nonce": nonce_of(context)}
-
-
-def _label(fields: Fields) -> str:
-    label = fields.get(LABEL)
-    return label if isinstance(label, str) else ""
+    try:
+        jobs, is_known = job_list.read_jobs(), True
+    except ProgressUnavailable:  # The page is rendered without bars; its script refreshes the list.
+        jobs, is_known = {}, False
+    return job_list.context(jobs) | {
+        "is_empty": is_known and not jobs,
+        # Nobody's list stays empty.
+        "url": "" if job_list.owner == NOBODY else url,
+        "etag": _etag_of(jobs) if is_known else "",
+        "seconds": str(settings.ticket_seconds),
+        "nonce": nonce_of(context),
+    }
 
 
 @require_GET
@@ -129,11 +154,40 @@ def _label(fields: Fields) -> str:
 def list_items(
     request: HttpRequest, listing: str, progress_namespace: str | None = None
 ) -> HttpResponse:
-    """Render the list's current bars; 404 for every viewer but the one who was shown the page."""
+    """Respond with the list's current bars as JsonML, or 304 if no job was added or has ended.
+
+    It is a 404 for every viewer but the one who was shown the page.
+    """
     job_list = JobList.from_signed(listing, viewer_of(request), progress_namespace)
+    leave_unextended(request)
     if job_list is None:
-        response: HttpResponse = JsonResponse({"error": NO_SUCH_JOB}, status=404)
+        return _json({"error": NO_SUCH_JOB}, status=404)
+    try:
+        jobs = job_list.read_jobs()
+    except ProgressUnavailable:
+        response = _json({"error": UNAVAILABLE}, status=503)
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return response
+    etag = _etag_of(jobs)
+    not_modified = get_conditional_response(request, etag=etag)
+    if not_modified is None:
+        with override(job_list.language):
+            html = render_to_string(ITEMS, job_list.context(jobs), request)
+        response = _json({"items": elements_with(ITEM, html)})
     else:
-        response = render(request, "django_import_progress/list_items.html", job_list.context())
+        response = not_modified
+        response["Cache-Control"] = NOT_CACHED
+    response["ETag"] = etag
+    return response
+
+
+def _etag_of(jobs: Mapping[str, Stored]) -> str:
+    """Return the version of a list of jobs. A job changes it only by its end, or a new start."""
+    states = [[job_id, job.ended] for job_id, job in jobs.items()]
+    return f'"{hashlib.blake2b(json.dumps(states).encode(), digest_size=16).hexdigest()}"'
+
+
+def _json(value: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    response = JsonResponse(value, status=status, json_dumps_params={"ensure_ascii": False})
     response["Cache-Control"] = NOT_CACHED
     return response

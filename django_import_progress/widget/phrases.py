@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+from django.conf import settings
 from django.utils.formats import get_format
-from django.utils.translation import get_language, gettext, ngettext
+from django.utils.translation import gettext, ngettext
+from django.utils.translation.trans_real import catalog
 
 WAITING = "waiting"
 """The status that is shown for a job that is not known yet."""
@@ -48,21 +50,23 @@ text of `and_minutes`, every other placeholder with a number."""
 COUNTERS = ("created", "updated", "deleted", "skipped", "refused")
 """The counters that are shown, in this order."""
 
-_SAMPLES = (0, 1, 2, 3, 5, 11, 100, 1_000_000)
-"""At least one number of each plural category of any language.
+_SAMPLES = (*range(200), 1_000_000)
+"""Numbers for which the plural forms are listed. In every language the form of a larger number is
+that of its last two digits with a leading 1, or of a million for a multiple of it.
 
 Source: https://www.unicode.org/cldr/charts/latest/supplemental/language_plural_rules.html
 """
 
 
 def texts() -> dict[str, Any]:
-    """Return the texts and number formats for the script.
+    """Return the texts and number formats for the script, in the active language.
 
-    Each plural form comes with the sample numbers that take it. The script uses the form whose
-    samples are in the same category of `Intl.PluralRules` as its own number.
+    A plural is the number of its rule, and its forms. A rule is a string of digits: for each of
+    `_SAMPLES` the form that `ngettext` chose. So the script needs no rules of its own, which could
+    be those of another language: a text that is not translated is in the fallback language.
     """
+    rules, plurals = _plurals(catalog(), settings.USE_I18N)
     return {
-        "language": _language_tag(),
         "decimal": get_format("DECIMAL_SEPARATOR"),
         "separator": get_format("THOUSAND_SEPARATOR"),
         "groups": _groups(),
@@ -71,9 +75,27 @@ def texts() -> dict[str, Any]:
         "missing": gettext("Not available"),
         "percent": gettext("{percent}%"),
         "news": gettext("{label}: {news}"),
-        "plurals": {name: _forms(pattern) for name, pattern in PLURALS.items()},
+        "rules": rules,
+        "plurals": plurals,
         "counters": COUNTERS,
     }
+
+
+@lru_cache
+def _plurals(*_: object) -> tuple[list[str], dict[str, Any]]:
+    """Return the rules, and the plurals by name.
+
+    Args:
+        _: what the translations depend on. The result is cached for it.
+    """
+    rules: dict[str, int] = {}
+    plurals = {}
+    for name, pattern in PLURALS.items():
+        chosen = [pattern(number) for number in _SAMPLES]
+        forms = list(dict.fromkeys(chosen))
+        rule = "".join(str(forms.index(text)) for text in chosen)
+        plurals[name] = [rules.setdefault(rule, len(rules)), *forms]
+    return list(rules), plurals
 
 
 def statuses() -> dict[str, str]:
@@ -100,19 +122,6 @@ def notices() -> dict[str, str]:
         "cancelling": gettext("Cancelling…"),
         "unstarted": gettext("No worker has started it yet"),
     }
-
-
-def _forms(pattern: Callable[[int], str]) -> list[tuple[str, list[int]]]:
-    forms: dict[str, list[int]] = {}
-    for number in _SAMPLES:
-        forms.setdefault(pattern(number), []).append(number)
-    return list(forms.items())
-
-
-def _language_tag() -> str:
-    """Return the language as a tag that browsers accept, which a site's own language may not be."""
-    language = get_language() or ""
-    return language if re.fullmatch(r"[a-z]{2,3}(-[a-zA-Z0-9]{2,8})*", language) else "en"
 
 
 def _groups() -> str:

@@ -63,15 +63,19 @@ class PageReads:
 
 
 def reads_of(context: Context) -> PageReads:
-    """Return the `PageReads` of the page that is being rendered.
-
-    It lasts while the outermost template is rendered, and is shared by included and extended
-    templates and by other inclusion tags. A tag sees only its own template's layer of
-    `RenderContext`, so the object is kept in the layer of the outermost template.
-    """
+    """Return the `PageReads` of the page that is being rendered."""
     given: PageReads | None = context.get(READS)
     if given is not None:
         return given
-    outermost: Any = context.render_context.dicts[:2][-1]
-    reads: PageReads = outermost.setdefault(READS, PageReads())
+    reads: PageReads = outermost_layer(context).setdefault(READS, PageReads())
     return reads
+
+
+def outermost_layer(context: Context) -> dict[Any, Any]:
+    """Return the layer of `RenderContext` that belongs to the outermost template.
+
+    It lasts while that template is rendered, and is shared by included and extended templates and
+    by other inclusion tags. A tag sees only its own template's layer.
+    """
+    layer: dict[Any, Any] = context.render_context.dicts[:2][-1]
+    return layer

@@ -9,11 +9,10 @@ from typing import Any
 from django.utils.formats import number_format
 from django.utils.translation import gettext
 
-from ..core.snapshot import is_number
+from ..core.snapshot import SEPARATOR, number_of, text_of
 from ..core.terminal_text import LONGEST_FORECAST_SECONDS
 from .phrases import COUNTERS, PLURALS, WAITING, notices, statuses
 
-SEPARATOR = " · "
 WAIT_STEP_SECONDS = 15
 """Below a minute the waiting time is shown in these steps, because the script updates it no more
 often."""
@@ -34,14 +33,14 @@ def parts(job: Mapping[str, Any], waited_seconds: float | None = None) -> dict[s
     notice = notice_of(job, waited_seconds)
     return {
         "status": statuses().get(status, status),
-        "stage": _text(job.get("stage")),
+        "stage": text_of(job.get("stage")),
         "percent": _percent(job["percent"]),
         "rows": _rows(job),
         "counts": _join(_counts(job)),
         "waited": "" if waited_seconds is None else _time_waited(waited_seconds),
         "pace": "" if notice else _join(_pace(job)),
         "notice": notices().get(notice, ""),
-        "error": _text(job.get("error_message")),
+        "error": text_of(job.get("error_message")),
     }
 
 
@@ -66,10 +65,6 @@ def _join(texts: Iterable[str]) -> str:
     return SEPARATOR.join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in texts)
 
 
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
 def _percent(percent: float | None) -> str:
     if percent is None:
         return ""
@@ -77,10 +72,10 @@ def _percent(percent: float | None) -> str:
 
 
 def _rows(job: Mapping[str, Any]) -> str:
-    processed, total = job.get("processed_rows"), job.get("total_rows")
-    if not is_number(processed):
+    processed, total = number_of(job.get("processed_rows")), number_of(job.get("total_rows"))
+    if processed is None:
         return ""
-    if not is_number(total):
+    if total is None:
         return _plural("rows", processed, processed=processed)
     name, agrees_with = ("rows_over", processed) if processed > total else ("rows_of", total)
     return _plural(name, agrees_with, processed=processed, total=total)
@@ -88,18 +83,18 @@ def _rows(job: Mapping[str, Any]) -> str:
 
 def _counts(job: Mapping[str, Any]) -> Iterable[str]:
     for name in COUNTERS:
-        count = job.get(name)
-        if is_number(count) and count > 0:
+        count = number_of(job.get(name))
+        if count is not None and count > 0:
             yield _plural(name, count, count=count)
 
 
 def _pace(job: Mapping[str, Any]) -> Iterable[str]:
-    rate, seconds = job.get("rows_per_second"), job.get("eta_seconds")
+    rate, seconds = number_of(job.get("rows_per_second")), number_of(job.get("eta_seconds"))
     # Rounds half up, as JavaScript does.
-    if is_number(rate) and (rounded := math.floor(rate * 10 + 0.5) / 10) > 0:
+    if rate is not None and (rounded := math.floor(rate * 10 + 0.5) / 10) > 0:
         rounded = rounded if rounded < 10 else math.floor(rate + 0.5)
         yield _plural("rate", rounded, count=rounded)
-    if is_number(seconds) and 0 < seconds <= LONGEST_FORECAST_SECONDS:
+    if seconds is not None and 0 < seconds <= LONGEST_FORECAST_SECONDS:
         yield _time_left(seconds)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.template import Context, Template
 from django.utils.translation import override
 from playwright.async_api import Page, expect
 
@@ -52,19 +55,23 @@ ROWS: dict[str, dict[float, str]] = {
         101: "101 wierszy",
         1234567: "1\xa0234\xa0567 wierszy",
     },
-    "he": {0: "0 rows", 1: "1 row", 2: "2 rows"},  # Without a catalogue it is English.
+    # Without a catalogue the texts are English, and so are their plurals.
+    "he": {0: "0 rows", 1: "1 row", 2: "2 rows"},
+    "lt": {1: "1 row", 21: "21 rows"},
+    "ru": {1: "1 row", 21: "21 rows", 101: "101 rows"},
+    "sl": {1: "1 row", 101: "101 rows"},
 }
 """At least one number for each plural form of a language, and the expected text."""
 
 BY_THE_SCRIPT = """async (numbers) => {
     const { reduce } = await import("/static/django_import_progress/import-progress.js");
-    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    const texts = JSON.parse(document.querySelector("[id^=import-progress-texts]").textContent);
     return numbers.map((rows) => reduce({}, "job", { processed_rows: rows }, texts, "").parts.rows);
 }"""
 TIMES = """async ([left, waited]) => {
     const path = "/static/django_import_progress/import-progress.js";
     const { initialState, reduce } = await import(path);
-    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    const texts = JSON.parse(document.querySelector("[id^=import-progress-texts]").textContent);
     const paceOf = (seconds) => reduce({}, "job", { eta_seconds: seconds }, texts, "").parts.pace;
     const waitOf = (seconds) => {
         const before = initialState({ status: "queued", waited: String(seconds) }, null, 0);
@@ -101,6 +108,30 @@ async def test_page_and_script_have_the_right_plural_and_number_in_each_language
         await opened(page, live.url, job_id, language=language)
         assert await page.evaluate(BY_THE_SCRIPT, list(rows)) == list(rows.values())
         assert [by_the_page(language, number) for number in rows] == list(rows.values())
+
+
+async def test_plurals_are_those_of_the_language_that_untranslated_texts_fall_back_to(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.LANGUAGE_CODE, settings.LOCALE_PATHS = "pl", []  # The latter clears Django's cache.
+    await opened(page, live.url, jobs.create(data=RUNNING), language="ru")
+    rows = {1: "1 wiersz", 21: "21 wierszy", 22: "22 wiersze", 3000000: "3000000 wierszy"}
+    by_the_script = await page.evaluate(BY_THE_SCRIPT, list(rows))
+    assert [text.replace("\xa0", "") for text in by_the_script] == list(rows.values())
+    assert [by_the_page("ru", number) for number in rows] == by_the_script
+
+
+async def test_a_bar_that_is_inserted_later_continues_in_the_pages_language(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    job_id = jobs.create()
+    await opened(page, live.url, language="de")
+    with override("en"):
+        inserted = Template("{% load import_progress %}{% import_progress id %}")
+        html = inserted.render(Context({"id": job_id}))
+    await page.evaluate("html => { document.querySelector('main').innerHTML = html; }", html)
+    jobs.update(job_id, {"processed_rows": 2})
+    await expect(part(page, "rows")).to_have_text("2 Zeilen")
 
 
 async def test_page_and_script_format_times_equally_in_each_language(

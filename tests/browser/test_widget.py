@@ -194,7 +194,7 @@ async def test_a_template_may_leave_out_parts(
     await opened(page, live.url, job_id)
     await page.evaluate(LISTEN)
     await page.evaluate(
-        "document.querySelectorAll('progress, script[type=\"application/json\"]')"
+        "document.querySelectorAll('import-progress > progress, [type=\"application/json\"]')"
         ".forEach((part) => part.remove())"
     )
     jobs.update(job_id, {"status": "done", "processed_rows": 4})

@@ -81,3 +81,10 @@ def test_an_amount_is_what_is_known() -> None:
 
 def test_a_line_is_cut_to_the_width() -> None:
     assert [cut("abc", width) for width in (4, 3, 2, 1)] == ["abc", "abc", "a…", "…"]
+
+
+def test_texts_and_numbers_are_shown_whatever_their_type() -> None:
+    shown = job(error_message={"price": ["Not a number.", 5], "12": None}, stage=0)
+    assert line(shown) == "waiting · 0 · 12:  · price: Not a number. · 5"
+    counted = job(processed_rows="1000.0", total_rows="2000", rows_per_second="2.5")
+    assert line(counted) == "waiting  50.0 %, 1,000 of 2,000 rows, 2 a second"

@@ -36,9 +36,11 @@ def bars(request: HttpRequest) -> HttpResponse:
 
 
 def mine(request: HttpRequest) -> HttpResponse:
-    """List the imports of who is logged in."""
-    response = render(request, "list.html", {"owner": request.user})
+    """List the imports of who is logged in, in the language of ``?language=``."""
+    with override(request.GET.get("language", "en")):
+        response = render(request, "list.html", {"owner": request.user})
     response["Content-Security-Policy"] = (
-        f"default-src 'none'; connect-src 'self'; {POLICIES['self']}"
+        f"default-src 'none'; connect-src 'self'; {POLICIES['self']};"
+        " require-trusted-types-for 'script'; trusted-types 'none'"
     )
     return response

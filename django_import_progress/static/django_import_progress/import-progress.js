@@ -12,21 +12,32 @@
 // Text and state: the same rules as widget/text.py
 
 const MAX_TIME_LEFT_S = 3 * 86400; // A longer forecast would be a guess.
-const WAIT_STEP_S = 15; // Below a minute a wait is shown in steps.
 const UNSTARTED_S = 60;
-/** @type {[unit: string, atLeast: number, seconds: number][]} */
+/** @type {[unit: string, atLeast: number, seconds: number, counts?: number][]} */
 const WAIT_UNITS = [
   ["days", 172800, 86400],
   ["hours", 3600, 3600],
   ["minutes", 60, 60],
+  ["seconds", 15, 15, 15], // In steps.
 ];
 
 /** @type {(value: unknown) => value is number} */
 const isNumber = (value) => typeof value === "number";
-/** @param {unknown} value */
-const asText = (value) => String(value ?? "");
+/** @param {unknown} value May be text, as which Django encodes a `Decimal`. */
+const asNumber = (value) =>
+  typeof value === "string" && /^-?\d{1,15}(\.\d{1,15})?(E[+-]?\d)?$/.test(value)
+    ? Number(value)
+    : value;
+const SEPARATOR = " · ";
+/** @type {(value: any) => string} */
+const asText = (value) =>
+  Object(value) === value
+    ? Object.entries(value)
+        .map(([name, item]) => (Array.isArray(value) ? "" : `${name}: `) + asText(item))
+        .join(SEPARATOR)
+    : String(value ?? "");
 /** @param {string[]} texts */
-const join = (texts) => texts.map((text) => text.replaceAll(" ", "\xa0")).join(" · ");
+const join = (texts) => texts.map((text) => text.replaceAll(" ", "\xa0")).join(SEPARATOR);
 /** @param {unknown} percent */
 const quarter = (percent) => Math.floor(Number(percent) / 25);
 /** @param {any} status */
@@ -64,7 +75,7 @@ export function reduce(before, type, value, texts, label, at) {
   const parts = job ? partsOf(job, texts) : {};
   if (notice || isOver) parts.pace = "";
   if (isNumber(percent))
-    parts.percent = fill(texts.percent ?? "{percent}%", { percent: Math.floor(percent) });
+    parts.percent = fill(texts.percent, { percent: Math.floor(percent) });
   parts.status = (now.isMissing && texts.missing) || named(texts.statuses, status);
   parts.waited = waited === null ? "" : timeWaited(waited, texts);
   parts.notice = named(texts.notices, notice);
@@ -74,7 +85,7 @@ export function reduce(before, type, value, texts, label, at) {
     news = parts.notice;
     now.isAnnounced = true;
   }
-  parts.news = news && fill(texts.news ?? "{news}", { label, news });
+  parts.news = news && fill(texts.news, { label, news });
   return { ...now, waited, notice, parts, canCancel: mayCancel(isOver, notice) };
 }
 
@@ -121,12 +132,12 @@ function noticeOf({ job, isExpired, isOffline, isRefused, isCancelling }, waited
 
 /** @type {(job: Job, texts: Texts) => Names} */
 function partsOf(job, texts) {
-  const { processed_rows: processed, total_rows: total } = job;
-  const { rows_per_second: rate, eta_seconds: seconds } = job;
+  const names = ["processed_rows", "total_rows", "rows_per_second", "eta_seconds"];
+  const [processed, total, rate, seconds] = names.map((name) => asNumber(job[name]));
   /** @type {(name: string, count: unknown) => string[]} */
   const counted = (name, count) =>
     isNumber(count) && count > 0 ? [plural(texts, name, count, { count })] : [];
-  const counts = (texts.counters ?? []).flatMap((name) => counted(name, job[name]));
+  const counts = (texts.counters ?? []).flatMap((name) => counted(name, asNumber(job[name])));
   const digits = Number(rate) < 9.95 ? 10 : 1;
   const pace = counted("rate", isNumber(rate) && Math.round(rate * digits) / digits);
   if (isNumber(seconds) && seconds > 0 && seconds <= MAX_TIME_LEFT_S)
@@ -167,34 +178,25 @@ function timeLeft(seconds, texts) {
 
 /** @type {(seconds: number, texts: Texts) => string} */
 function timeWaited(seconds, texts) {
-  const [unit, , size] = WAIT_UNITS.find(([, atLeast]) => seconds >= atLeast) ?? ["seconds", 0, 1];
-  const exact = Math.floor(seconds / size);
-  const count = unit === "seconds" ? exact - (exact % WAIT_STEP_S) : exact;
-  return count > 0 ? plural(texts, `waited_${unit}`, count, { count }) : "";
+  const units = WAIT_UNITS.find(([, atLeast]) => seconds >= atLeast);
+  const [unit, , size, counts = 1] = units ?? ["", 0, 1];
+  const count = Math.floor(seconds / size) * counts;
+  return unit && plural(texts, `waited_${unit}`, count, { count });
 }
 
-/** @type {(texts: Texts, name: string, number: number, values: object) => string} */
-const plural = (texts, name, number, values) =>
-  fill(pluralForm(texts, name, number), values, texts);
+/**
+ * A rule has the form's number for 0 to 199 and for a million: see widget/phrases.py.
+ * @type {(texts: Texts, name: string, number: number, values: object) => string}
+ */
+function plural(texts, name, number, values) {
+  const [rule, ...forms] = texts.plurals?.[name] ?? [0];
+  const count = Math.abs(Math.ceil(number));
+  const sample = count < 200 ? count : count % 1e6 ? 100 + (count % 100) : 200;
+  return fill(forms[Number(texts.rules?.[rule][sample])], values, texts);
+}
 
 /** @type {(names: Names | undefined, name: string) => string} */
 const named = (names, name) => (names && Object.hasOwn(names, name) ? names[name] : name);
-
-/**
- * Each form comes with sample numbers: choose the one with a sample of the same plural category.
- * @type {(texts: Texts, name: string, number: number) => string | undefined}
- */
-function pluralForm({ language, plurals }, name, number) {
-  const forms = plurals?.[name] ?? [];
-  const rules = new Intl.PluralRules(language);
-  const count = Math.abs(Math.ceil(number));
-  const category = rules.select(count);
-  const form =
-    forms.find(([, samples]) => samples.includes(count)) ??
-    forms.find(([, samples]) => samples.some((sample) => rules.select(sample) === category)) ??
-    forms.at(-1);
-  return form?.[0];
-}
 
 /** @type {(pattern: string | undefined, values: any, format?: NumberFormat) => string} */
 function fill(pattern, values, { decimal = ".", separator = "", groups = "$^" } = {}) {
@@ -756,7 +758,11 @@ class ImportProgress extends HTMLElement {
 
   /** @type {NotifyBar} */
   #receive = (type, value) => {
-    const texts = JSON.parse(this.#part('script[type="application/json"]')?.textContent ?? "{}");
+    const id = "import-progress-texts-";
+    const block = // Of another language if the page has none of the bar's.
+      document.getElementById(id + this.dataset.language) ??
+      document.querySelector(`[id^=${id}]`);
+    const texts = JSON.parse(block?.textContent ?? "{}");
     const label = this.getAttribute("aria-label") ?? "";
     const state = reduce(this.#state, type, value, texts, label, performance.now());
     this.#state = state;

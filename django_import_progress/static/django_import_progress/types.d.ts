@@ -8,8 +8,8 @@ export type Jobs = Map<string, string>;
 
 /** The texts of a page, in its language: what widget/phrases.py returns. */
 export type Texts = NumberFormat & {
-  language?: string;
-  plurals?: { [name: string]: [form: string, samples: number[]][] };
+  rules?: string[];
+  plurals?: { [name: string]: [rule: number, ...forms: string[]] };
   counters?: string[];
   statuses?: Names;
   notices?: Names;
