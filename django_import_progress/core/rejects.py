@@ -13,7 +13,7 @@ from typing import Any
 
 from .command import RedisCommand, Reply, evalsha
 from .lua import scripts
-from .snapshot import Fields, as_text, is_number, loads
+from .snapshot import Fields, as_text, loads, number_of
 
 REJECTS_MAX_BYTES = 1024 * 1024
 """Maximum size of the report of one job by default."""
@@ -88,12 +88,12 @@ def read_rejects(keys: list[str]) -> RedisCommand[Report]:
 
 def _parse(reply: Reply) -> Report:
     count, entries = reply
-    try:
-        total = loads(count)
-    except ValueError:  # Another program's.
-        total = 0
     rejects = [_decode(entry) for entry in entries]
-    return Report(rejects, int(total) if is_number(total) else len(rejects))
+    try:
+        total = number_of(loads(count))
+    except ValueError:  # Another program's.
+        total = None
+    return Report(rejects, len(rejects) if total is None else int(total))
 
 
 def _decode(entry: str | bytes) -> Reject:
