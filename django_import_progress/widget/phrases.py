@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils.formats import get_format
+from django.utils.timezone import localtime
 from django.utils.translation import get_language, gettext, ngettext
 
 WAITING = "waiting"
@@ -68,6 +70,9 @@ def texts() -> dict[str, Any]:
         "groups": _groups(),
         "statuses": statuses(),
         "notices": notices(),
+        "ended": ended(),
+        "took": took(),
+        "offset": _utc_offset_ms(),
         "missing": gettext("Not available"),
         "percent": gettext("{percent}%"),
         "news": gettext("{label}: {news}"),
@@ -102,11 +107,27 @@ def notices() -> dict[str, str]:
     }
 
 
+def ended() -> str:
+    """Return the text that says when a job ended."""
+    return gettext("Ended {time}")
+
+
+def took() -> str:
+    """Return the text that also says how long it took, in hours, minutes and seconds."""
+    return gettext("Ended {time} · took {duration}")
+
+
 def _forms(pattern: Callable[[int], str]) -> list[tuple[str, list[int]]]:
     forms: dict[str, list[int]] = {}
     for number in _SAMPLES:
         forms.setdefault(pattern(number), []).append(number)
     return list(forms.items())
+
+
+def _utc_offset_ms() -> int:
+    """Return by how many milliseconds the current time zone is ahead of UTC now."""
+    offset = localtime(datetime.now(UTC)).utcoffset() or timedelta()
+    return offset // timedelta(milliseconds=1)
 
 
 def _language_tag() -> str:
