@@ -13,7 +13,10 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/demo.stamp ## Import 28,298 airports and watch (PORT=8000, ONCE=1, REDIS_URL=...)
 	@exec .venv/bin/python example_project/demo.py
 
-test: .venv/tests-compiled.stamp ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
+# Style sheets in which bars are tested. Their tests need npm, like the types of the scripts.
+FRAMEWORKS = .venv/css-frameworks/node_modules/bootstrap/package.json
+
+test: .venv/tests-compiled.stamp $(FRAMEWORKS) ## Run the tests; ARGS go to pytest, as in make test ARGS="-k stream -x"
 	.venv/bin/python -m pytest -n 8 --dist worksteal \
 	    $(if $(CI),--cov --cov-report=term --cov-fail-under=100) $(ARGS)
 
@@ -68,8 +71,8 @@ messages: .venv/demo.stamp ## Bring the translations up to the sources, compile 
 docs: .venv/docs.stamp ## Build the documentation's site into build/docs; a warning is an error
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
 
-pictures: .venv/test.stamp ## Draw docs/images anew: every state of a bar, as Chromium shows it
-	.venv/bin/python .ci/pictures.py docs/images
+pictures: .venv/test.stamp $(FRAMEWORKS) ## Draw docs/images, and bars in frameworks into build/pictures
+	.venv/bin/python .ci/pictures.py docs/images build/pictures
 
 build: .venv/test.stamp ## Build the wheel and the source distribution into dist/
 	.venv/bin/python -m build
@@ -106,6 +109,11 @@ endif
 
 $(TSC): | .venv/bin/python
 	@npm install --silent --no-save --ignore-scripts --prefix .venv/typescript-5.9.3 typescript@5.9.3 || true
+
+# Aliases, because both versions of Pico have one name.
+$(FRAMEWORKS): | .venv/bin/python
+	@npm install --silent --no-save --ignore-scripts --prefix .venv/css-frameworks \
+	    pico1@npm:@picocss/pico@1.5.13 pico2@npm:@picocss/pico@2.1.1 bulma@1.0.4 bootstrap@5.3.8 || true
 
 .venv-newest/stamp: pyproject.toml
 	'$(NEWEST_PYTHON)' -m venv --clear .venv-newest

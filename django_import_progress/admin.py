@@ -69,13 +69,19 @@ class ProgressAdminMixin:
 
     @admin.display(description=gettext_lazy("Progress"))
     def import_progress(self, obj: Any) -> SafeString | str:
-        """Return the bar of the object's job as HTML."""
+        """Return the bar of the object's job as HTML; one line in a changelist."""
         job_id = getattr(obj, self.progress_job_field, None)
         if not job_id:
             return ""
         page = getattr(obj, _PAGE, None)
         context = Context({} if page is None else {READS: page.reads()})
-        bar = bar_context(context, job_id, label=str(obj), namespace=self.progress_namespace)
+        bar = bar_context(
+            context,
+            job_id,
+            label=str(obj),
+            namespace=self.progress_namespace,
+            compact=page is not None,
+        )
         return render_to_string("django_import_progress/bar.html", bar)
 
     def changelist_view(

@@ -32,6 +32,7 @@ def import_progress(
     *,
     cancel: bool = False,
     transport: str | None = None,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """Render a job's bar, which the script keeps live.
 
@@ -46,9 +47,16 @@ def import_progress(
         cancel: whether everyone who can open the page may also cancel the job.
         transport: the only transport to use: ``sse``, ``websocket`` or ``polling``. By default
             the script picks the best that works.
+        compact: whether to render one line without the label, for a row of a table.
     """
     return bar_context(
-        context, job_id, label=label, namespace=namespace, cancel=cancel, transport=transport
+        context,
+        job_id,
+        label=label,
+        namespace=namespace,
+        cancel=cancel,
+        transport=transport,
+        compact=compact,
     )
 
 

@@ -55,6 +55,7 @@ def bar_context(
     namespace: str | None = None,
     cancel: bool = False,
     transport: str | None = None,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """Return the context of the bar's template; see the tag for the arguments.
 
@@ -94,6 +95,7 @@ def bar_context(
         "can_cancel": cancel and not is_terminal(job) and job.get("status") != GONE,
         "csrf_names": _csrf_names(),
         "transport": _clean_transport(transport),
+        "compact": compact,
         "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),
         "websocket_url": _websocket_url(namespace, transport),
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 from django.utils.formats import get_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation.trans_real import catalog
 
@@ -72,6 +74,9 @@ def texts() -> dict[str, Any]:
         "groups": _groups(),
         "statuses": statuses(),
         "notices": notices(),
+        "ended": ended(),
+        "took": took(),
+        "offset": _utc_offset_ms(),
         "missing": gettext("Not available"),
         "percent": gettext("{percent}%"),
         "news": gettext("{label}: {news}"),
@@ -122,6 +127,22 @@ def notices() -> dict[str, str]:
         "cancelling": gettext("Cancelling…"),
         "unstarted": gettext("No worker has started it yet"),
     }
+
+
+def ended() -> str:
+    """Return the text that says when a job ended."""
+    return gettext("Ended {time}")
+
+
+def took() -> str:
+    """Return the text that also says how long it took, in hours, minutes and seconds."""
+    return gettext("Ended {time} · took {duration}")
+
+
+def _utc_offset_ms() -> int:
+    """Return by how many milliseconds the current time zone is ahead of UTC now."""
+    offset = localtime(datetime.now(UTC)).utcoffset() or timedelta()
+    return offset // timedelta(milliseconds=1)
 
 
 def _groups() -> str:

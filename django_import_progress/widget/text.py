@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.formats import number_format
+from django.utils.timezone import get_current_timezone
 from django.utils.translation import gettext
 
-from ..core.snapshot import SEPARATOR, number_of, text_of
+from ..core.snapshot import SEPARATOR, is_terminal, number_of, text_of
 from ..core.terminal_text import LONGEST_FORECAST_SECONDS
-from .phrases import COUNTERS, PLURALS, WAITING, notices, statuses
+from .phrases import COUNTERS, PLURALS, WAITING, ended, notices, statuses, took
 
 WAIT_STEP_SECONDS = 15
 """Below a minute the waiting time is shown in these steps, because the script updates it no more
@@ -38,7 +40,7 @@ def parts(job: Mapping[str, Any], waited_seconds: float | None = None) -> dict[s
         "rows": _rows(job),
         "counts": _join(_counts(job)),
         "waited": "" if waited_seconds is None else _time_waited(waited_seconds),
-        "pace": "" if notice else _join(_pace(job)),
+        "pace": _ended(job) if is_terminal(job) else "" if notice else _join(_pace(job)),
         "notice": notices().get(notice, ""),
         "error": text_of(job.get("error_message")),
     }
@@ -96,6 +98,27 @@ def _pace(job: Mapping[str, Any]) -> Iterable[str]:
         yield _plural("rate", rounded, count=rounded)
     if seconds is not None and 0 < seconds <= LONGEST_FORECAST_SECONDS:
         yield _time_left(seconds)
+
+
+def _ended(job: Mapping[str, Any]) -> str:
+    """Return when the job ended, in the page's time zone, and how long it took if that is known."""
+    end = _moment(job.get("ended_at") or job.get("updated_at"))
+    if end is None:
+        return ""
+    start, time = _moment(job.get("started_at")), f"{end:%Y-%m-%d %H:%M}"
+    if start is None or end < start:
+        return ended().replace("{time}", time)
+    minutes, seconds = divmod((end - start) // timedelta(seconds=1), 60)
+    duration = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+    return took().replace("{time}", time).replace("{duration}", duration)
+
+
+def _moment(value: object) -> datetime | None:
+    """Return the time that a snapshot has as text, in the current time zone."""
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(get_current_timezone())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _time_left(seconds: float) -> str:

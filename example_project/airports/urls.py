@@ -11,6 +11,7 @@ urlpatterns = [
     path("", views.ImportCreate.as_view(), name="home"),
     path("imports/<uuid:pk>/", views.ImportDetail.as_view(), name="import"),
     path("imports/now/", views.ImportsNow.as_view(), name="now"),
+    path("imports/now/row/", views.ImportRow.as_view(), name="now-row"),
     path(
         "login/",
         LoginView.as_view(template_name="airports/login.html", next_page="airports:now"),

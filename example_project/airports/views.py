@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.contrib.auth.mixins import UserPassesTestMixin
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
-from django.views.generic import DetailView, FormView, ListView, TemplateView
+from django.views.generic import DetailView, FormView, ListView, TemplateView, View
 from kombu.exceptions import OperationalError
 
 from django_import_progress import ProgressUnavailable, get_sync_progress_manager
@@ -77,15 +78,49 @@ class ImportDetail(DetailView):
             return self.object.finished_at is None  # The bar waits until Redis is back.
 
 
-class ImportsNow(UserPassesTestMixin, TemplateView):
-    """Show all imports live, to staff only."""
+class StaffOnly(UserPassesTestMixin):
+    """Lets staff in only; others can log in."""
 
     login_url = reverse_lazy("airports:login")
-    template_name = "airports/now.html"
 
     def test_func(self) -> bool:
         """Return whether the user is staff."""
         return bool(self.request.user.is_active and self.request.user.is_staff)
+
+
+class ImportsNow(StaffOnly, TemplateView):
+    """Show all imports live."""
+
+    template_name = "airports/now.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the imports whose progress Redis has, newest first."""
+        try:
+            job_ids = [job["job_id"] for job in get_sync_progress_manager().jobs()]
+        except ProgressUnavailable:
+            job_ids = []  # now.js adds them once Redis is available again.
+        imports = Import.objects.filter(pk__in=filter(is_import_id, job_ids))
+        return super().get_context_data(imports=imports, job_ids=job_ids, **kwargs)
+
+
+class ImportRow(StaffOnly, View):
+    """Render the row of one import in the list of all imports."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the row; nothing if the job is not an import."""
+        import_id = request.GET.get("import", "")
+        found = is_import_id(import_id) and Import.objects.filter(pk=import_id).first()
+        if not found:
+            return HttpResponse(status=204)
+        return render(request, "airports/now_row.html", {"import": found})
+
+
+def is_import_id(job_id: str) -> bool:
+    """Return whether a job may be an import: their ids are UUIDs."""
+    try:
+        return bool(uuid.UUID(job_id))
+    except ValueError:
+        return False
 
 
 class AirportList(ListView):

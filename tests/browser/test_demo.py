@@ -20,7 +20,7 @@ async def _sees_it_among_all_imports(page: Page, port: int, login: str) -> None:
     await page.get_by_label("Username").fill(name)
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Log in").click()
-    await expect(page.locator("#imports tr[data-status=done]")).to_have_count(2)
+    await expect(page.locator("#imports import-progress[data-status=done]")).to_have_count(2)
 
 
 NOTE_VALUES = """() => {

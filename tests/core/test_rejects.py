@@ -136,7 +136,8 @@ def test_a_job_that_is_not_there_has_no_report(progress: SyncProgressManager) ->
 
 
 @pytest.mark.parametrize(
-    ("stored", "total"), [("12", 12), ("12.5", 12), ('"12"', 12), ('"x"', 1), ("junk", 1), ("null", 1)]
+    ("stored", "total"),
+    [("12", 12), ("12.5", 12), ('"12"', 12), ('"x"', 1), ("junk", 1), ("null", 1)],
 )
 def test_a_total_of_another_program_is_read_as_far_as_possible(
     progress: SyncProgressManager, raw: redis.Redis, stored: str, total: int

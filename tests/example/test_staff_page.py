@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.routing import ProtocolTypeRouter
 from django.contrib.auth.models import User
 from django.test import Client
@@ -17,6 +19,7 @@ from websockets.exceptions import InvalidStatus
 
 from django_import_progress import SyncProgressManager
 
+from ..kit.airports import stored
 from ..kit.asgi import AsgiServer
 from ..kit.groups import configuration, relaying
 from ..kit.processes import RedisProcess
@@ -54,28 +57,41 @@ async def log_in(page: Page, url: str) -> None:
 @pytest.mark.browser
 @pytest.mark.asyncio(loop_scope="session")
 async def test_staff_follow_three_imports_at_once(
-    staff: AsgiServer, page: Page, site: RedisProcess, jobs: SyncProgressManager
+    staff: AsgiServer,
+    page: Page,
+    site: RedisProcess,
+    jobs: SyncProgressManager,
+    tmp_path: Path,
+    settings: Any,
 ) -> None:
-    jobs.create("j1", data={"total_rows": 4})
+    settings.MEDIA_ROOT = tmp_path
+    total = {"total_rows": 4}
+    first, *others = [str((await sync_to_async(stored)(b"")).pk) for _ in range(3)]
+    jobs.create("not-an-import", data=total)
+    jobs.create(first, data=total)
     async with relaying(site.url, "pubsub", site.url):
         await log_in(page, staff.url)
-        await expect(page.locator("[data-job=j1] [data-show=status]")).to_have_text("queued")
-        for job_id in ("j2", "j3"):
-            jobs.create(job_id, data={"total_rows": 4})
-        for processed in (1, 3):
-            for job_id in ("j1", "j2", "j3"):
-                jobs.update(job_id, {"status": "importing", "processed_rows": processed})
-                row = page.locator(f"[data-job={job_id}]")
-                await expect(row.locator("[data-show=rows]")).to_have_text(f"{processed} of 4")
-                bar = row.locator("progress")
-                await expect(bar).to_have_js_property("value", 25 * processed)
-        for job_id, status in (("j1", "done"), ("j2", "failed"), ("j3", "cancelled")):
+        row = page.locator(f"[data-import='{first}']")
+        await expect(row.get_by_role("cell").first).to_have_text("some.csv")
+        await expect(row.locator("[data-show=status]")).to_have_text("Queued")
+        for job_id in others:
+            jobs.create(job_id, data=total)
+        jobs.create(data=total)  # A UUID, but no import.
+        await expect(page.locator("[data-import]")).to_have_count(3)
+        for job_id, status in zip((first, *others), ("done", "failed", "cancelled"), strict=True):
+            bar = page.locator(f"[data-import='{job_id}'] import-progress")
+            jobs.update(job_id, {"status": "importing", "processed_rows": 1})
+            await expect(bar.locator("progress")).to_have_js_property("value", 25)
             jobs.update(job_id, {"status": status})
-            await expect(page.locator(f"[data-job={job_id}]")).to_have_attribute(
-                "data-status", status
-            )
-        jobs.delete("j2")
-        await expect(page.locator("[data-job=j2]")).to_have_count(0)
+            await expect(bar).to_have_attribute("data-status", status)
+        jobs.delete(first)
+        await expect(row).to_have_count(0)
+
+
+def test_the_page_does_without_redis(client: Client, db: None) -> None:
+    client.force_login(User.objects.create_user("amelia", is_staff=True))
+    assert client.get(reverse("airports:now")).status_code == 200
+    assert client.get(reverse("airports:now-row")).status_code == 204
 
 
 @pytest.mark.django_db

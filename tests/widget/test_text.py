@@ -1,10 +1,11 @@
-"""Times in a bar: how much is left, and how long a job has waited."""
+"""Times in a bar: how much is left, how long a job has waited, when it ended."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from django.utils.translation import override
 
 from django_import_progress.widget.text import notice_of, parts
@@ -110,3 +111,25 @@ def test_after_a_minute_in_the_queue_there_is_a_notice(
     fields: dict[str, Any], waited_seconds: float | None, notice: str
 ) -> None:
     assert notice_of({**KNOWN, **fields}, waited_seconds) == notice
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "Ended 2026-07-31 00:02"),
+        ({"started_at": "2026-07-30T22:01:01.5+00:00"}, "Ended 2026-07-31 00:02 · took 0:00:58"),
+        ({"started_at": "2026-07-30T21:02:00+00:00"}, "Ended 2026-07-31 00:02 · took 1:00:00"),
+        ({"started_at": "2026-07-30T21:50+00:00"}, "Ended 2026-07-31 00:02 · took 0:12:00"),
+        ({"started_at": "2026-07-30T22:03:00+00:00"}, "Ended 2026-07-31 00:02"),
+        ({"started_at": 5, "ended_at": "2026-07-28T22:00:00+00:00"}, "Ended 2026-07-29 00:00"),
+        ({"ended_at": "yesterday"}, ""),
+        ({"ended_at": "9999-12-31T23:59:59+00:00"}, ""),
+        ({"status": "importing"}, ""),
+    ],
+)
+def test_an_ended_bar_says_when_it_ended_and_how_long_it_took(
+    fields: dict[str, Any], text: str
+) -> None:
+    job = {**KNOWN, "status": "done", "updated_at": "2026-07-30T22:02:00+00:00", **fields}
+    with timezone.override("Europe/Rome"):
+        assert parts(job)["pace"] == text

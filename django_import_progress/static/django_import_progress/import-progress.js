@@ -74,6 +74,7 @@ export function reduce(before, type, value, texts, label, at) {
   const notice = isOver ? "" : noticeOf(now, waited);
   const parts = job ? partsOf(job, texts) : {};
   if (notice || isOver) parts.pace = "";
+  if (isTerminal(status)) parts.pace = timeEnded(job, texts);
   if (isNumber(percent))
     parts.percent = fill(texts.percent, { percent: Math.floor(percent) });
   parts.status = (now.isMissing && texts.missing) || named(texts.statuses, status);
@@ -158,6 +159,15 @@ function partsOf(job, texts) {
     pace: join(pace),
     error: asText(job.error_message),
   };
+}
+
+/** @param {any} job @param {any} texts */
+function timeEnded(job, { ended, took, offset }) {
+  const end = Date.parse(job.ended_at || job.updated_at);
+  const all = end - Date.parse(job.started_at);
+  const time = new Date(end + offset).toJSON()?.slice(0, 16).replace("T", " ");
+  const duration = Math.floor(all / 36e5) + new Date(all).toJSON()?.slice(13, 19);
+  return time ? fill(all >= 0 ? took : ended, { time, duration }) : "";
 }
 
 /**

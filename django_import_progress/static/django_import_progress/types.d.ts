@@ -13,6 +13,10 @@ export type Texts = NumberFormat & {
   counters?: string[];
   statuses?: Names;
   notices?: Names;
+  ended?: string;
+  took?: string;
+  /** By how many milliseconds the page's time zone is ahead of UTC. */
+  offset?: number;
   percent?: string;
   missing?: string;
   news?: string;

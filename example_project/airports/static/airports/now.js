@@ -1,38 +1,21 @@
-// Shows all imports over the site's own WebSocket: one row per import, newest first.
+// Adds a row for each new import that the site's own WebSocket announces, newest first. The bars in the
+// rows are live by themselves.
 
 const rows = document.querySelector("#imports");
-const template = document.querySelector("#import-row");
 const notice = document.querySelector("#connection");
-const ENDS = new Set(["done", "failed", "cancelled"]);
 const LONGEST_PAUSE = 10_000;
+const known = new Set([...rows.children].map((row) => row.dataset.import));
 let pause = 1_000;
 
-function show(job) {
-  let row = rows.querySelector(`[data-job="${CSS.escape(job.job_id)}"]`);
-  if (job.gone) {
-    row?.remove();
-    return;
+async function show({ job_id: id, gone }) {
+  if (gone) {
+    rows.querySelector(`[data-import="${CSS.escape(id)}"]`)?.remove();
+    known.delete(id);
+  } else if (!known.has(id)) {
+    known.add(id);
+    const response = await fetch(`${rows.dataset.row}?import=${encodeURIComponent(id)}`);
+    if (response.ok) rows.insertAdjacentHTML("afterbegin", await response.text());
   }
-  if (!row) {
-    row = template.content.firstElementChild.cloneNode(true);
-    row.dataset.job = job.job_id;
-    row.querySelector("code").textContent = job.job_id;
-    row.querySelector("progress").setAttribute("aria-label", `Import ${job.job_id}`);
-    rows.prepend(row);
-  }
-  row.dataset.status = job.status;
-  const stalled = job.stalled ? " (stalled)" : "";
-  row.querySelector("[data-show=status]").textContent = `${job.status ?? ""}${stalled}`;
-  const done = job.processed_rows ?? 0;
-  const total = job.total_rows;
-  row.querySelector("[data-show=rows]").textContent =
-    total ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : done.toLocaleString("en");
-  // Only updates of the relay have a percentage.
-  const percent = job.percent ?? (job.status === "done" ? 100 : total ? (100 * done) / total : null);
-  const bar = row.querySelector("progress");
-  if (percent !== null) bar.value = percent;
-  else if (ENDS.has(job.status)) bar.value = 0;
-  else bar.removeAttribute("value");
 }
 
 function connect() {

@@ -1,0 +1,1 @@
+"""How bars look: in frameworks, in the admin, in any place of a page."""

@@ -1,0 +1,1 @@
+"""Admins with bars, as urlconfs."""
