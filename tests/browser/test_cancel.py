@@ -179,6 +179,29 @@ async def test_a_response_after_the_end_changes_nothing(
     complaints.clear()
 
 
+async def test_escape_answers_the_question_and_leaves_a_dialog_around_it_open(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    bar = await opened(page, live.url, jobs.create(), cancel="1")
+    await page.evaluate(
+        """() => {
+            const dialog = document.createElement("dialog");
+            document.body.append(dialog);
+            dialog.append(document.querySelector("import-progress"));
+            dialog.showModal();
+            window.keys = [];
+            dialog.addEventListener("keydown", ({ key }) => window.keys.push(key));
+        }"""
+    )
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    await page.keyboard.press("Escape")
+    await expect(bar.locator("[data-csrf]")).to_be_hidden()
+    await expect(page.locator("dialog")).to_be_visible()
+    assert await page.evaluate("window.keys") == []
+    await page.keyboard.press("Escape")
+    await expect(page.locator("dialog")).to_be_hidden()
+
+
 async def test_the_end_hides_the_question(
     live: AsgiServer, page: Page, jobs: SyncProgressManager
 ) -> None:

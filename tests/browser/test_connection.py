@@ -10,7 +10,7 @@ from playwright.async_api import Page, Request, Route, expect
 from django_import_progress import SyncProgressManager
 
 from ..kit.asgi import AsgiServer
-from ..kit.bars import opened, part, requests, streams, turn
+from ..kit.bars import NOTED, opened, part, requests, streams, turn
 from ..kit.browser import IN_A_BROWSER
 from ..kit.waiting import until
 
@@ -135,10 +135,13 @@ async def test_a_buffered_stream_makes_the_bar_poll(
 
     await page.route("**/stream/", leave_waiting)
     bar = await opened(page, live.url, job_id)
+    await page.evaluate(NOTED)
     jobs.update(job_id, {"processed_rows": 7})
     await until(lambda: found, "the stream to be requested")
-    await page.clock.fast_forward(6_000)
+    await page.clock.run_for(2_500)
     await expect(part(bar, "rows")).to_have_text("7 rows")
+    await page.clock.run_for(2_000)
+    assert await page.evaluate("window.noted") == []
 
 
 async def test_a_lost_connection_is_shown_until_it_is_restored(
@@ -155,6 +158,27 @@ async def test_a_lost_connection_is_shown_until_it_is_restored(
     jobs.update(job_id, {"processed_rows": 7})
     await page.clock.run_for(20_000)
     await expect(part(bar, "rows")).to_have_text("7 rows")
+    await expect(part(bar, "notice")).to_have_text("")
+    complaints.clear()
+
+
+async def test_polling_resumes_as_soon_as_the_browser_is_online(
+    live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
+) -> None:
+    await page.clock.install()
+    job_id = jobs.create(data={"status": "importing"})
+    bar = await opened(page, live.url, job_id, transport="polling")
+    jobs.update(job_id, {"processed_rows": 7})
+    await expect(part(bar, "rows")).to_have_text("7 rows")
+    await page.context.set_offline(True)
+    for _ in range(15):
+        await page.clock.run_for(3_000)
+    await expect(part(bar, "notice")).to_have_text("Reconnecting…")
+    await page.clock.pause_at("2040-01-01")
+    jobs.update(job_id, {"processed_rows": 8})
+    await page.context.set_offline(False)
+    await page.clock.run_for(100)
+    await expect(part(bar, "rows")).to_have_text("8 rows")
     await expect(part(bar, "notice")).to_have_text("")
     complaints.clear()
 

@@ -17,11 +17,14 @@ from django_import_progress import SyncProgressManager
 
 from ..kit.admin import ADMIN, add_admin
 from ..kit.asgi import AsgiServer
-from ..kit.bars import streams
+from ..kit.bars import part, requests, streams
 from ..kit.browser import IN_A_BROWSER
+from ..kit.waiting import until
 
 TURBO = Path(find_spec("turbo").submodule_search_locations[0]) / "static"  # type: ignore[union-attr, index]
 """The static files of turbo-django, whose wheel contains the script. The app is not needed."""
+
+MORPH = "url => htmx.ajax('GET', url, { target: '#place', swap: 'innerMorph' })"
 
 pytestmark = [*IN_A_BROWSER, pytest.mark.django_db(transaction=True)]
 
@@ -120,3 +123,46 @@ async def test_a_bar_comes_and_goes_in_a_turbo_frame(
     await expect(page.locator("import-progress")).to_have_count(1)
     jobs.update(job_id, {"status": "done"})
     await expect(page.locator("import-progress")).to_have_attribute("data-status", "done")
+
+
+@pytest.mark.parametrize("version", ["htmx-2", "htmx-4"])
+async def test_htmx_reacts_to_a_bar_that_has_ended_before_it_was_swapped_in(
+    full_site: AsgiServer, jobs: SyncProgressManager, page: Page, version: str
+) -> None:
+    job_id = jobs.create(data={"status": "done"})
+    await page.goto(f"{full_site.url}/htmx/?job={job_id}&version={version}")
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.get_by_text("It is over.")).to_be_visible()
+
+
+async def test_a_morph_keeps_the_question_the_focus_and_the_connection(
+    full_site: AsgiServer, jobs: SyncProgressManager, page: Page
+) -> None:
+    job_id = jobs.create(data={"status": "importing", "total_rows": 4})
+    await page.goto(f"{full_site.url}/htmx/?job={job_id}&version=htmx-4")
+    await page.get_by_role("button", name="Show").click()
+    await streams(1)
+    bar = page.locator("import-progress")
+    jobs.update(job_id, {"processed_rows": 1})
+    await expect(part(bar, "percent")).to_have_text("25%")
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    no = bar.get_by_role("button", name="No, keep importing")
+    await expect(no).to_be_focused()
+    before = await bar.get_attribute("data-stream")
+    with requests(page, "/stream/") as found:
+
+        async def has_a_new_ticket() -> bool:
+            await page.evaluate(MORPH, f"/htmx/bar/{job_id}/")
+            return await bar.get_attribute("data-stream") != before
+
+        await until(has_a_new_ticket, "a morph in another second")
+        await expect(no).to_be_focused()
+        jobs.update(job_id, {"processed_rows": 2})
+        await expect(part(bar, "percent")).to_have_text("50%")
+        await expect(no).to_be_focused()
+        await page.evaluate("document.querySelector('import-progress [data-csrf]').hidden = true")
+        await expect(no).to_be_focused()
+    assert found == []
+    await streams(1)
+    jobs.update(job_id, {"status": "done"})
+    await expect(page.get_by_text("It is over.")).to_be_visible()

@@ -165,3 +165,54 @@ async def test_a_bar_fills_in_the_pages_direction_and_texts_read_in_their_own(
     await expect(bar.locator("progress")).to_have_css("direction", direction)
     for name in ("rows", "counts", "pace"):
         assert await part(bar, name).evaluate(READS_TO_THE) == reads_to_the, name
+
+
+ANNOUNCED = """async (events) => {
+    const path = "/static/django_import_progress/import-progress.js";
+    const { initialState, reduce } = await import(path);
+    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    let state = initialState({ status: "importing" }, null, 0);
+    return events.map(([type, value]) => {
+        state = reduce(state, type, value, texts, "Products", 0);
+        return state.parts.news;
+    });
+}"""
+
+
+async def test_each_notice_is_announced_once(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    await opened(page, live.url, jobs.create(data=RUNNING))
+    job = {"status": "importing", "stalled": False}
+    stalled = {**job, "stalled": True}
+    silent, cancelling, lost, refused, reload = (
+        f"Products: {text}"
+        for text in (
+            "The worker is not responding",
+            "Cancelling…",
+            "Reconnecting…",
+            "The import could not be cancelled. Reload the page and try again.",
+            "Reload the page to see the current progress",
+        )
+    )
+    events: list[tuple[str, Any, str]] = [
+        ("job", job, ""),
+        ("job", stalled, silent),
+        ("job", stalled, ""),
+        ("offline", True, lost),
+        ("tick", None, ""),
+        ("offline", False, ""),
+        ("job", stalled, ""),  # Still.
+        ("job", job, ""),
+        ("job", stalled, silent),
+        ("job", job, ""),
+        ("cancelling", None, cancelling),
+        ("refused", None, refused),
+        ("job", job, ""),
+        ("cancelling", None, cancelling),
+        ("refused", None, refused),
+        ("expired", None, reload),
+        ("expired", None, ""),
+    ]
+    said = await page.evaluate(ANNOUNCED, [[kind, value] for kind, value, _ in events])
+    assert said == [text for _, _, text in events]

@@ -143,8 +143,11 @@ class TestInABrowser:
     async def test_a_rendered_notice_is_not_announced_again(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
-        bar = await queued_bar(page, live.url, queued_for(jobs, 65), cancel="1")
+        job_id = queued_for(jobs, 65)
+        bar = await queued_bar(page, live.url, job_id, cancel="1")
         await expect(bar.locator("[data-do=ask]")).to_be_visible()
+        jobs.update(job_id, {"stage": "connected"})
+        await expect(part(bar, "stage")).to_have_text("connected")
         await page.clock.run_for(61_000)
         await expect(part(bar, "waited")).to_have_text("Waiting for 2 minutes")
         assert await page.evaluate("window.spoken") == []

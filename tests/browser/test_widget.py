@@ -12,7 +12,7 @@ from django_import_progress.access import make_ticket
 from django_import_progress.web.limits import open_streams
 
 from ..kit.asgi import AsgiServer
-from ..kit.bars import LISTEN, opened
+from ..kit.bars import LISTEN, opened, part
 from ..kit.browser import IN_A_BROWSER
 from ..kit.sse import open_stream
 from ..kit.waiting import until
@@ -200,3 +200,59 @@ async def test_a_template_may_leave_out_parts(
     jobs.update(job_id, {"status": "done", "processed_rows": 4})
     await expect(page.locator("[data-show=rows]")).to_have_text("4 / 4")
     assert (await page.evaluate("window.heard"))[-1] == ["end", "done", "import-progress"]
+
+
+ENDED = """
+    window.ended = [];
+    document.addEventListener("DOMContentLoaded", () =>
+        document.addEventListener("import-progress:end", ({ target, detail }) =>
+            window.ended.push([target.dataset.job, detail.job_id, detail.status, detail.initial])));
+"""
+"""Listens as late as a page's own scripts may begin to."""
+
+
+async def test_a_bar_that_is_rendered_as_ended_fires_the_end_once(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    await page.add_init_script(ENDED)
+    done, failed, running = (jobs.create(data={"status": "importing"}) for _ in range(3))
+    deleted = jobs.create()
+    jobs.update(done, {"status": "done"})
+    jobs.update(failed, {"status": "failed"})
+    jobs.delete(deleted)
+    bars = await opened(page, live.url, done, failed, deleted, running)
+    await until(lambda: page.evaluate("window.ended.length >= 3"), "the events")
+    jobs.update(running, {"status": "done"})
+    await expect(bars.last).to_have_attribute("data-status", "done")
+    await page.evaluate(
+        "document.querySelector('main').prepend(...document.querySelectorAll('import-progress'))"
+    )
+    html = await (await page.request.get(f"{live.url}/bars/?job={done}")).text()
+    await page.evaluate(  # The new bar fires its event later than the moved ones would.
+        "html => document.querySelector('main').insertAdjacentHTML('beforeend', html)",
+        "<import-progress" + html.split("<import-progress")[1].split("</main>")[0],
+    )
+    await until(lambda: page.evaluate("window.ended.length >= 5"), "the events")
+    assert await page.evaluate("window.ended") == [
+        [done, done, "done", True],
+        [failed, failed, "failed", True],
+        [deleted, deleted, "gone", True],
+        [running, running, "done", None],
+        [done, done, "done", True],
+    ]
+
+
+async def test_a_job_that_is_restarted_ends_again(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    await page.add_init_script(ENDED)
+    job_id = jobs.create(data={"status": "done"})
+    bar = await opened(page, live.url, job_id)
+    await until(lambda: page.evaluate("window.ended.length >= 1"), "the events")
+    jobs.set_progress(job_id, {"status": "importing"})
+    await bar.evaluate("(bar) => (bar.dataset.status = 'importing')")  # As a morph does.
+    jobs.update(job_id, {"processed_rows": 1})
+    await expect(part(bar, "rows")).to_have_text("1 row")
+    jobs.update(job_id, {"status": "failed"})
+    await until(lambda: page.evaluate("window.ended.length >= 2"), "the events")
+    assert [status for _, _, status, _ in await page.evaluate("window.ended")] == ["done", "failed"]

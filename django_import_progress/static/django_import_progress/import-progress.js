@@ -1,15 +1,4 @@
-// The custom element <import-progress>: the live bar of one job. It has no dependencies.
-//
-// Sections: text and state; transports; fallback; tabs; the element.
-
-/**
- * @import {
- *   Close, EventType, Handlers, Job, Jobs, Names, NotifyBar, NotifyJob, NumberFormat, Options,
- *   Shown, State, Texts, Transport
- * } from "./types.d.ts"
- */
-
-// Text and state: the same rules as widget/text.py
+// The live bar of a job: see docs/architecture.md. Texts and states: the rules of widget/text.py
 
 const MAX_TIME_LEFT_S = 3 * 86400; // A longer forecast would be a guess.
 const UNSTARTED_S = 60;
@@ -47,31 +36,23 @@ const isTerminal = (status) => ["done", "failed", "cancelled"].includes(status);
 const isFinal = (type, value) =>
   type === "gone" || type === "missing" || (type === "job" && isTerminal(value.status));
 
-/** @type {(isOver: boolean, notice?: string) => boolean} */
-const mayCancel = (isOver, notice) => !isOver && notice !== "expired" && notice !== "cancelling";
-
-/**
- * The state of a bar as the page was rendered; `at`: milliseconds of a monotonic clock.
- * @type {(dataset: DOMStringMap, bar: HTMLProgressElement | null, at: number) => State}
- */
+/** @type {(dataset: DOMStringMap, bar: HTMLProgressElement | null, at: number) => State} */
 export function initialState({ status = "", notice, waited }, bar, at) {
   const isOver = isTerminal(status) || status === "gone";
   const percent = bar && bar.position >= 0 ? bar.value : null;
   const since = waited === undefined ? null : at - Number(waited) * 1000;
-  const isAnnounced = notice === "unstarted";
-  return { status, percent, since, isAnnounced, isOver, canCancel: mayCancel(isOver, notice) };
+  const announced = notice ? [notice] : [];
+  return { status, percent, since, announced, isOver };
 }
 
-/**
- * The state of a bar after an event.
- * @type {(before: State, type: EventType, value: any, texts: Texts, label: string, at: number) =>
- *   Shown}
- */
+/** @type {Reduce} */
 export function reduce(before, type, value, texts, label, at) {
   const now = { ...before, ...EFFECTS[type](value, before, at), isOver: isFinal(type, value) };
   const { job, status, percent, isOver } = now;
   const waited = isNumber(now.since) ? (at - now.since) / 1000 : null;
-  const notice = isOver ? "" : noticeOf(now, waited);
+  const notices = isOver ? [] : noticesOf(now, waited);
+  const [notice = ""] = notices;
+  const { announced } = before;
   const parts = job ? partsOf(job, texts) : {};
   if (notice || isOver) parts.pace = "";
   if (isTerminal(status)) parts.pace = timeEnded(job, texts);
@@ -82,12 +63,10 @@ export function reduce(before, type, value, texts, label, at) {
   parts.notice = named(texts.notices, notice);
   let news = isOver ? [parts.status, parts.error].filter(Boolean).join(". ") : "";
   if (!isOver && before.job && quarter(percent) > quarter(before.percent)) news = parts.percent;
-  if (notice === "unstarted" && !now.isAnnounced) {
-    news = parts.notice;
-    now.isAnnounced = true;
-  }
+  if (notice && !announced.includes(notice)) news = parts.notice;
   parts.news = news && fill(texts.news, { label, news });
-  return { ...now, waited, notice, parts, canCancel: mayCancel(isOver, notice) };
+  now.announced = notices.filter((name) => name === notice || announced.includes(name));
+  return { ...now, waited, notice, parts };
 }
 
 /** @type {Record<EventType, (value: any, before: State, at: number) => Partial<State>>} */
@@ -96,7 +75,7 @@ const EFFECTS = {
     job,
     status: typeof job.status === "string" && job.status ? job.status : "waiting",
     percent: job.percent,
-    ...waitOf(job, before, at),
+    ...(job.status !== "queued" ? { since: null } : before.status !== "queued" && { since: at }),
     isOffline: false,
     isExpired: false,
     isCancelling: false,
@@ -104,31 +83,23 @@ const EFFECTS = {
   gone: () => ({ status: "gone", since: null }),
   missing: () => ({ status: "gone", isMissing: true }),
   offline: (isOffline) => ({ isOffline }),
-  shown: (isShown) => ({ isHidden: !isShown }),
   tick: () => ({}),
-  // A job with the status waiting may just not exist yet.
   expired: (_, { status }) => ({ isExpired: status !== "waiting" }),
   cancelling: () => ({ isCancelling: true, isRefused: false }),
   refused: () => ({ isCancelling: false, isRefused: true }),
 };
 
-/**
- * Since when the job has been queued: at first by the page, later since the change was received.
- * @type {(job: Job, before: State, at: number) => Partial<State>}
- */
-function waitOf({ status }, before, at) {
-  if (status !== "queued") return { since: null, isAnnounced: false };
-  return before.status === "queued" ? {} : { since: at };
-}
-
-/** @type {(state: State, waited: number | null) => string} */
-function noticeOf({ job, isExpired, isOffline, isRefused, isCancelling }, waited) {
-  if (isExpired) return "expired";
-  if (isOffline) return "offline";
-  if (isRefused) return "refused";
-  if (job?.stalled) return "stalled";
-  if (isCancelling || job?.cancelling) return "cancelling";
-  return Number(waited) >= UNSTARTED_S ? "unstarted" : "";
+/** @type {(state: State, waited: number | null) => string[]} */
+function noticesOf({ job, isExpired, isOffline, isRefused, isCancelling }, waited) {
+  const all = {
+    expired: isExpired,
+    offline: isOffline,
+    refused: isRefused,
+    stalled: job?.stalled,
+    cancelling: isCancelling || job?.cancelling,
+    unstarted: Number(waited) >= UNSTARTED_S,
+  };
+  return Object.entries(all).flatMap(([name, isTrue]) => (isTrue ? name : []));
 }
 
 /** @type {(job: Job, texts: Texts) => Names} */
@@ -170,10 +141,7 @@ function timeEnded(job, { ended, took, offset }) {
   return time ? fill(all >= 0 ? took : ended, { time, duration }) : "";
 }
 
-/**
- * Up to 60 seconds or minutes, then hours and minutes.
- * @type {(seconds: number, texts: Texts) => string}
- */
+/** @type {(seconds: number, texts: Texts) => string} */
 function timeLeft(seconds, texts) {
   /** @type {(name: string, count: number, more?: object) => string} */
   const format = (name, count, more) => plural(texts, name, count, { count, ...more });
@@ -222,93 +190,111 @@ function fill(pattern, values, { decimal = ".", separator = "", groups = "$^" } 
 
 // Transports
 
-const MAX_JOBS = 100; // In one stream.
+const MAX_JOBS = 100;
 const MAX_QUERY = 7800; // nginx accepts request lines of 8 KiB.
 const AND = "&job=";
 const POLL_MS = 2000;
-const MAX_POLL_MS = 8000; // At most ten seconds with jitter.
-const MAX_SILENT_POLL_MS = 30000;
+const MAX_POLL_MS = 8000;
+const TURN_MS = 2000;
 
 /** @type {Transport} */
-function sse({ base }, jobs, { job, gone, open, fail }) {
+function sse({ base }, jobs, receive) {
   const references = [...jobs.values()];
   const several = `stream/?job=${references.join(AND)}`;
   const source = new EventSource(
     base + (references.length > 1 ? several : `jobs/${references}/stream/`)
   );
-  source.onopen = () => open(true);
-  source.onmessage = ({ data }) => job(JSON.parse(data));
-  source.addEventListener("gone", ({ data }) => gone(JSON.parse(data)));
+  source.onopen = () => receive("open", true);
+  source.onmessage = ({ data }) => receive("job", JSON.parse(data));
+  source.addEventListener("gone", ({ data }) => receive("gone", JSON.parse(data)));
   source.addEventListener("end", () => {
     source.close();
-    fail();
+    receive("fail");
   });
   source.onerror = () => {
-    // The browser reconnects, unless it has given up.
-    if (source.readyState === EventSource.CLOSED) fail();
-    else open(false);
+    if (source.readyState === EventSource.CLOSED) receive("fail");
+    else receive("open", false);
   };
   return () => source.close();
 }
 
 /** @type {Transport} */
-function websocket(options, jobs, { job, gone, expired, open, fail }) {
-  const url = new URL(String(options.websocket), document.baseURI);
+function websocket(options, jobs, receive) {
+  const url = urlOf(options.websocket);
   url.protocol = url.protocol.replace("http", "ws");
   const socket = new WebSocket(url);
   socket.onopen = () => {
-    for (const name of jobs.values()) socket.send(JSON.stringify({ action: "watch", job: name }));
-    open(true);
+    for (const job of jobs.values()) socket.send(JSON.stringify({ action: "watch", job }));
+    receive("open", true);
   };
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
-    // Every representation has `percent`; error messages do not.
-    if ("percent" in message) job(message);
-    else if (message.gone) gone(message);
-    else expired(message.job);
+    // Error messages have no `percent`.
+    if ("percent" in message) receive("job", message);
+    else if (message.gone) receive("gone", message);
+    else receive("expired", { job_id: message.job });
   };
-  socket.onclose = fail;
+  socket.onclose = () => receive("fail");
   return () => {
     socket.onmessage = socket.onclose = null;
     socket.close();
   };
 }
 
-/**
- * One request after the other, so that one connection is enough.
- * @type {(options: Options, jobs: Jobs, handlers: Omit<Handlers, "fail">) => Close}
- */
-function polling({ base }, jobs, { job, gone, expired, open }) {
+/** @type {Transport} */
+function polling(options, jobs, receive) {
   const stop = new AbortController();
-  /** @type {Map<string, number>} How often a job that was found has been absent since. */
+  const { signal } = stop;
   const absences = new Map();
   let pause = POLL_MS;
   let timer = 0;
 
-  /** @type {(id: string, reference: string) => Promise<unknown>} */
-  async function request(id, reference) {
-    const response = await fetch(`${base}jobs/${reference}/`, stop).catch(() => null);
+  async function request(id = "", reference = "") {
+    const response = await fetch(`${options.base}jobs/${reference}/`, { signal }).catch(
+      () => null
+    );
     const found = response?.ok ? await response.json().catch(() => null) : null;
-    if (stop.signal.aborted) return;
-    if (found) absences.set(id, 0);
-    if (found) job(found);
+    if (signal.aborted) return;
+    if (found) {
+      absences.set(id, 0);
+      receive("job", found);
+    }
     if (response?.status !== 404) return found && 200;
-    // Gone if absent twice in a row: Redis may have been emptied just now.
+    // Once: Redis may have been emptied just now.
     const count = absences.get(id);
-    if (count === undefined) expired(reference);
+    if (count === undefined) receive("expired", { job_id: reference });
     else absences.set(id, count + 1);
-    if (count) gone({ job_id: id });
+    if (count) receive("gone", { job_id: id });
     return 404;
   }
 
+  const requestAll = (batch = jobs) =>
+    new Promise((resolve) => {
+      const missing = new Set(batch.keys());
+      const end = () => {
+        close();
+        resolve(missing.size < batch.size && 200);
+      };
+      const close = sse(options, batch, (type, value) => {
+        if (type === "fail" || value === false) return end();
+        receive(type, value);
+        if (missing.delete(value.job_id) && !missing.size) end();
+      });
+      signal.onabort = end;
+      setTimeout(end, TURN_MS);
+    });
+
   async function poll() {
     const statuses = [];
-    for (const [id, reference] of [...jobs]) statuses.push(await request(id, reference));
-    if (stop.signal.aborted) return;
-    const isOpen = statuses.some(Boolean);
-    open(isOpen);
-    const longest = isOpen ? MAX_POLL_MS : MAX_SILENT_POLL_MS;
-    pause = statuses.includes(200) ? POLL_MS : Math.min(pause * 2, longest);
+    for (const batch of batchesOf(jobs)) {
+      if (signal.aborted) return;
+      const status = options.inTurn && (await requestAll(batch));
+      statuses.push(status);
+      for (const [id, reference] of status ? [] : batch) statuses.push(await request(id, reference));
+    }
+    if (signal.aborted) return;
+    receive("open", statuses.some(Boolean));
+    pause = statuses.includes(200) ? POLL_MS : Math.min(pause * 2, MAX_POLL_MS);
     timer = setTimeout(poll, pause * (0.75 + Math.random() / 2));
   }
 
@@ -319,72 +305,62 @@ function polling({ base }, jobs, { job, gone, expired, open }) {
   };
 }
 
-/**
- * Split jobs, so that one stream can be requested for each batch.
- * @param {Jobs} jobs
- */
-function batchesOf(jobs) {
-  /** @type {Jobs[]} */
-  const batches = [];
-  let length = Infinity;
+function batchesOf(jobs = new Map()) {
+  let batch = new Map();
+  let length = 0;
+  const batches = [batch];
   for (const [id, reference] of jobs) {
     length += AND.length + reference.length;
-    if (length > MAX_QUERY || batches.at(-1)?.size === MAX_JOBS) {
-      batches.push(new Map());
+    if (length > MAX_QUERY || batch.size === MAX_JOBS) {
       length = AND.length + reference.length;
+      batches.push((batch = new Map()));
     }
-    batches.at(-1)?.set(id, reference);
+    batch.set(id, reference);
   }
   return batches;
 }
 
-// Fallback from one transport to the next
+// Fallback
 
 /** @type {{ [transport: string]: Transport }} */
 const STREAMS = { sse, websocket };
 const MAX_STREAMS = 2;
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 30000;
-const STREAM_TIMEOUT_MS = 5000;
+const STREAM_TIMEOUT_MS = 2000;
 const OFFLINE_MS = 3000;
 const CHECK_MS = 5000;
-const SILENCE_MS = 60000; // After sleep, the connection may be dead without an error.
+const SILENCE_MS = 60000; // After sleep, there may be no error.
 
 const nothing = () => {};
 
-/**
- * Keep jobs live over one connection, by the best transport that works.
- * @type {(options: Options, jobs: Jobs, notify: NotifyJob) => Close}
- */
+let isSilent = false; // A proxy buffers all streams.
+
+/** @type {Connect} */
 function connect(options, jobs, notify) {
-  const { transport } = options;
+  const transport = options.inTurn ? "polling" : options.transport;
   const all = options.websocket ? [sse, websocket] : [sse];
   const streams = transport ? [STREAMS[transport]] : all;
   const canPoll = !transport || transport === "polling";
-  /** @type {{ [name: string]: number }} */
-  const timers = {};
+  const timers = new Map();
   let stopStream = nothing;
   let stopPolling = nothing;
   let isStreaming = false;
-  let isPolling = false; // Successfully.
-  /** @type {boolean | null} */
+  let isPolling = false;
+  /** @type {boolean?} */
   let isOffline = null;
   let failures = 0;
   let receivedAt = 0;
 
-  /** @type {(name: string, milliseconds: number, then: () => void) => void} */
-  function start(name, milliseconds, then) {
-    stop(name);
-    timers[name] = setTimeout(() => {
-      timers[name] = 0;
-      then();
-    }, milliseconds);
+  function start(name = "", milliseconds = 0, then = nothing) {
+    if (timers.has(name)) return;
+    const end = () => timers.delete(name) && then();
+    timers.set(name, setTimeout(end, milliseconds));
   }
 
-  /** @param {string} name */
-  function stop(name) {
-    clearTimeout(timers[name]);
-    timers[name] = 0;
+  function stop(name = "") {
+    clearTimeout(timers.get(name));
+    timers.delete(name);
   }
 
   function open() {
@@ -398,7 +374,7 @@ function connect(options, jobs, notify) {
   function close() {
     closeStream();
     closePolling();
-    for (const name in timers) stop(name);
+    for (const name of timers.keys()) stop(name);
   }
 
   function checkSilence() {
@@ -407,8 +383,7 @@ function connect(options, jobs, notify) {
   }
 
   function checkOffline() {
-    /** @param {boolean} value */
-    const set = (value) => {
+    const set = (value = true) => {
       if (isOffline === value) return;
       isOffline = value;
       for (const id of [...jobs.keys()]) notify("offline", id, value);
@@ -416,32 +391,35 @@ function connect(options, jobs, notify) {
     if (isStreaming || isPolling) {
       stop("offline");
       set(false);
-    } else if (!timers.offline) start("offline", OFFLINE_MS, () => set(true));
+      return;
+    }
+    start("offline", OFFLINE_MS, set);
+    start("timeout", isSilent ? 0 : STREAM_TIMEOUT_MS, () => {
+      isSilent = true;
+      poll();
+    });
   }
 
   function openStream() {
     const openTransport = streams[failures % streams.length];
     if (!openTransport) return poll();
-    const limit = () => start("timeout", STREAM_TIMEOUT_MS, poll);
-    limit();
-    stopStream = openTransport(options, jobs, {
-      ...handlers(() => {
-        failures = 0;
-        stop("timeout");
-        closePolling();
-      }),
-      open: (isOpen) => {
-        isStreaming = isOpen;
+    stopStream = openTransport(options, jobs, (type, value) => {
+      if (type === "open") {
+        isStreaming = value;
         checkOffline();
-        if (!isOpen && !timers.timeout) limit();
-      },
-      fail: () => {
+      } else if (type === "fail") {
         closeStream();
         checkOffline();
         if (++failures >= streams.length) poll();
         const longest = Math.min(RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS);
         start("retry", longest * (0.5 + Math.random() / 2), openStream);
-      },
+      } else {
+        failures = 0;
+        isSilent = false;
+        stop("timeout");
+        closePolling();
+        receive(type, value);
+      }
     });
   }
 
@@ -451,18 +429,13 @@ function connect(options, jobs, notify) {
     isStreaming = false;
   }
 
-  /** Poll in addition to the stream, until the stream works. */
   function poll() {
     if (!canPoll || stopPolling !== nothing) return;
-    const { expired, ...others } = handlers(nothing);
-    stopPolling = polling(options, jobs, {
-      ...others,
-      // While a stream is open, the job may just not exist yet.
-      expired: (reference) => isStreaming || expired(reference),
-      open: (isOpen) => {
-        isPolling = isOpen;
+    stopPolling = polling(options, jobs, (type, value) => {
+      if (type === "open") {
+        isPolling = value;
         checkOffline();
-      },
+      } else if (type !== "expired" || !isStreaming) receive(type, value);
     });
   }
 
@@ -472,45 +445,28 @@ function connect(options, jobs, notify) {
     isPolling = false;
   }
 
-  /** @type {(onReceived: Close) => Omit<Handlers, "open" | "fail">} */
-  function handlers(onReceived) {
-    /** @type {NotifyJob} */
-    const receive = (type, id, value) => {
-      onReceived();
-      receivedAt = Date.now();
-      if (isFinal(type, value)) jobs.delete(id);
-      notify(type, id, value);
-      if (!jobs.size) close();
-    };
-    /** @param {string} reference */
-    const expired = (reference) => {
-      for (const [id, name] of jobs) if (name === reference) receive("expired", id);
-    };
-    return {
-      job: (job) => receive("job", job.job_id, job),
-      gone(job) {
-        const id = job.job_id; // The reference if the viewer is not authorized.
-        if (jobs.has(id)) receive("gone", id, job);
-        else expired(id);
-      },
-      expired,
-    };
+  /** @type {NotifyBar} */
+  function receive(type, value) {
+    receivedAt = Date.now();
+    for (const [id, reference] of jobs) {
+      if (value.job_id !== id && value.job_id !== reference) continue;
+      // A reference stands for a job that the viewer may not watch.
+      const event = type === "gone" && value.job_id !== id ? "expired" : type;
+      if (isFinal(event, value)) jobs.delete(id);
+      notify(event, id, value);
+    }
+    if (!jobs.size) close();
   }
 
   open();
   return close;
 }
 
-/**
- * Two streams at most; jobs that don't fit into them are polled.
- * @param {Options} options
- * @param {NotifyJob} notify
- */
+/** @type {CreateConnections} */
 function createConnections(options, notify) {
-  /** @type {Jobs} */
   let watched = new Map();
-  /** @type {Close[]} */
-  let closes = [];
+  let parts = [watched];
+  let closes = [nothing];
   let isFull = false;
 
   const close = () => closes.forEach((end) => end());
@@ -520,254 +476,289 @@ function createConnections(options, notify) {
     notify(type, id, value);
     if (!isFinal(type, value)) return;
     watched.delete(id);
-    // Jobs that were polled may fit into a stream now.
-    if (isFull && batchesOf(watched).length <= MAX_STREAMS) watch(watched, true);
+    if (isFull && batchesOf(watched).length <= MAX_STREAMS) watch();
   };
 
-  /** @type {(jobs: Jobs, isNew: boolean) => void} */
-  function watch(jobs, isNew) {
+  function watch(jobs = watched, isNew = true) {
     const areSame = jobs.size === watched.size && [...jobs.keys()].every((id) => watched.has(id));
-    if (areSame && !isNew) return; // `isNew`: a new bar needs the current states.
+    if (areSame && !isNew) {
+      for (const part of parts) for (const id of part.keys()) part.set(id, jobs.get(id));
+      return;
+    }
     close();
     watched = jobs;
-    const batches = batchesOf(jobs);
-    const rest = batches.splice(options.transport === "polling" ? 0 : MAX_STREAMS);
-    isFull = batches.length > 0 && rest.length > 0;
-    closes = batches.map((batch) => connect(options, batch, receive));
-    const polled = new Map(rest.flatMap((batch) => [...batch]));
-    if (polled.size) closes.push(connect({ ...options, transport: "polling" }, polled, receive));
+    parts = options.transport === "polling" ? [new Map(jobs)] : batchesOf(jobs);
+    isFull = parts.length > MAX_STREAMS;
+    if (isFull) parts.push(new Map(parts.splice(1).flatMap((part) => [...part])));
+    closes = parts.map((part, n) => connect({ ...options, inTurn: isFull && n > 0 }, part, receive));
   }
 
   return { watch, close };
 }
 
-// Tabs, which share connections
+// Groups of bars, and tabs
 
 const GATHER_MS = 50;
+const ALIVE_MS = 2000;
+const SILENT_LEADER_MS = 5000;
 
-/**
- * Share connections with the site's other tabs: the leader has them and passes on the events.
- * @param {Options} options
- * @param {NotifyJob} notify
- */
-function createTab(options, notify) {
-  const id = Math.random();
-  /** @type {Map<number, Jobs>} */
-  const others = new Map();
-  /** @type {Jobs} */
+const dateOf = (reference = "") => (reference[0] === "@" && reference.split(/:|%3A/).at(-2)) || "";
+
+/** @type {(options: Options) => Group} */
+function createGroup(options) {
+  /** @type {Set<Bar>} */
+  const bars = new Set();
+  const newest = new Map();
   let mine = new Map();
-  /** @type {AbortController | null} */
-  let left = null;
-  /** @type {BroadcastChannel | null} */
-  let channel = null;
-  /** @type {ReturnType<typeof createConnections> | null} */
-  let connections = null; // Only the leader has them.
-  let timer = 0;
-  let needsAll = false;
+  /** @type {Session?} */
+  let session = null;
 
-  /** @type {(jobs: Jobs, isNew: boolean) => void} */
-  function setJobs(jobs, isNew) {
-    mine = jobs;
-    if (connections) watchSoon(isNew);
-    else announce(isNew);
-    if (!jobs.size) leave();
-    else if (!left) enter();
-  }
-
-  function enter() {
-    const { signal } = (left = new AbortController());
-    const until = new Promise((resolve) => signal.addEventListener("abort", resolve));
-    if (!navigator.locks) return lead(); // Without HTTPS each tab has its own connection.
-    channel = new BroadcastChannel(options.key);
-    channel.onmessage = ({ data }) => receive(data);
-    announce(true);
-    const held = () => (signal.aborted || lead(), until);
-    // The lock is free as soon as its tab has left, or crashed.
-    navigator.locks.request(options.key, { signal }, held).catch(() => {});
-  }
-
-  function leave() {
-    left?.abort();
-    channel?.close();
-    connections?.close();
-    clearTimeout(timer);
-    left = channel = connections = null;
-    others.clear();
-  }
-
-  function lead() {
-    connections = createConnections(options, (...event) => {
-      const [type, job, value] = event;
-      if (isFinal(type, value)) for (const jobs of allJobs()) jobs.delete(job);
-      channel?.postMessage({ event });
-      notify(...event);
-    });
-    channel?.postMessage({ isAsking: true });
-    watchSoon(true);
-  }
-
-  /** @param {boolean} isNew */
-  function announce(isNew) {
-    channel?.postMessage({ tab: id, jobs: mine, isNew });
-  }
-
-  /**
-   * A message of another tab: an event, the leader's request for jobs, or a tab's jobs.
-   * @param {any} message
-   */
-  function receive({ event, isAsking, tab, jobs, isNew }) {
-    if (event) notify(.../** @type {Parameters<NotifyJob>} */ (event));
-    else if (isAsking) announce(true);
-    else if (connections) {
-      others.set(tab, jobs);
-      watchSoon(isNew);
+  function update(isNew = true) {
+    const shown = isShown ? [...bars] : [];
+    mine = merged(shown.map(({ dataset }) => new Map([[dataset.job, referenceIn(dataset.stream)]])));
+    if (mine.size) (session ??= createSession()).watchSoon(isNew);
+    else {
+      session?.leave();
+      session = null;
     }
   }
 
-  const allJobs = () => [...others.values(), mine];
-
-  /** @param {boolean} isNew */
-  function watchSoon(isNew) {
-    needsAll ||= isNew;
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      connections?.watch(new Map(allJobs().flatMap((jobs) => [...jobs])), needsAll);
-      needsAll = false;
-    }, GATHER_MS);
+  function merged(tabs = [mine]) {
+    const jobs = new Map();
+    for (const tab of tabs) {
+      for (const [job, reference] of tab) {
+        if (dateOf(newest.get(job)) <= dateOf(reference)) newest.set(job, reference);
+        jobs.set(job, newest.get(job));
+      }
+    }
+    return jobs;
   }
 
-  return setJobs;
-}
+  /** @type {NotifyJob} */
+  function notify(type, job, value) {
+    for (const bar of [...bars]) if (bar.dataset.job === job) bar.notify(type, value);
+  }
 
-/** @param {Options} options */
-function createGroup(options) {
-  /** @type {Set<{ job: string, reference: string, notify: NotifyBar }>} */
-  const bars = new Set();
-  const setJobs = createTab(options, (type, id, value) => {
-    for (const bar of [...bars]) if (bar.job === id) bar.notify(type, value);
-  });
-  /** @param {boolean} isNew */
-  const update = (isNew) => {
-    const jobs = isShown ? [...bars] : [];
-    setJobs(new Map(jobs.map(({ job, reference }) => [job, reference])), isNew);
-  };
+  /** The tab that holds the lock leads: it has the connections, and passes on the events. */
+  function createSession(isAlone = false) {
+    const id = Math.random();
+    const others = new Map();
+    const left = new AbortController();
+    const { signal } = left;
+    /** @type {BroadcastChannel?} */
+    let channel = null;
+    /** @type {Connections?} */
+    let connections = null;
+    let isLeader = false;
+    let served = [NaN]; // Tabs.
+    let [gathering, life] = [0, 0];
+    let needsAll = true;
+
+    const post = (message = {}) => channel?.postMessage(message);
+
+    async function enter() {
+      const lead = () =>
+        signal.aborted ||
+        new Promise((resolve) => {
+          signal.onabort = resolve;
+          isLeader = true;
+          openConnections();
+          beat();
+        });
+      try {
+        channel = new BroadcastChannel(options.key);
+        channel.onmessage = ({ data }) => receive(data);
+        await navigator.locks.request(options.key, { signal }, lead);
+      } catch {
+        // Without HTTPS, or in a sandbox.
+        channel?.close();
+        channel = null;
+        lead();
+      }
+    }
+
+    function leave() {
+      left.abort();
+      post({ tab: id, jobs: new Map(), isNew: false });
+      channel?.close();
+      connections?.close();
+      clearTimeout(gathering);
+      clearTimeout(life);
+    }
+
+    function openConnections() {
+      connections ??= createConnections(options, (...event) => {
+        const [type, job, value] = event;
+        if (isFinal(type, value)) for (const jobs of [mine, ...others.values()]) jobs.delete(job);
+        if (isLeader) post({ event });
+        notify(...event);
+      });
+      watchSoon();
+    }
+
+    function beat() {
+      clearTimeout(life);
+      post({ served });
+      life = setTimeout(beat, ALIVE_MS);
+    }
+
+    function follow() {
+      connections?.close();
+      connections = null;
+      clearTimeout(life);
+      life = setTimeout(() => {
+        // The leader stands still. When it wakes up, it does not know the new id.
+        leave();
+        session = createSession(true);
+      }, SILENT_LEADER_MS);
+    }
+
+    /** @param {Message} message */
+    function receive({ event, served: tabs, tab, jobs, isNew }) {
+      if (event && !connections) notify(...event);
+      if (tabs?.includes(id)) follow();
+      else if (tabs) post({ tab: id, jobs: mine });
+      if (!jobs) return;
+      merged([jobs]);
+      if (!isLeader) return;
+      if (jobs.size) others.set(tab, jobs);
+      else others.delete(tab);
+      watchSoon(isNew);
+    }
+
+    function watchSoon(isNew = true) {
+      needsAll ||= isNew;
+      gathering ||= setTimeout(() => {
+        gathering = 0;
+        connections?.watch(merged([mine, ...others.values()]), needsAll);
+        served = [...others.keys()];
+        if (isLeader) beat();
+        else post({ tab: id, jobs: mine, isNew: needsAll });
+        needsAll = false;
+      }, GATHER_MS);
+    }
+
+    if (isAlone) openConnections();
+    else follow();
+    enter();
+    return { watchSoon, leave };
+  }
+
   return { bars, update };
 }
 
-/** @type {Map<string, ReturnType<typeof createGroup>>} */
 const groups = new Map();
 let isShown = !document.hidden;
 
-/** @param {boolean} isNowShown */
-function setShown(isNowShown) {
-  if (isShown === isNowShown) return;
-  isShown = isNowShown;
-  for (const { bars, update } of groups.values()) {
-    update(true);
-    for (const bar of [...bars]) bar.notify("shown", isShown);
-  }
-}
-addEventListener("visibilitychange", () => setShown(!document.hidden), true);
-// An open connection keeps a page out of the back/forward cache.
-addEventListener("pagehide", () => setShown(false));
-addEventListener("pageshow", () => setShown(!document.hidden));
+const urlOf = (url = "") => new URL(url, document.baseURI);
 
-/**
- * Notify a bar of its job's events.
- * @type {(dataset: DOMStringMap, notify: NotifyBar) => Close}
- */
-function subscribe({ job = "", stream = "", websocket, transport }, notify) {
-  const url = new URL(stream, document.baseURI); // …/jobs/<reference>/stream/
-  const base = new URL("../../../", url).href;
+// …/jobs/<reference>/stream/
+const referenceIn = (url = "") => urlOf(url).pathname.split("/").at(-3);
+
+/** @param {DOMStringMap} dataset */
+function groupOf({ stream, websocket, transport }) {
+  const base = new URL("../../../", urlOf(stream)).href;
   const key = `import-progress ${base} ${transport}`;
   const group = groups.get(key) ?? createGroup({ key, base, websocket, transport });
   groups.set(key, group);
-  const bar = { job, reference: url.pathname.split("/").at(-3) ?? "", notify };
-  group.bars.add(bar);
-  group.update(true);
-  if (!isShown) notify("shown", false);
-  return () => {
-    if (group.bars.delete(bar)) group.update(false);
-  };
+  return group;
 }
+
+const updateAll = () => groups.forEach(({ update }) => update());
+
+function setShown(isNowShown = !document.hidden) {
+  if (isShown === isNowShown) return;
+  isShown = isNowShown;
+  updateAll();
+  for (const { bars } of groups.values()) for (const { notify } of [...bars]) notify("tick");
+}
+addEventListener("visibilitychange", () => setShown(), true);
+// For the back/forward cache.
+addEventListener("pagehide", () => setShown(false));
+addEventListener("pageshow", () => setShown());
+addEventListener("online", updateAll);
 
 // The element
 
 const TICK_MS = 15000;
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-/** A time limit that counts only while it runs. */
-class Countdown {
-  #left;
-  #then;
-  /** @type {number | null} */
-  #since = null;
-  #timer = 0;
-
-  /** @param {number} milliseconds @param {() => void} then */
-  constructor(milliseconds, then) {
-    this.#left = milliseconds;
-    this.#then = then;
-  }
-
-  /** @param {boolean} isOn */
-  run(isOn) {
-    if (isOn === (this.#since !== null)) return;
-    clearTimeout(this.#timer);
-    const now = performance.now();
-    if (isOn) this.#timer = setTimeout(this.#then, Math.min(this.#left, MAX_TIMER_MS));
-    else this.#left -= now - Number(this.#since);
-    this.#since = isOn ? now : null;
-  }
-}
+const SETTLE_MS = 100;
 
 class ImportProgress extends HTMLElement {
-  static observedAttributes = ["data-stream"];
   #state = initialState({}, null, 0);
-  #wasConnected = false;
-  /** @type {Close | null} */
-  #unsubscribe = null;
-  /** @type {Countdown | null} */
-  #waitingLimit = null;
-  #tick = 0;
+  /** @type {Group?} */
+  #group = null;
+  /** @type {Bar} */
+  #bar = { dataset: this.dataset, notify: (...event) => this.#receive(...event) };
+  #job = this.dataset.job;
+  #isAsking = false;
+  #hasEnded = false;
+  #timer = 0;
+  #isWaiting = false;
+  #waitingLeft = 0; // Connected time.
+  #at = 0;
+  #observer = new MutationObserver(() => this.#onMorph());
 
   constructor() {
     super();
     this.addEventListener("click", ({ target }) => {
       const button = /** @type {Element} */ (target).closest("[data-do]");
-      this.#act(button?.getAttribute("data-do"));
+      this.#act(button?.getAttribute("data-do") ?? "");
     });
-    this.addEventListener("keydown", ({ key }) => key === "Escape" && this.#act("keep"));
+    this.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.#isAsking) return;
+      event.preventDefault(); // Of a dialog.
+      event.stopPropagation();
+      this.#act("keep");
+    });
   }
 
   connectedCallback() {
     const { dataset } = this;
-    this.#wasConnected = true;
+    const { job, waitingSeconds = Infinity } = dataset;
     this.#state = initialState(dataset, this.querySelector("progress"), performance.now());
+    if (job !== this.#job) this.#hasEnded = false;
+    this.#job = job;
+    this.#waitingLeft = Number(waitingSeconds) * 1000;
     this.#renderButtons();
-    const { job, waitingSeconds } = dataset;
-    const giveUp = () => this.#receive("missing", { job_id: job });
-    const milliseconds = Number(waitingSeconds) * 1000;
-    this.#waitingLimit = waitingSeconds ? new Countdown(milliseconds, giveUp) : null;
-    if (!this.#state.isOver) this.#unsubscribe = subscribe(dataset, this.#receive);
+    const attributeFilter = ["data-job", "data-stream", "data-status", "hidden"];
+    this.#observer.observe(this, { attributeFilter, subtree: true });
+    if (this.#state.isOver) this.#endInitially();
+    else {
+      const group = groupOf(dataset);
+      this.#group = group;
+      group.bars.add(this.#bar);
+      group.update();
+    }
     this.#runTimers();
   }
 
   disconnectedCallback() {
-    this.#unsubscribe?.();
-    this.#unsubscribe = null;
+    this.#observer.disconnect();
+    this.#unsubscribe();
+  }
+
+  #unsubscribe() {
+    if (this.#group?.bars.delete(this.#bar)) this.#group.update(false);
+    this.#group = null;
     this.#runTimers();
   }
 
-  /** A script that morphs the page may turn this bar into another job's. */
-  attributeChangedCallback() {
-    if (!this.#wasConnected) return;
-    this.disconnectedCallback();
-    if (this.isConnected) this.connectedCallback();
+  /** A script has morphed the page. */
+  #onMorph() {
+    const { isOver, isExpired } = this.#state;
+    const { isOver: isNowOver } = initialState(this.dataset, null, 0);
+    const group = isNowOver ? null : groupOf(this.dataset);
+    if (this.dataset.job !== this.#job || group !== this.#group || isNowOver !== isOver) {
+      this.disconnectedCallback();
+      this.connectedCallback();
+    } else if (group) {
+      group.update(!!isExpired); // It may have a new ticket.
+      this.#receive("tick");
+    }
   }
 
   /** @type {NotifyBar} */
-  #receive = (type, value) => {
+  #receive(type, value) {
     const id = "import-progress-texts-";
     const block = // Of another language if the page has none of the bar's.
       document.getElementById(id + this.dataset.language) ??
@@ -777,20 +768,47 @@ class ImportProgress extends HTMLElement {
     const state = reduce(this.#state, type, value, texts, label, performance.now());
     this.#state = state;
     this.#render(state);
+    this.#observer.takeRecords();
     this.#runTimers();
-    if (type === "job") this.#dispatch("change", value);
-    if (!this.#state.isOver || !this.#unsubscribe) return;
-    this.disconnectedCallback();
-    this.#dispatch("end", value);
-  };
+    if (type === "job") {
+      this.#hasEnded &&= state.isOver;
+      this.#dispatch("change", value);
+    }
+    if (!this.#state.isOver || !this.#group) return;
+    this.#unsubscribe();
+    this.#end(value);
+  }
 
-  /** Start or stop the timers, which run only while the page is shown. */
+  #endInitially(state = this.#state) {
+    setTimeout(() => {
+      if (this.#state !== state || !this.isConnected) return;
+      const { status, percent } = state;
+      // The page adds its handlers later, htmx after a swap.
+      if (document.readyState !== "complete" || this.closest(".htmx-added"))
+        this.#endInitially(state);
+      else this.#end({ job_id: this.dataset.job, status, percent, initial: true });
+    }, SETTLE_MS);
+  }
+
+  #end(detail = {}) {
+    if (!this.#hasEnded) this.#dispatch("end", detail);
+    this.#hasEnded = true;
+  }
+
   #runTimers() {
-    const { status, isOffline, isHidden, since } = this.#state;
-    const isLive = Boolean(this.#unsubscribe) && !isHidden;
-    this.#waitingLimit?.run(isLive && !isOffline && status === "waiting");
-    clearTimeout(this.#tick);
-    if (isLive && since !== null) this.#tick = setTimeout(() => this.#receive("tick"), TICK_MS);
+    const { status, isOffline, since } = this.#state;
+    const isLive = this.#group && isShown;
+    const now = performance.now();
+    if (this.#isWaiting) this.#waitingLeft -= now - this.#at;
+    this.#at = now;
+    this.#isWaiting = Boolean(isLive && !isOffline && status === "waiting");
+    clearTimeout(this.#timer);
+    const tick = () => {
+      this.#receive("tick");
+      if (this.#isWaiting && this.#waitingLeft <= 0) this.#receive("missing", { job_id: this.#job });
+    };
+    const left = Math.min(this.#isWaiting ? this.#waitingLeft : TICK_MS, TICK_MS);
+    if (isLive && (this.#isWaiting || since !== null)) this.#timer = setTimeout(tick, left);
   }
 
   /** @param {Shown} state */
@@ -803,7 +821,6 @@ class ImportProgress extends HTMLElement {
     const bar = this.querySelector("progress");
     if (percent === null) bar?.removeAttribute("value");
     else if (bar) bar.value = Number(percent);
-    // A template may leave out parts.
     if (!this.#part("[data-show=notice]")) parts.status = parts.notice || parts.status;
     for (const name in parts) {
       const part = this.#part(`[data-show=${name}]`);
@@ -813,23 +830,24 @@ class ImportProgress extends HTMLElement {
   }
 
   #renderButtons() {
-    const { canCancel } = this.#state;
     const [button, question] = this.#buttons;
     if (!button || !question) return;
+    const canCancel =
+      !this.#state.isOver && !["expired", "cancelling"].includes(this.dataset.notice ?? "");
     const hadFocus = this.contains(document.activeElement);
-    if (!canCancel) question.hidden = true;
-    button.hidden = !canCancel || !question.hidden;
+    this.#isAsking &&= canCancel;
+    question.hidden = !this.#isAsking;
+    button.hidden = !canCancel || this.#isAsking;
     if (!hadFocus || document.activeElement?.checkVisibility?.() !== false) return;
-    this.tabIndex = -1; // Otherwise the focus would be lost.
+    this.tabIndex = -1;
     this.focus();
   }
 
-  /** @param {string | null | undefined} action */
-  #act(action) {
+  #act(action = "") {
     const [button, question] = this.#buttons;
-    if (!action || !question || (action === "keep" && question.hidden)) return;
+    if (!action || !question) return;
     if (action === "cancel") this.#cancel(question.dataset);
-    question.hidden = action !== "ask";
+    this.#isAsking = action === "ask";
     this.#renderButtons();
     if (action === "ask") this.#part("[data-do=keep]")?.focus();
     if (action === "keep") button?.focus();
@@ -838,7 +856,7 @@ class ImportProgress extends HTMLElement {
   /** @param {DOMStringMap} names */
   async #cancel({ csrf = "", csrfHeader = "X-CSRFToken", csrfCookie = "csrftoken" }) {
     this.#receive("cancelling");
-    const url = new URL("../cancel/", new URL(this.dataset.stream ?? "", document.baseURI));
+    const url = new URL("../cancel/", urlOf(this.dataset.stream));
     const post = async () => {
       // A login in another tab replaces the token. A sandboxed frame has no cookies, but an error.
       const cookie = document.cookie.match(`(?:.*; |^)${csrfCookie}=([^;]+)`)?.[1];
@@ -853,13 +871,12 @@ class ImportProgress extends HTMLElement {
     return [this.#part("[data-do=ask]"), this.#part("[data-csrf]")];
   }
 
-  /** @type {(selector: string) => HTMLElement | null} */
-  #part(selector) {
+  /** @returns {HTMLElement | null} */
+  #part(selector = "") {
     return this.querySelector(selector);
   }
 
-  /** @param {string} type @param {unknown} detail */
-  #dispatch(type, detail) {
+  #dispatch(type = "", detail = {}) {
     this.dispatchEvent(new CustomEvent(`import-progress:${type}`, { bubbles: true, detail }));
   }
 }

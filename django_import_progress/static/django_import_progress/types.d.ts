@@ -32,11 +32,9 @@ export type State = {
   since: number | null;
   job?: Job;
   isOver: boolean;
-  canCancel: boolean;
-  /** Whether screen readers have announced that no worker has started the job. */
-  isAnnounced: boolean;
+  /** The notices that apply and that screen readers have announced. */
+  announced: string[];
   isOffline?: boolean;
-  isHidden?: boolean;
   isExpired?: boolean;
   isMissing?: boolean;
   isCancelling?: boolean;
@@ -52,6 +50,16 @@ export type Shown = State & {
   parts: Names;
 };
 
+/** The state of a bar after an event; `at`: milliseconds of a monotonic clock. */
+export type Reduce = (
+  before: State,
+  type: EventType,
+  value: any,
+  texts: Texts,
+  label: string,
+  at: number,
+) => Shown;
+
 /** Events that a bar receives. */
 export type EventType =
   | "job" // A new representation.
@@ -59,26 +67,61 @@ export type EventType =
   | "missing" // The job did not appear in time.
   | "expired" // The page's ticket has expired.
   | "offline"
-  | "shown" // The page became visible or hidden.
   | "tick" // Time has passed.
   | "cancelling" // The user has requested cancellation.
   | "refused"; // That request was refused.
 export type NotifyBar = (type: EventType, value?: any) => void;
 export type NotifyJob = (type: EventType, id: string, value?: any) => void;
 
-/** Where the endpoints are; `key` identifies the connection among tabs. */
-export type Options = { key: string; base: string; websocket?: string; transport?: string };
-
-/** Callbacks of a transport. */
-export type Handlers = {
-  job: (job: Job) => void;
-  /** The id is a reference if the viewer is not authorized. */
-  gone: (job: { job_id: string }) => void;
-  expired: (reference: string) => void;
-  open: (isOpen: boolean) => void;
-  fail: () => void;
+/** The `detail` of `import-progress:end`. */
+export type EndDetail = Job & {
+  /** True if the bar was rendered as ended. */
+  initial?: true;
 };
 
-/** Watches jobs, and returns a function that stops it. */
-export type Transport = (options: Options, jobs: Jobs, handlers: Handlers) => Close;
+/** A bar that is live. */
+export type Bar = { dataset: DOMStringMap; notify: NotifyBar };
+
+/** The live bars of a page that have the same endpoints. */
+export type Group = { bars: Set<Bar>; update: (isNew?: boolean) => void };
+
+/** The part of one tab in a group that tabs share, from its first live bar to its last. */
+export type Session = { watchSoon: (isNew?: boolean) => void; leave: Close };
+
+/** Two connections at most: two streams, or one and requests for the other jobs in turn. */
+export type Connections = { watch: (jobs: Jobs, isNew: boolean) => void; close: Close };
+
+/** What tabs send to each other: events, the tabs that the leader serves, or a tab's jobs. */
+export type Message = {
+  event?: Parameters<NotifyJob>;
+  served?: number[];
+  tab?: number;
+  jobs?: Jobs;
+  isNew?: boolean;
+};
+
+export type Options = {
+  /** Identifies the connection among tabs. */
+  key: string;
+  /** Where the endpoints are. */
+  base: string;
+  websocket?: string;
+  transport?: string;
+  /** Poll many jobs with one request. */
+  inTurn?: boolean;
+};
+
+/**
+ * Watches jobs, and returns a function that stops it. It reports "open" (true or false), "fail", and
+ * events of type `EventType` with a `job_id`, which is a reference if the viewer is not authorized.
+ */
+export type Transport = (
+  options: Options,
+  jobs: Jobs,
+  receive: (type: any, value?: any) => void,
+) => Close;
+
+/** Keeps jobs live by the best transport that works. */
+export type Connect = (options: Options, jobs: Jobs, notify: NotifyJob) => Close;
+export type CreateConnections = (options: Options, notify: NotifyJob) => Connections;
 export type Close = () => void;
