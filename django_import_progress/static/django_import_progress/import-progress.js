@@ -261,7 +261,7 @@ function polling(options, jobs, receive) {
       const missing = new Set(batch.keys());
       const end = () => {
         close();
-        resolve(missing.size < batch.size && 200);
+        resolve(missing.size < batch.size);
       };
       const close = sse(options, batch, (type, value) => {
         if (type === "fail" || value === false) return end();
@@ -274,11 +274,12 @@ function polling(options, jobs, receive) {
 
   async function poll() {
     const statuses = [];
+    let { inTurn } = options;
     for (const batch of batchesOf(jobs)) {
       if (signal.aborted) return;
-      const status = options.inTurn && (await requestAll(batch));
-      statuses.push(status);
-      for (const [id, reference] of status ? [] : batch) statuses.push(await request(id, reference));
+      inTurn &&= Boolean(await requestAll(batch));
+      if (inTurn) statuses.push(200);
+      else for (const [id, reference] of batch) statuses.push(await request(id, reference));
     }
     if (signal.aborted) return;
     receive("open", statuses.some(Boolean));
