@@ -10,7 +10,7 @@ const WAIT_UNITS = [
   ["seconds", 15, 15, 15], // In steps.
 ];
 
-/** @type {(value: unknown) => value is number} */
+/** @type {IsNumber} */
 const isNumber = (value) => typeof value === "number";
 /** @param {unknown} value */
 const asText = (value) => String(value ?? "");
@@ -21,11 +21,11 @@ const quarter = (percent) => Math.floor(Number(percent) / 25);
 /** @param {any} status */
 const isTerminal = (status) => ["done", "failed", "cancelled"].includes(status);
 
-/** @type {(type: EventType, value: any) => boolean} */
+/** @type {IsFinal} */
 const isFinal = (type, value) =>
   type === "gone" || type === "missing" || (type === "job" && isTerminal(value.status));
 
-/** @type {(dataset: DOMStringMap, bar: HTMLProgressElement | null, at: number) => State} */
+/** @type {InitialState} */
 export function initialState({ status = "", notice, waited }, bar, at) {
   const isOver = isTerminal(status) || status === "gone";
   const percent = bar && bar.position >= 0 ? bar.value : null;
@@ -57,7 +57,7 @@ export function reduce(before, type, value, texts, label, at) {
   return { ...now, waited, notice, parts };
 }
 
-/** @type {Record<EventType, (value: any, before: State, at: number) => Partial<State>>} */
+/** @type {Effects} */
 const EFFECTS = {
   job: (job, before, at) => ({
     job,
@@ -77,7 +77,7 @@ const EFFECTS = {
   refused: () => ({ isCancelling: false, isRefused: true }),
 };
 
-/** @type {(state: State, waited: number | null) => string[]} */
+/** @type {NoticesOf} */
 function noticesOf({ job, isExpired, isOffline, isRefused, isCancelling }, waited) {
   const all = {
     expired: isExpired,
@@ -90,7 +90,7 @@ function noticesOf({ job, isExpired, isOffline, isRefused, isCancelling }, waite
   return Object.entries(all).flatMap(([name, isTrue]) => (isTrue ? name : []));
 }
 
-/** @type {(job: Job, texts: Texts) => Names} */
+/** @type {PartsOf} */
 function partsOf(job, texts) {
   const { processed_rows: processed, total_rows: total } = job;
   const { rows_per_second: rate, eta_seconds: seconds } = job;
@@ -311,7 +311,7 @@ function batchesOf(jobs = new Map()) {
 
 // Fallback
 
-/** @type {{ [transport: string]: Transport }} */
+/** @type {Transports} */
 const STREAMS = { sse, websocket };
 const MAX_STREAMS = 2;
 const RETRY_MS = 1000;
@@ -493,7 +493,7 @@ const SILENT_LEADER_MS = 5000;
 
 const dateOf = (reference = "") => (reference[0] === "@" && reference.split(/:|%3A/).at(-2)) || "";
 
-/** @type {(options: Options) => Group} */
+/** @type {CreateGroup} */
 function createGroup(options) {
   /** @type {Set<Bar>} */
   const bars = new Set();
