@@ -6,12 +6,14 @@ import time
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.core.asgi import get_asgi_application
 from playwright.async_api import Dialog, Page, Route, expect
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 from tests.kit.asgi import AsgiServer
-from tests.kit.bars import NOTED, opened, part, requests, script_without, streams
+from tests.kit.bars import NOTED, opened, part, requests, script_without, serve, streams
 from tests.kit.browser import IN_A_BROWSER
 from tests.kit.controls import without
 from tests.kit.waiting import until
@@ -27,6 +29,12 @@ REFUSALS = {
     "absent channel": "delete window.BroadcastChannel",
 }
 """Sandboxed frames, blocked site data and HTTP; scripts that make a page like one of them."""
+FRAME = """(url) => {
+    const frame = document.createElement("iframe");
+    frame.sandbox = "allow-scripts";
+    frame.src = url;
+    document.body.append(frame);
+}"""
 ROWS = """() => {
     window.rows = [];
     const part = document.querySelector("[data-show=rows]");
@@ -54,6 +62,36 @@ async def test_a_tab_without_locks_connects_at_once(
         await until(lambda: found, "the stream")
     jobs.update(job_id, {"processed_rows": 1})
     await expect(part(bar, "rows")).to_have_text("1 row")
+
+
+async def allow_any_origin(route: Route) -> None:
+    response = await route.fetch()
+    headers = {**response.headers, "access-control-allow-origin": "*"}
+    await route.fulfill(response=response, headers=headers)
+
+
+@without(a_refusal_is_ignored)
+async def test_a_bar_in_a_sandboxed_frame_is_live(
+    transactional_db: None, page: Page, jobs: SyncProgressManager, settings: Any
+) -> None:
+    settings.MIDDLEWARE = ["tests.kit.cors.allow_any_origin"]
+    job_id = jobs.create()
+    await page.route("**/static/**", allow_any_origin)  # Not by way of the middleware.
+    await page.clock.install()
+    await page.clock.pause_at("2040-01-01")
+    await serve(page)
+    with AsgiServer(ASGIStaticFilesHandler(get_asgi_application())) as server:
+        frame = page.frame_locator("iframe")
+        with requests(page, "/stream/") as found:
+            await page.evaluate(FRAME, f"{server.url}/bars/?job={job_id}")
+            await frame.locator("import-progress").evaluate(
+                "() => customElements.whenDefined('import-progress').then(() => true)"
+            )
+            await page.clock.run_for(1_000)
+            await until(lambda: found, "the stream")
+        jobs.update(job_id, {"processed_rows": 7})
+        await expect(part(frame, "rows")).to_have_text("7 rows")
+        await page.goto("about:blank")
 
 
 def a_silent_leader_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:

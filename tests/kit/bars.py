@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, Route
+from playwright.async_api import FrameLocator, Locator, Page, Route
 
 import django_import_progress
 from django_import_progress.web.limits import open_streams
@@ -78,7 +78,7 @@ async def opened(page: Page, site: str, *job_ids: str, **options: str) -> Locato
     return page.locator("import-progress")
 
 
-def part(where: Page | Locator, name: str) -> Locator:
+def part(where: Page | Locator | FrameLocator, name: str) -> Locator:
     """Return the part of a bar that shows something."""
     return where.locator(f"[data-show={name}]")
 

@@ -10,7 +10,7 @@ const WAIT_UNITS = [
   ["seconds", 15, 15, 15], // In steps.
 ];
 
-/** @type {(value: unknown) => value is number} */
+/** @type {IsNumber} */
 const isNumber = (value) => typeof value === "number";
 /** @param {unknown} value May be text, as which Django encodes a `Decimal`. */
 const asNumber = (value) =>
@@ -32,11 +32,11 @@ const quarter = (percent) => Math.floor(Number(percent) / 25);
 /** @param {any} status */
 const isTerminal = (status) => ["done", "failed", "cancelled"].includes(status);
 
-/** @type {(type: EventType, value: any) => boolean} */
+/** @type {IsFinal} */
 const isFinal = (type, value) =>
   type === "gone" || type === "missing" || (type === "job" && isTerminal(value.status));
 
-/** @type {(dataset: DOMStringMap, bar: HTMLProgressElement | null, at: number) => State} */
+/** @type {InitialState} */
 export function initialState({ status = "", notice, waited }, bar, at) {
   const isOver = isTerminal(status) || status === "gone";
   const percent = bar && bar.position >= 0 ? bar.value : null;
@@ -69,7 +69,7 @@ export function reduce(before, type, value, texts, label, at) {
   return { ...now, waited, notice, parts };
 }
 
-/** @type {Record<EventType, (value: any, before: State, at: number) => Partial<State>>} */
+/** @type {Effects} */
 const EFFECTS = {
   job: (job, before, at) => ({
     job,
@@ -89,7 +89,7 @@ const EFFECTS = {
   refused: () => ({ isCancelling: false, isRefused: true }),
 };
 
-/** @type {(state: State, waited: number | null) => string[]} */
+/** @type {NoticesOf} */
 function noticesOf({ job, isExpired, isOffline, isRefused, isCancelling }, waited) {
   const all = {
     expired: isExpired,
@@ -102,7 +102,7 @@ function noticesOf({ job, isExpired, isOffline, isRefused, isCancelling }, waite
   return Object.entries(all).flatMap(([name, isTrue]) => (isTrue ? name : []));
 }
 
-/** @type {(job: Job, texts: Texts) => Names} */
+/** @type {PartsOf} */
 function partsOf(job, texts) {
   const names = ["processed_rows", "total_rows", "rows_per_second", "eta_seconds"];
   const [processed, total, rate, seconds] = names.map((name) => asNumber(job[name]));
@@ -273,7 +273,7 @@ function polling(options, jobs, receive) {
       const missing = new Set(batch.keys());
       const end = () => {
         close();
-        resolve(missing.size < batch.size && 200);
+        resolve(missing.size < batch.size);
       };
       const close = sse(options, batch, (type, value) => {
         if (type === "fail" || value === false) return end();
@@ -286,11 +286,12 @@ function polling(options, jobs, receive) {
 
   async function poll() {
     const statuses = [];
+    let { inTurn } = options;
     for (const batch of batchesOf(jobs)) {
       if (signal.aborted) return;
-      const status = options.inTurn && (await requestAll(batch));
-      statuses.push(status);
-      for (const [id, reference] of status ? [] : batch) statuses.push(await request(id, reference));
+      inTurn &&= Boolean(await requestAll(batch));
+      if (inTurn) statuses.push(200);
+      else for (const [id, reference] of batch) statuses.push(await request(id, reference));
     }
     if (signal.aborted) return;
     receive("open", statuses.some(Boolean));
@@ -322,7 +323,7 @@ function batchesOf(jobs = new Map()) {
 
 // Fallback
 
-/** @type {{ [transport: string]: Transport }} */
+/** @type {Transports} */
 const STREAMS = { sse, websocket };
 const MAX_STREAMS = 2;
 const RETRY_MS = 1000;
@@ -504,7 +505,7 @@ const SILENT_LEADER_MS = 5000;
 
 const dateOf = (reference = "") => (reference[0] === "@" && reference.split(/:|%3A/).at(-2)) || "";
 
-/** @type {(options: Options) => Group} */
+/** @type {CreateGroup} */
 function createGroup(options) {
   /** @type {Set<Bar>} */
   const bars = new Set();

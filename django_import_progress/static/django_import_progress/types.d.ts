@@ -50,6 +50,13 @@ export type Shown = State & {
   parts: Names;
 };
 
+/** The state of a bar as it was rendered. */
+export type InitialState = (
+  dataset: DOMStringMap,
+  bar: HTMLProgressElement | null,
+  at: number,
+) => State;
+
 /** The state of a bar after an event; `at`: milliseconds of a monotonic clock. */
 export type Reduce = (
   before: State,
@@ -59,6 +66,17 @@ export type Reduce = (
   label: string,
   at: number,
 ) => Shown;
+
+/** What each event changes. */
+export type Effects = Record<EventType, (value: any, before: State, at: number) => Partial<State>>;
+
+/** The notices that apply, the most important one first. */
+export type NoticesOf = (state: State, waited: number | null) => string[];
+
+/** The texts of a job, by `data-show`. */
+export type PartsOf = (job: Job, texts: Texts) => Names;
+export type IsFinal = (type: EventType, value: any) => boolean;
+export type IsNumber = (value: unknown) => value is number;
 
 /** Events that a bar receives. */
 export type EventType =
@@ -84,6 +102,8 @@ export type Bar = { dataset: DOMStringMap; notify: NotifyBar };
 
 /** The live bars of a page that have the same endpoints. */
 export type Group = { bars: Set<Bar>; update: (isNew?: boolean) => void };
+
+export type CreateGroup = (options: Options) => Group;
 
 /** The part of one tab in a group that tabs share, from its first live bar to its last. */
 export type Session = { watchSoon: (isNew?: boolean) => void; leave: Close };
@@ -120,6 +140,8 @@ export type Transport = (
   jobs: Jobs,
   receive: (type: any, value?: any) => void,
 ) => Close;
+
+export type Transports = { [name: string]: Transport };
 
 /** Keeps jobs live by the best transport that works. */
 export type Connect = (options: Options, jobs: Jobs, notify: NotifyJob) => Close;
