@@ -17,7 +17,7 @@ from ..access.tickets import make_ticket
 from ..conf import settings
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id, clean_namespace
-from ..core.snapshot import Stored, is_terminal
+from ..core.snapshot import Stored, is_terminal, text_of
 from .page_texts import active_language, texts_of
 from .prefetch import reads_of
 from .text import notice_of, parts, status_of
@@ -84,6 +84,10 @@ def bar_context(
         "job_id": job_id,
         "status": status_of(job),
         "notice": notice_of(job, waited_seconds),
+        "outcome": job["outcome"],
+        # The report expires with the snapshot.
+        "rejected": "" if job.get("expired") else text_of(job.get("rejected_rows")),
+        "rejects_url": _url("rejects", job_id, namespace, owner),
         "waited_seconds": waited_seconds,
         "waiting_seconds": waiting_seconds,
         "label": label or pgettext("noun", "Import"),
@@ -96,7 +100,7 @@ def bar_context(
         "csrf_names": _csrf_names(),
         "transport": _clean_transport(transport),
         "compact": compact,
-        "stream_url": _stream_url(job_id, namespace, owner, cancel=cancel),
+        "stream_url": _url("stream", job_id, namespace, owner, cancel=cancel),
         "websocket_url": _websocket_url(namespace, transport),
     }
 
@@ -137,11 +141,13 @@ def _clean_transport(transport: str | None) -> str | None:
     raise TemplateSyntaxError(f"Invalid transport {transport!r}: use {', '.join(TRANSPORTS)}")
 
 
-def _stream_url(job_id: str, namespace: str | None, owner: str | None, *, cancel: bool) -> str:
+def _url(
+    name: str, job_id: str, namespace: str | None, owner: str | None, *, cancel: bool = False
+) -> str:
     # Bound to the current owner: the id may be used again while the page is still open.
     ticket = make_ticket(job_id, cancel=cancel, namespace=namespace, owner=owner)
     with checked_url(namespace):
-        return reverse(f"{namespace or APP_NAME}:stream", args=[ticket])
+        return reverse(f"{namespace or APP_NAME}:{name}", args=[ticket])
 
 
 @contextmanager

@@ -29,6 +29,8 @@ PLURALS: dict[str, Callable[[int], str]] = {
     "deleted": lambda n: ngettext("{count} deleted", "{count} deleted", n),
     "skipped": lambda n: ngettext("{count} skipped", "{count} skipped", n),
     "refused": lambda n: ngettext("{count} refused", "{count} refused", n),
+    "imported": lambda n: ngettext("{count} imported", "{count} imported", n),
+    "rejected": lambda n: ngettext("{count} rejected", "{count} rejected", n),
     "rate": lambda n: ngettext("{count} row per second", "{count} rows per second", n),
     "seconds": lambda n: ngettext("{count} second left", "{count} seconds left", n),
     "minutes": lambda n: ngettext("{count} minute left", "{count} minutes left", n),
@@ -73,6 +75,7 @@ def texts() -> dict[str, Any]:
         "separator": get_format("THOUSAND_SEPARATOR"),
         "groups": _groups(),
         "statuses": statuses(),
+        "outcomes": outcomes(),
         "notices": notices(),
         "ended": ended(),
         "took": took(),
@@ -115,6 +118,11 @@ def statuses() -> dict[str, str]:
         "cancelled": gettext("Cancelled"),
         "gone": gettext("No longer available"),
     }
+
+
+def outcomes() -> dict[str, str]:
+    """Return the texts that stand for "Done" where rows were rejected, or none was imported."""
+    return {"partial": gettext("Partly imported"), "nothing": gettext("Nothing imported")}
 
 
 def notices() -> dict[str, str]:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 
 from ..core.snapshot import SEPARATOR, is_terminal, number_of, text_of
 from ..core.terminal_text import LONGEST_FORECAST_SECONDS
-from .phrases import COUNTERS, PLURALS, WAITING, ended, notices, statuses, took
+from .phrases import COUNTERS, PLURALS, WAITING, ended, notices, outcomes, statuses, took
 
 WAIT_STEP_SECONDS = 15
 """Below a minute the waiting time is shown in these steps, because the script updates it no more
@@ -34,7 +34,7 @@ def parts(job: Mapping[str, Any], waited_seconds: float | None = None) -> dict[s
     status = status_of(job)
     notice = notice_of(job, waited_seconds)
     return {
-        "status": statuses().get(status, status),
+        "status": outcomes().get(str(job["outcome"])) or statuses().get(status, status),
         "stage": text_of(job.get("stage")),
         "percent": _percent(job["percent"]),
         "rows": _rows(job),
@@ -84,6 +84,12 @@ def _rows(job: Mapping[str, Any]) -> str:
 
 
 def _counts(job: Mapping[str, Any]) -> Iterable[str]:
+    rejected = number_of(job.get("rejected_rows")) or 0
+    processed = number_of(job.get("processed_rows")) or 0
+    if rejected > 0:
+        if is_terminal(job) and processed > rejected:
+            yield _plural("imported", processed - rejected, count=processed - rejected)
+        yield _plural("rejected", rejected, count=rejected)
     for name in COUNTERS:
         count = number_of(job.get(name))
         if count is not None and count > 0:

@@ -58,7 +58,10 @@ export function reduce(before, type, value, texts, label, at) {
   if (isTerminal(status)) parts.pace = timeEnded(job, texts);
   if (isNumber(percent))
     parts.percent = fill(texts.percent, { percent: Math.floor(percent) });
-  parts.status = (now.isMissing && texts.missing) || named(texts.statuses, status);
+  parts.status =
+    (now.isMissing && texts.missing) ||
+    (status === "done" && texts.outcomes?.[String(job?.outcome)]) ||
+    named(texts.statuses, status);
   parts.waited = waited === null ? "" : timeWaited(waited, texts);
   parts.notice = named(texts.notices, notice);
   let news = isOver ? [parts.status, parts.error].filter(Boolean).join(". ") : "";
@@ -109,7 +112,13 @@ function partsOf(job, texts) {
   /** @type {(name: string, count: unknown) => string[]} */
   const counted = (name, count) =>
     isNumber(count) && count > 0 ? [plural(texts, name, count, { count })] : [];
-  const counts = (texts.counters ?? []).flatMap((name) => counted(name, asNumber(job[name])));
+  const rejected = asNumber(job.rejected_rows);
+  const imported = isTerminal(job.status) && Number(rejected) > 0 && Number(processed) - Number(rejected);
+  const counts = [
+    ...counted("imported", imported),
+    ...counted("rejected", rejected),
+    ...(texts.counters ?? []).flatMap((name) => counted(name, asNumber(job[name]))),
+  ];
   const digits = Number(rate) < 9.95 ? 10 : 1;
   const pace = counted("rate", isNumber(rate) && Math.round(rate * digits) / digits);
   if (isNumber(seconds) && seconds > 0 && seconds <= MAX_TIME_LEFT_S)
@@ -813,10 +822,12 @@ class ImportProgress extends HTMLElement {
   }
 
   /** @param {Shown} state */
-  #render({ status, notice, waited, percent, parts }) {
+  #render({ status, notice, waited, percent, parts, job }) {
     const seconds = waited === null ? "" : String(Math.floor(waited));
-    for (const [name, value] of Object.entries({ status, notice, waited: seconds })) {
-      if (value) this.dataset[name] = value;
+    const { outcome, expired, rejected_rows: rows } = /** @type {any} */ (job ?? {});
+    const shown = { status, notice, waited: seconds, outcome, rejected: !expired && rows };
+    for (const [name, value] of Object.entries(shown)) {
+      if (value) this.dataset[name] = asText(value);
       else delete this.dataset[name];
     }
     const bar = this.querySelector("progress");

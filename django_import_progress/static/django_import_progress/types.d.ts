@@ -12,6 +12,7 @@ export type Texts = NumberFormat & {
   plurals?: { [name: string]: [rule: number, ...forms: string[]] };
   counters?: string[];
   statuses?: Names;
+  outcomes?: Names;
   notices?: Names;
   ended?: string;
   took?: string;
