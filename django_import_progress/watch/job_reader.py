@@ -24,46 +24,35 @@ Read = Callable[[list[WatchedJob], bool], Awaitable[None]]
 
 
 class _Queue:
-    """Jobs of one server that are to be read, and the size of the next chunk."""
+    """Jobs of one server that are to be read in the same way, and the size of the next chunk."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heartbeat: bool) -> None:
+        self.heartbeat = heartbeat
         self.is_being_read = False
-        self._jobs: dict[WatchedJob, None] = {}
-        self._heartbeat_jobs: dict[WatchedJob, None] = {}
-        """Jobs to be read at a heartbeat."""
-        self._sizes = {False: FIRST_CHUNK, True: FIRST_CHUNK}
-        """Chunk sizes; True: at a heartbeat, where unchanged jobs are quick to read."""
-        self._heartbeat_is_next = False
+        self.jobs: dict[WatchedJob, None] = {}
+        self._size = FIRST_CHUNK
 
-    def __bool__(self) -> bool:
-        return bool(self._jobs or self._heartbeat_jobs)
-
-    def add(self, job: WatchedJob, *, heartbeat: bool) -> None:
-        (self._heartbeat_jobs if heartbeat else self._jobs)[job] = None
-
-    def take(self) -> tuple[list[WatchedJob], bool]:
-        """Return the next chunk, and whether it is a heartbeat's; the two kinds take turns."""
-        heartbeat = bool(self._heartbeat_jobs) and (self._heartbeat_is_next or not self._jobs)
-        self._heartbeat_is_next = not heartbeat
-        queued = self._heartbeat_jobs if heartbeat else self._jobs
-        chunk = list(islice(queued, self._sizes[heartbeat]))
+    def take(self) -> list[WatchedJob]:
+        """Return the next chunk."""
+        chunk = list(islice(self.jobs, self._size))
         for job in chunk:
-            del queued[job]
-        return chunk, heartbeat
+            del self.jobs[job]
+        return chunk
 
-    def grow(self, count: int, *, heartbeat: bool) -> None:
+    def grow(self, count: int) -> None:
         """Double the chunk size after a full chunk of `count` jobs was fast."""
-        if count == self._sizes[heartbeat]:
-            self._sizes[heartbeat] = min(2 * count, LARGEST_CHUNK)
+        if count == self._size:
+            self._size = min(2 * count, LARGEST_CHUNK)
 
-    def shrink(self, count: int, *, heartbeat: bool) -> None:
+    def shrink(self, count: int) -> None:
         """Halve the chunk size after a chunk of `count` jobs has failed."""
-        self._sizes[heartbeat] = max(count // 2, 1)
+        self._size = max(count // 2, 1)
 
 
 class JobReader:
-    """Reads jobs, those of each server in a task of its own.
+    """Reads jobs, those of each server in a task of its own, and at a heartbeat in another one.
 
+    At a heartbeat unchanged jobs are quick to read, so the chunks may be larger.
     A chunk that fails is read again as two smaller ones. A single job that fails is read later,
     and the reader continues with the others.
 
@@ -86,41 +75,38 @@ class JobReader:
         self._read = read
         self._is_fatal = is_fatal
         self._read_later = read_later
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[tuple[str, bool], _Queue] = {}
+        """By server, and whether it is for heartbeats."""
         self._loop = asyncio.get_running_loop()
         self._has_logged = False
 
     def add(self, server: str, job: WatchedJob, *, heartbeat: bool) -> None:
         """Read a job soon."""
-        queue = self._queues.setdefault(server, _Queue())
-        queue.add(job, heartbeat=heartbeat)
+        queue = self._queues.setdefault((server, heartbeat), _Queue(heartbeat=heartbeat))
+        queue.jobs[job] = None
         if not queue.is_being_read:
             queue.is_being_read = True
             self._start(self._drain(queue))
 
     async def _drain(self, queue: _Queue) -> None:
-        while queue:
-            chunk, heartbeat = queue.take()
+        while chunk := queue.take():
             began = self._loop.time()
             try:
-                await self._read(chunk, heartbeat)
+                await self._read(chunk, queue.heartbeat)
             except ProgressUnavailable as error:
                 if self._is_fatal(error):
                     raise
-                queue.shrink(len(chunk), heartbeat=heartbeat)
-                self._retry(queue, chunk, error, heartbeat=heartbeat)
+                queue.shrink(len(chunk))
+                self._retry(queue, chunk, error)
             else:
                 self._has_logged = False
                 if self._loop.time() - began < FAST_SECONDS:
-                    queue.grow(len(chunk), heartbeat=heartbeat)
+                    queue.grow(len(chunk))
         queue.is_being_read = False
 
-    def _retry(
-        self, queue: _Queue, chunk: list[WatchedJob], error: ProgressUnavailable, *, heartbeat: bool
-    ) -> None:
+    def _retry(self, queue: _Queue, chunk: list[WatchedJob], error: ProgressUnavailable) -> None:
         if len(chunk) > 1:
-            for job in chunk:
-                queue.add(job, heartbeat=heartbeat)
+            queue.jobs |= dict.fromkeys(chunk)
             return
         self._read_later(chunk[0])
         if not self._has_logged:

@@ -89,5 +89,5 @@ class PendingRead(NamedTuple):
     def confirm(self) -> bool:
         """Note that Redis has responded; return whether a watcher may have waited for that."""
         was_waiting = self.job.confirmed_read < self.requested_read
-        self.job.confirmed_read = self.requested_read
+        self.job.confirmed_read = max(self.job.confirmed_read, self.requested_read)
         return was_waiting

@@ -116,8 +116,17 @@ async def test_a_failed_read_is_not_retried_for_a_job_without_watchers(
     )
     for link in (watched, left):
         link._read_if_watched(slot)
-    assert (list(watched._reader._queues), list(left._reader._queues)) == ([""], [])
+    assert (list(watched._reader._queues), list(left._reader._queues)) == ([("", False)], [])
     await watched._tasks.aclose()
+    await client.aclose()
+
+
+async def test_a_subscriber_that_has_ended_reads_nothing(server: RedisProcess) -> None:
+    client = create_redis_client(server.url)
+    link = Subscriber(client, ReconnectPolicy(client), {}, 15)
+    await link.run()  # Nobody watches.
+    link.request_read(WatchedJob(ProgressManager(client).calls, "j1"))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     await client.aclose()
 
 
