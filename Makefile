@@ -72,7 +72,8 @@ docs: .venv/docs.stamp ## Build the documentation's site into build/docs; a warn
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
 
 pictures: .venv/test.stamp $(FRAMEWORKS) ## Draw docs/images, and bars in frameworks into build/pictures
-	.venv/bin/python .ci/pictures.py docs/images build/pictures
+	.venv/bin/python .ci/pictures.py docs/images
+	PICTURES=build/pictures .venv/bin/python -m pytest -n 2 tests/looks -k readable
 
 build: .venv/test.stamp ## Build the wheel and the source distribution into dist/
 	.venv/bin/python -m build

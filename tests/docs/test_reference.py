@@ -171,7 +171,7 @@ def test_the_names_of_a_kind_are_on_its_page(page: str, names: list[str]) -> Non
 @pytest.mark.parametrize(
     ("pattern", "file"),
     [
-        (r"--(import-progress-[a-z]+):", f"{STATIC}/import-progress.css"),
+        (r"var\(--(import-progress-[a-z]+)[,)]", f"{STATIC}/import-progress.css"),
         (r"(?<=[ \"])import-progress-[a-z]+(?=[ \"])", f"{TEMPLATES}/bar.html"),
         (r"(?<=[ \"])import-progress-[a-z]+(?=[ \"])", f"{TEMPLATES}/list.html"),
     ],

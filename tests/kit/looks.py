@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Page
@@ -121,3 +122,10 @@ async def styles(page: Page) -> list[Any]:
     """Return what makes up the form of each part of the bars; lengths relative to its font."""
     found: list[Any] = await page.evaluate(_STYLES, STYLES.split())
     return found
+
+
+async def photograph(page: Page, file: Path) -> None:
+    """Draw the page as narrow as a telephone and as wide as a desk's screen."""
+    for width in (320, 1280):
+        await page.set_viewport_size({"width": width, "height": 700})
+        await page.screenshot(path=file.with_name(f"{file.name}-{width}.png"), full_page=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from django_import_progress import SyncProgressManager
 from ..kit.admin import ADMIN
 from ..kit.asgi import AsgiServer
 from ..kit.browser import IN_A_BROWSER
-from ..kit.looks import contrasts
+from ..kit.looks import contrasts, photograph
 from ..kit.states import in_all_states
 from ..kit.themes import THEMES, use_theme
 
@@ -76,12 +77,16 @@ async def test_a_bar_in_a_list_is_a_line_of_a_row(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_all_texts_are_readable(
-    admin: AsgiServer, page: Page, session: str, scheme: Any
+    admin: AsgiServer, page: Page, session: str, theme: str, scheme: Any, pictures: Path
 ) -> None:
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await visited(page, admin, session)
-    low = {what: n for what, n in (await contrasts(page)).items() if n < 4.5}
-    assert low == {}
+    assert {what: n for what, n in (await contrasts(page)).items() if n < 4.5} == {}
+    await photograph(page, pictures / f"{theme}-{scheme}-compact")
+    group = await Group.objects.afirst()
+    await visited(page, admin, session, f"{group.pk}/change/")  # type: ignore[union-attr]
+    assert {what: n for what, n in (await contrasts(page)).items() if n < 4.5} == {}
+    await photograph(page, pictures / f"{theme}-{scheme}")
 
 
 async def test_a_bar_in_a_form_has_the_same_width_in_all_states(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from django_import_progress import SyncProgressManager
 from ..conftest import missing
 from ..kit.asgi import AsgiServer
 from ..kit.browser import IN_A_BROWSER
-from ..kit.frameworks import FRAMEWORKS, framed
-from ..kit.looks import contrasts, styles
+from ..kit.frameworks import FOLDER, FRAMEWORKS, framed
+from ..kit.looks import contrasts, photograph, styles
 from ..kit.states import in_all_states, settled
 
 pytestmark = IN_A_BROWSER
@@ -36,6 +37,7 @@ async def test_all_texts_are_readable(
     page: Page,
     jobs: SyncProgressManager,
     framework: Any,
+    pictures: Path,
     scheme: str,
     compact: bool,
 ) -> None:
@@ -45,6 +47,8 @@ async def test_all_texts_are_readable(
     assert {what: n for what, n in (await contrasts(page)).items() if n < 4.5} == {}
     results = await Axe().run(page, "import-progress")
     assert results.violations_count == 0, results.generate_report()
+    name = framework.path.relative_to(FOLDER).parts[0]
+    await photograph(page, pictures / f"{name}-{scheme}{'-compact' * compact}")
 
 
 @pytest.mark.parametrize("compact", [False, True], ids=["full", "compact"])

@@ -101,6 +101,11 @@ async def test_compact_bars_have_one_line_and_one_width(
     measured = await page.locator("import-progress").evaluate_all(boxes)
     assert {height for _, height in measured} == {20}
     assert len({width for width, _ in measured}) == 1
+    # Outside of tables they become as narrow as they have to.
+    await page.set_viewport_size({"width": 320, "height": 600})
+    await framed(page, live.url, None, ids, compact=True)
+    await settled(page)
+    assert not await page.evaluate(SCROLLS)
 
 
 async def test_sites_override_styles_by_a_class_and_by_inherited_properties(
