@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.context import Context
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.cache import get_conditional_response
 from django.utils.translation import get_language, override
 from django.views.decorators.http import require_GET
@@ -52,6 +53,8 @@ class JobList:
     """Primary key of the user who was shown the page. No other user may refresh the list."""
     language: str | None
     """The language of the page; None if translations were deactivated."""
+    time_zone: str | None
+    """The time zone of the page; None if it has no name."""
 
     def signed(self) -> str:
         """Return the list's description for a URL, signed and dated."""
@@ -132,6 +135,7 @@ def list_context(
         namespace=namespace,
         viewer=viewer_of(context.get("request")),
         language=get_language(),
+        time_zone=getattr(timezone.get_current_timezone(), "key", None),
     )
     with checked_url(namespace):
         url = reverse(f"{namespace or APP_NAME}:list", args=[job_list.signed()])
@@ -171,7 +175,7 @@ def list_items(
     etag = _etag_of(jobs)
     not_modified = get_conditional_response(request, etag=etag)
     if not_modified is None:
-        with override(job_list.language):
+        with override(job_list.language), timezone.override(job_list.time_zone):
             html = render_to_string(ITEMS, job_list.context(jobs), request)
         response = _json({"items": elements_with(ITEM, html)})
     else:

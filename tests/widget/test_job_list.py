@@ -11,11 +11,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 from django.template import Context, Template
 from django.test import Client, RequestFactory
+from django.utils import timezone
+from django.utils.timezone import get_fixed_timezone
 from django.utils.translation import deactivate_all, override
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.core.errors import InvalidProgress
-from django_import_progress.widget.job_list import JobList, viewer_of
+from django_import_progress.widget.job_list import ITEMS, JobList, viewer_of
 
 from ..kit.bars import STATIC
 
@@ -149,6 +151,27 @@ def test_bars_that_are_added_later_are_in_the_pages_language(
         deactivate_all()
         url = source(rendered(owner, "", owner))
     assert "Queued" in owners_client.get(url).text
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"), [("Asia/Tokyo", "JST"), (get_fixed_timezone(60), "CST")]
+)
+def test_bars_that_are_added_later_are_in_the_pages_time_zone(
+    jobs: SyncProgressManager,
+    owner: User,
+    owners_client: Client,
+    settings: Any,
+    zone: Any,
+    shown: str,
+) -> None:
+    """If it has no name, they are in the site's."""
+    settings.USE_TZ, settings.TIME_ZONE = True, "Asia/Shanghai"
+    with timezone.override(zone):
+        url = source(rendered(owner, "", owner))
+    template = {ITEMS: "<p data-item='a'>{% now 'T' %}</p>"}
+    options = {"loaders": [("django.template.loaders.locmem.Loader", template)]}
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "APP_DIRS": False, "OPTIONS": options}]
+    assert owners_client.get(url).json() == {"items": [["p", {"data-item": "a"}, shown]]}
 
 
 def test_an_unchanged_list_is_not_sent_again(
