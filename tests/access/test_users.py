@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from channels.auth import AuthMiddlewareStack
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.models import Session
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
@@ -17,7 +18,7 @@ from django.utils.functional import SimpleLazyObject
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import Job, owner_or_staff, visitors
-from django_import_progress.access.visitors import Nobody, visitor_of
+from django_import_progress.access.visitors import Nobody, Visitor, visitor_of
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -25,7 +26,7 @@ from tests.kit.doors import DOORS
 from tests.kit.sse import open_stream
 from tests.kit.visitors import login
 from tests.kit.waiting import wait_for
-from tests.site.asgi import with_lane
+from tests.site.asgi import routes, with_lane
 
 JOB = "the-job"
 OVER_HTTP = ["json", "stream", "streams", "lane", "lane streams", "cancel"]
@@ -124,6 +125,43 @@ def test_who_impersonates_a_user_sees_what_that_user_sees(
     jobs.create(JOB, owner=owner)
     knock, yes, no = DOORS[door].knock, DOORS[door].yes, DOORS[door].no
     with serve(IMPERSONATE) as site:
+        with login(admin) as client:
+            assert knock(client, site.url, JOB).status == yes
+        with impersonating(admin, other) as client:
+            assert knock(client, site.url, JOB).status == no
+        with impersonating(admin, owner) as client:
+            assert knock(client, site.url, JOB).status == yes
+
+
+def impersonated(routes: Any) -> Any:
+    """Do for WebSockets what the middleware does for pages."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if (pk := await scope["session"].aget("_impersonate")) is not None:
+            scope = {**scope, "user": await User.objects.aget(pk=pk)}
+        await routes(scope, receive, send)
+
+    return application
+
+
+def asks_the_session_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the user of the session for that of the socket."""
+
+    async def user_now(self: Visitor) -> Any:
+        session: Any = self.session
+        return await User.objects.aget(pk=await session.aget("_auth_user_id"))
+
+    monkeypatch.setattr(Visitor, "user_now", user_now)
+
+
+@pytest.mark.parametrize("door", ["websocket watch", "websocket cancel"])
+@without(asks_the_session_again)
+def test_so_it_is_over_websockets(
+    jobs: SyncProgressManager, owner: User, other: User, admin: User, door: str
+) -> None:
+    jobs.create(JOB, owner=owner)
+    knock, yes, no = DOORS[door].knock, DOORS[door].yes, DOORS[door].no
+    with AsgiServer(AuthMiddlewareStack(impersonated(routes))) as site:
         with login(admin) as client:
             assert knock(client, site.url, JOB).status == yes
         with impersonating(admin, other) as client:

@@ -11,7 +11,7 @@ from django_import_progress.access import make_ticket
 from tests.kit import servers
 from tests.kit.controls import without
 from tests.kit.processes import RedisProcess
-from tests.kit.servers import AT, ServerProcess
+from tests.kit.servers import AT, ServerProcess, documented
 from tests.kit.waiting import until
 from tests.kit.wires import LaneWire, SocketWire, SseWire, Wire
 
@@ -40,6 +40,17 @@ async def test_a_server_that_is_started_as_documented_ends_within_five_seconds(
 ) -> None:
     seconds = 5 if defence else 2.5
     await ends(server, jobs, kind, "docs/servers.md", SseWire, within_seconds=seconds)
+
+
+async def test_so_does_gunicorn_with_its_own_asgi_worker(
+    server: RedisProcess, jobs: SyncProgressManager
+) -> None:
+    command = documented("gunicorn").replace("uvicorn_worker.UvicornWorker", "asgi")
+    with ServerProcess(server.url, command) as site:
+        async with await SseWire.of(site.port, make_ticket(jobs.create())) as watching:
+            await watching.shown()
+            site.terminate()
+            site.exit_code(5)
 
 
 @pytest.mark.parametrize(

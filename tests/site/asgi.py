@@ -34,14 +34,13 @@ def with_lane(django: Any) -> Any:
     return http
 
 
-websocket = AuthMiddlewareStack(
-    URLRouter(
-        [
-            path("ws/progress/", URLRouter(routing.websocket_urlpatterns)),
-            path("ws/orders/", URLRouter(routing.get_websocket_urlpatterns("order_imports"))),
-        ]
-    )
+routes = URLRouter(
+    [
+        path("ws/progress/", URLRouter(routing.websocket_urlpatterns)),
+        path("ws/orders/", URLRouter(routing.get_websocket_urlpatterns("order_imports"))),
+    ]
 )
+websocket = AuthMiddlewareStack(routes)
 application = ProtocolTypeRouter({"http": with_lane(django), "websocket": websocket})
 
 if switch := os.environ.get("TEST_SITE_SWITCH"):  # pragma: no cover - in a server's own process
