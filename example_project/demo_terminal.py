@@ -43,8 +43,8 @@ def as_line(snapshot: dict[str, Any]) -> str:
         done = min(processed / total, 1)
         parts.append(f"[{'#' * int(done * WIDTH):-<{WIDTH}}] {done:6.1%}")
         parts.append(f"{processed:,} of {total:,} rows")
-    counters = ("created", "updated", "refused")
-    parts += [f"{snapshot[name]:,} {name}" for name in counters if snapshot.get(name)]
+    counters = {"created": "created", "updated": "updated", "rejected_rows": "rejected"}
+    parts += [f"{snapshot[name]:,} {text}" for name, text in counters.items() if snapshot.get(name)]
     if snapshot.get("rows_per_second"):
         parts.append(f"{snapshot['rows_per_second']:,.0f} rows/s")
     if snapshot.get("error_message"):

@@ -20,7 +20,6 @@ from .models import Airport, Import
 from .reading import COLUMNS, BadFile, Line, count_rows, read_rows
 
 BATCH_ROWS = 500
-KEPT_REFUSALS = 100
 SAMPLE = Path(airportsdata.__file__).with_name("airports.csv")
 
 T = TypeVar("T")
@@ -48,10 +47,9 @@ def run_import(import_: Import, track: Callable[..., ImportTracker] | None = Non
         _begin(import_)
         with read_rows(file) as rows:
             for batch in job.batches(in_batches(rows, BATCH_ROWS)):
-                created, updated, refused = _import_batch(import_, batch)
+                created, updated = _import_batch(import_, job, batch)
                 job.count("created", created)
                 job.count("updated", updated)
-                job.count("refused", refused)
         # Inside the `with` block: once the job is done, the result is in the database.
         import_.finished_at = timezone.now()
         import_.save()
@@ -59,14 +57,13 @@ def run_import(import_: Import, track: Callable[..., ImportTracker] | None = Non
 
 def _begin(import_: Import) -> None:
     """Reset the counters: an earlier attempt may have counted."""
-    import_.rows_created = import_.rows_updated = import_.rows_refused = 0
-    import_.refused = []
+    import_.rows_created = import_.rows_updated = import_.rows_rejected = 0
 
 
-def _import_batch(import_: Import, batch: list[Line]) -> tuple[int, int, int]:
-    """Save the valid rows; return how many were created, updated and refused."""
+def _import_batch(import_: Import, job: ImportTracker, batch: list[Line]) -> tuple[int, int]:
+    """Save the valid rows; return how many were created and updated."""
     # Validated before the transaction, so that other writers do not wait.
-    valid, refused = validate(batch)
+    valid = validate(job, batch)
     codes = {airport.icao for airport in valid}
     with transaction.atomic():
         known = Airport.objects.filter(icao__in=codes).count()
@@ -81,21 +78,18 @@ def _import_batch(import_: Import, batch: list[Line]) -> tuple[int, int, int]:
         updated = len(valid) - created
         import_.rows_created += created
         import_.rows_updated += updated
-        import_.rows_refused += len(refused)
-        import_.refused = (import_.refused + refused)[:KEPT_REFUSALS]
+        import_.rows_rejected = job.rejected
         import_.save()
-    return created, updated, len(refused)
+    return created, updated
 
 
-def validate(batch: Iterable[Line]) -> tuple[list[Airport], list[dict[str, object]]]:
-    """Return the airports of the valid rows, and the line and reason of each invalid row."""
-    valid, refused = [], []
+def validate(job: ImportTracker, batch: Iterable[Line]) -> list[Airport]:
+    """Return the airports of the valid rows, and reject the others."""
+    valid = []
     for line, row in batch:
-        try:
+        with job.guard(row, line=line, atomic=False):  # Nothing is saved here.
             valid.append(to_airport(row))
-        except ValidationError as error:
-            refused.append({"line": line, "reason": _reason(error)})
-    return valid, refused
+    return valid
 
 
 def to_airport(row: dict[str | None, Any]) -> Airport:
@@ -109,14 +103,6 @@ def to_airport(row: dict[str | None, Any]) -> Airport:
     airport = Airport(**{name: row[name].strip() for name in COLUMNS})
     airport.clean_fields()  # Not `full_clean`, which queries the database for each row.
     return airport
-
-
-def _reason(error: ValidationError) -> str:
-    if not hasattr(error, "error_dict"):
-        return " ".join(error.messages)
-    return " ".join(
-        f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()
-    )
 
 
 def in_batches(items: Iterator[T], size: int) -> Iterator[list[T]]:

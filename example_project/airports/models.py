@@ -114,9 +114,7 @@ class Import(models.Model):
     finished_at = models.DateTimeField(null=True, editable=False)
     rows_created = models.PositiveIntegerField(default=0, editable=False)
     rows_updated = models.PositiveIntegerField(default=0, editable=False)
-    rows_refused = models.PositiveIntegerField(default=0, editable=False)
-    # The first refused rows, each as {"line": 7, "reason": "…"}.
-    refused = models.JSONField(default=list, editable=False)
+    rows_rejected = models.PositiveIntegerField(default=0, editable=False)
 
     objects = ImportQuerySet.as_manager()
 
@@ -142,11 +140,6 @@ class Import(models.Model):
     def rows_saved(self) -> int:
         """The number of rows that this import saved."""
         return self.rows_created + self.rows_updated
-
-    @property
-    def rows_refused_unlisted(self) -> int:
-        """The number of refused rows that are not in `refused`."""
-        return self.rows_refused - len(self.refused)
 
     def discard(self) -> None:
         """Delete the import, saved or not, and its file."""

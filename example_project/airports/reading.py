@@ -34,7 +34,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 Line = tuple[int, dict[str | None, Any]]
 """The number of the row's first line, and the row. If it has more or fewer values than there are
-columns, the key None holds their number."""
+columns, the key None holds those that have no column."""
 
 
 class BadFile(Exception):
@@ -131,5 +131,5 @@ def _broken(first: int, last: int, what: object) -> str:
 def _as_row(columns: list[str], values: list[str]) -> dict[str | None, Any]:
     row: dict[str | None, Any] = dict(zip(columns, values, strict=False))
     if len(values) != len(columns):
-        row[None] = len(values)
+        row[None] = values[len(columns) :]
     return row

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from airports.importer import KEPT_REFUSALS, run_import
+from airports.importer import run_import
 from airports.models import Import
 from celery import Celery
 from django.contrib.auth.models import AnonymousUser, User
@@ -106,7 +106,8 @@ def test_the_import_page_shows_a_bar_and_then_the_result(
     page = client.get(import_.get_absolute_url()).content.decode()
     assert 'data-status="done"' in page
     assert "See the airports" in page
-    assert "Write four capital letters or digits." in page
+    assert 'data-rejected="1"' in page
+    assert "Download the rejected rows above" in page
     assert " style=" not in page
     assert "<script>" not in page
 
@@ -114,12 +115,11 @@ def test_the_import_page_shows_a_bar_and_then_the_result(
 def test_progress_that_is_forgotten_leaves_the_result(
     site: RedisProcess, client: Client, jobs: SyncProgressManager
 ) -> None:
-    import_ = imported(as_csv(*numbered(KEPT_REFUSALS + 1, country="?")))
+    import_ = imported(as_csv(*numbered(101, country="?")))
     jobs.delete(import_.pk)
     page = client.get(import_.get_absolute_url()).content.decode()
     assert "<import-progress" not in page
-    assert "101 rows refused" in " ".join(page.split())
-    assert "And 1 more." in page
+    assert "101 rows rejected" in " ".join(page.split())
 
 
 def test_an_interrupted_import_is_shown_as_such(site: RedisProcess, client: Client) -> None:

@@ -10,6 +10,8 @@ from airports.models import Import
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 
+from django_import_progress import get_sync_progress_manager
+
 ZURICH = {
     "icao": "LSZH",
     "iata": "ZRH",
@@ -55,5 +57,6 @@ def imported(content: bytes) -> Import:
 
 
 def reasons(import_: Import) -> dict[int, str]:
-    """Return why which lines were refused."""
-    return {row["line"]: row["reason"] for row in import_.refused}
+    """Return why which lines were rejected."""
+    rejects = get_sync_progress_manager().rejects(import_.pk)
+    return {reject["line"]: reject["reason"] for reject in rejects}

@@ -175,8 +175,7 @@ class Migration(migrations.Migration):
                 ("finished_at", models.DateTimeField(editable=False, null=True)),
                 ("rows_created", models.PositiveIntegerField(default=0, editable=False)),
                 ("rows_updated", models.PositiveIntegerField(default=0, editable=False)),
-                ("rows_refused", models.PositiveIntegerField(default=0, editable=False)),
-                ("refused", models.JSONField(default=list, editable=False)),
+                ("rows_rejected", models.PositiveIntegerField(default=0, editable=False)),
                 (
                     "owner",
                     models.ForeignKey(
