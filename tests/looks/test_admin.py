@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from django.contrib.auth.models import Group, User
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
@@ -82,6 +83,8 @@ async def test_all_texts_are_readable(
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await visited(page, admin, session)
     assert {what: n for what, n in (await contrasts(page)).items() if n < 4.5} == {}
+    results = await Axe().run(page, "import-progress")
+    assert results.violations_count == 0, results.generate_report()
     await photograph(page, pictures / f"{theme}-{scheme}-compact")
     group = await Group.objects.afirst()
     await visited(page, admin, session, f"{group.pk}/change/")  # type: ignore[union-attr]
