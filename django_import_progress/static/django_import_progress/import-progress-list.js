@@ -106,7 +106,8 @@ function build([name, attributes, ...children], namespace = HTML) {
   const own = name === "svg" ? SVG : namespace;
   const element = document.createElementNS(own, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  for (const child of children) element.append(typeof child === "string" ? child : build(child, own));
+  for (const child of children)
+    element.append(typeof child === "string" ? child : build(child, own));
   return element;
 }
 
