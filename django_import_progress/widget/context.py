@@ -74,6 +74,7 @@ def bar_context(
     waited_seconds = None if stored is None else _waited_seconds(stored)
     # During an outage of Redis the page does not know whether the job exists.
     waiting_seconds = settings.waiting_seconds if stored is None and was_read else None
+    rejected = "" if job.get("expired") else text_of(job.get("rejected_rows"))
     if cancel and not context.get("csrf_token"):
         raise ImproperlyConfigured(
             "cancel=True needs a CSRF token: render the page with the request, as"
@@ -86,8 +87,9 @@ def bar_context(
         "notice": notice_of(job, waited_seconds),
         "outcome": job["outcome"],
         # The report expires with the snapshot.
-        "rejected": "" if job.get("expired") else text_of(job.get("rejected_rows")),
-        "rejects_url": _url("rejects", job_id, namespace, owner),
+        "rejected": rejected,
+        # Otherwise the script derives it from the stream's URL, whose ticket may only watch then.
+        "rejects_url": _url("rejects", job_id, namespace, owner) if rejected or cancel else "",
         "waited_seconds": waited_seconds,
         "waiting_seconds": waiting_seconds,
         "label": label or pgettext("noun", "Import"),

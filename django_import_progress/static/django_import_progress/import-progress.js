@@ -830,6 +830,9 @@ class ImportProgress extends HTMLElement {
       if (value) this.dataset[name] = asText(value);
       else delete this.dataset[name];
     }
+    const report = this.#part(".import-progress-report");
+    const url = new URL("../rejects/", urlOf(this.dataset.stream));
+    if (report && !report.hasAttribute("href")) report.setAttribute("href", url.href);
     const bar = this.querySelector("progress");
     if (percent === null) bar?.removeAttribute("value");
     else if (bar) bar.value = Number(percent);
