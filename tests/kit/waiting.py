@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -33,9 +33,13 @@ def wait_for(condition: Callable[[], T], what: object, seconds: float | None = N
     return result
 
 
+@overload
 async def until(
-    condition: Callable[[], T | Awaitable[T]], what: object, seconds: float | None = None
-) -> T:
+    condition: Callable[[], Awaitable[T]], what: object, seconds: float | None = None
+) -> T: ...
+@overload
+async def until(condition: Callable[[], T], what: object, seconds: float | None = None) -> T: ...
+async def until(condition: Callable[[], Any], what: object, seconds: float | None = None) -> Any:
     """Do the same in a coroutine; `condition` may be one, too."""
     seconds = PATIENCE_SECONDS if seconds is None else seconds
     deadline = time.monotonic() + seconds
