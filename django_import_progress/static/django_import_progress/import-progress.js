@@ -1,9 +1,9 @@
-// The live bar of a job: see docs/architecture.md. Texts and states: the rules of widget/text.py
+// The live bar of a job: see docs/architecture.md.
 
-const MAX_TIME_LEFT_S = 3 * 86400; // A longer forecast would be a guess.
+const MAX_TIME_LEFT_S = 3 * 86400; // More is a guess.
 const UNSTARTED_S = 60;
-/** @type {[unit: string, atLeast: number, seconds: number, counts?: number][]} */
-const WAIT_UNITS = [
+/** @type {WaitUnits} */
+const UNITS = [
   ["days", 172800, 86400],
   ["hours", 3600, 3600],
   ["minutes", 60, 60],
@@ -12,24 +12,23 @@ const WAIT_UNITS = [
 
 /** @type {IsNumber} */
 const isNumber = (value) => typeof value === "number";
-/** @param {unknown} value May be text, as which Django encodes a `Decimal`. */
+/** @type {AsNumber} */
 const asNumber = (value) =>
   typeof value === "string" && /^-?\d{1,15}(\.\d{1,15})?(E[+-]?\d)?$/.test(value)
     ? Number(value)
     : value;
 const SEPARATOR = " · ";
-/** @type {(value: any) => string} */
+/** @type {AsText} */
 const asText = (value) =>
   Object(value) === value
     ? Object.entries(value)
         .map(([name, item]) => (Array.isArray(value) ? "" : `${name}: `) + asText(item))
         .join(SEPARATOR)
     : String(value ?? "");
-/** @param {string[]} texts */
-const join = (texts) => texts.map((text) => text.replaceAll(" ", "\xa0")).join(SEPARATOR);
-/** @param {unknown} percent */
+const join = (texts = [""]) => texts.map((text) => text.replaceAll(" ", "\xa0")).join(SEPARATOR);
+/** @type {Quarter} */
 const quarter = (percent) => Math.floor(Number(percent) / 25);
-/** @param {any} status */
+/** @type {IsTerminal} */
 const isTerminal = (status) => ["done", "failed", "cancelled"].includes(status);
 
 /** @type {IsFinal} */
@@ -109,7 +108,7 @@ function noticesOf({ job, isExpired, isOffline, isRefused, isCancelling }, waite
 function partsOf(job, texts) {
   const names = ["processed_rows", "total_rows", "rows_per_second", "eta_seconds"];
   const [processed, total, rate, seconds] = names.map((name) => asNumber(job[name]));
-  /** @type {(name: string, count: unknown) => string[]} */
+  /** @type {Counted} */
   const counted = (name, count) =>
     isNumber(count) && count > 0 ? [plural(texts, name, count, { count })] : [];
   const rejected = asNumber(job.rejected_rows);
@@ -139,7 +138,7 @@ function partsOf(job, texts) {
   };
 }
 
-/** @param {any} job @param {any} texts */
+/** @type {TimeEnded} */
 function timeEnded(job, { ended, took, offset }) {
   const end = Date.parse(job.ended_at || job.updated_at);
   const all = end - Date.parse(job.started_at);
@@ -148,31 +147,27 @@ function timeEnded(job, { ended, took, offset }) {
   return time ? fill(all >= 0 ? took : ended, { time, duration }) : "";
 }
 
-/** @type {(seconds: number, texts: Texts) => string} */
+/** @type {TimeText} */
 function timeLeft(seconds, texts) {
-  /** @type {(name: string, count: number, more?: object) => string} */
-  const format = (name, count, more) => plural(texts, name, count, { count, ...more });
+  const format = (name = "", count = 0, more = {}) =>
+    plural(texts, name, count, { count, ...more });
   if (seconds <= 60) return format("seconds", Math.ceil(seconds));
   const all = Math.ceil(seconds / 60);
   if (seconds <= 3600) return format("minutes", all);
   const [hours, rest] = [Math.floor(all / 60), all % 60];
-  return rest
-    ? format("hours_and", hours, { minutes: format("and_minutes", rest) })
-    : format("hours", hours);
+  if (!rest) return format("hours", hours);
+  return format("hours_and", hours, { minutes: format("and_minutes", rest) });
 }
 
-/** @type {(seconds: number, texts: Texts) => string} */
+/** @type {TimeText} */
 function timeWaited(seconds, texts) {
-  const units = WAIT_UNITS.find(([, atLeast]) => seconds >= atLeast);
+  const units = UNITS.find(([, atLeast]) => seconds >= atLeast);
   const [unit, , size, counts = 1] = units ?? ["", 0, 1];
   const count = Math.floor(seconds / size) * counts;
   return unit && plural(texts, `waited_${unit}`, count, { count });
 }
 
-/**
- * A rule has the form's number for 0 to 199 and for a million: see widget/phrases.py.
- * @type {(texts: Texts, name: string, number: number, values: object) => string}
- */
+/** @type {Plural} */
 function plural(texts, name, number, values) {
   const [rule, ...forms] = texts.plurals?.[name] ?? [0];
   const count = Math.abs(Math.ceil(number));
@@ -180,12 +175,12 @@ function plural(texts, name, number, values) {
   return fill(forms[Number(texts.rules?.[rule][sample])], values, texts);
 }
 
-/** @type {(names: Names | undefined, name: string) => string} */
+/** @type {Named} */
 const named = (names, name) => (names && Object.hasOwn(names, name) ? names[name] : name);
 
-/** @type {(pattern: string | undefined, values: any, format?: NumberFormat) => string} */
+/** @type {Fill} */
 function fill(pattern, values, { decimal = ".", separator = "", groups = "$^" } = {}) {
-  /** @param {string | number} value */
+  /** @type {AsText} */
   const text = (value) => {
     if (!isNumber(value)) return value;
     const [whole, fraction] = String(value).split(".");
@@ -198,7 +193,7 @@ function fill(pattern, values, { decimal = ".", separator = "", groups = "$^" } 
 // Transports
 
 const MAX_JOBS = 100;
-const MAX_QUERY = 7800; // nginx accepts request lines of 8 KiB.
+const MAX_QUERY = 7800; // nginx accepts 8 KiB.
 const AND = "&job=";
 const POLL_MS = 2000;
 const MAX_POLL_MS = 8000;
@@ -214,14 +209,9 @@ function sse({ base }, jobs, receive) {
   source.onopen = () => receive("open", true);
   source.onmessage = ({ data }) => receive("job", JSON.parse(data));
   source.addEventListener("gone", ({ data }) => receive("gone", JSON.parse(data)));
-  source.addEventListener("end", () => {
-    source.close();
-    receive("fail");
-  });
-  source.onerror = () => {
-    if (source.readyState === EventSource.CLOSED) receive("fail");
-    else receive("open", false);
-  };
+  source.addEventListener("end", () => receive("fail"));
+  source.onerror = () =>
+    receive(source.readyState === EventSource.CLOSED ? "fail" : "open", false);
   return () => source.close();
 }
 
@@ -254,13 +244,12 @@ function polling(options, jobs, receive) {
   const { signal } = stop;
   const absences = new Map();
   let pause = POLL_MS;
-  let timer = 0;
 
   async function request(id = "", reference = "") {
     const response = await fetch(`${options.base}jobs/${reference}/`, { signal }).catch(
       () => null
     );
-    const found = response?.ok ? await response.json().catch(() => null) : null;
+    const found = response?.ok && (await response.json().catch(() => null));
     if (signal.aborted) return;
     if (found) {
       absences.set(id, 0);
@@ -303,14 +292,11 @@ function polling(options, jobs, receive) {
     if (signal.aborted) return;
     receive("open", statuses.some(Boolean));
     pause = statuses.includes(200) ? POLL_MS : Math.min(pause * 2, MAX_POLL_MS);
-    timer = setTimeout(poll, pause * (0.75 + Math.random() / 2));
+    setTimeout(poll, pause * (0.75 + Math.random() / 2));
   }
 
   poll();
-  return () => {
-    clearTimeout(timer);
-    stop.abort();
-  };
+  return () => stop.abort();
 }
 
 function batchesOf(jobs = new Map()) {
@@ -362,8 +348,7 @@ function connect(options, jobs, notify) {
 
   function start(name = "", milliseconds = 0, then = nothing) {
     if (timers.has(name)) return;
-    const end = () => timers.delete(name) && then();
-    timers.set(name, setTimeout(end, milliseconds));
+    timers.set(name, setTimeout(() => timers.delete(name) && then(), milliseconds));
   }
 
   function stop(name = "") {
@@ -419,8 +404,8 @@ function connect(options, jobs, notify) {
         closeStream();
         checkOffline();
         if (++failures >= streams.length) poll();
-        const longest = Math.min(RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS);
-        start("retry", longest * (0.5 + Math.random() / 2), openStream);
+        const pause = Math.min(RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS);
+        start("retry", pause * (0.5 + Math.random() / 2), openStream);
       } else {
         failures = 0;
         isSilent = false;
@@ -458,7 +443,6 @@ function connect(options, jobs, notify) {
     receivedAt = Date.now();
     for (const [id, reference] of jobs) {
       if (value.job_id !== id && value.job_id !== reference) continue;
-      // A reference stands for a job that the viewer may not watch.
       const event = type === "gone" && value.job_id !== id ? "expired" : type;
       if (isFinal(event, value)) jobs.delete(id);
       notify(event, id, value);
@@ -547,12 +531,11 @@ function createGroup(options) {
     for (const bar of [...bars]) if (bar.dataset.job === job) bar.notify(type, value);
   }
 
-  /** The tab that holds the lock leads: it has the connections, and passes on the events. */
   function createSession(isAlone = false) {
     const id = Math.random();
     const others = new Map();
-    const left = new AbortController();
-    const { signal } = left;
+    const stop = new AbortController();
+    const { signal } = stop;
     /** @type {BroadcastChannel?} */
     let channel = null;
     /** @type {Connections?} */
@@ -586,7 +569,7 @@ function createGroup(options) {
     }
 
     function leave() {
-      left.abort();
+      stop.abort();
       post({ tab: id, jobs: new Map(), isNew: false });
       channel?.close();
       connections?.close();
@@ -615,7 +598,7 @@ function createGroup(options) {
       connections = null;
       clearTimeout(life);
       life = setTimeout(() => {
-        // The leader stands still. When it wakes up, it does not know the new id.
+        // The leader stands still, and will not know the new id.
         leave();
         session = createSession(true);
       }, SILENT_LEADER_MS);
@@ -658,14 +641,14 @@ function createGroup(options) {
 const groups = new Map();
 let isShown = !document.hidden;
 
-const urlOf = (url = "") => new URL(url, document.baseURI);
+const urlOf = (url = "", path = "") => new URL(path, new URL(url, document.baseURI));
 
-// …/jobs/<reference>/stream/
+// <reference>/stream/
 const referenceIn = (url = "") => urlOf(url).pathname.split("/").at(-3);
 
-/** @param {DOMStringMap} dataset */
+/** @type {GroupOf} */
 function groupOf({ stream, websocket, transport }) {
-  const base = new URL("../../../", urlOf(stream)).href;
+  const base = urlOf(stream, "../../../").href;
   const key = `import-progress ${base} ${transport}`;
   const group = groups.get(key) ?? createGroup({ key, base, websocket, transport });
   groups.set(key, group);
@@ -709,8 +692,7 @@ class ImportProgress extends HTMLElement {
   constructor() {
     super();
     this.addEventListener("click", ({ target }) => {
-      const button = /** @type {Element} */ (target).closest("[data-do]");
-      this.#act(button?.getAttribute("data-do") ?? "");
+      this.#act(/** @type {any} */ (target).closest("[data-do]")?.dataset.do);
     });
     this.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !this.#isAsking) return;
@@ -721,9 +703,8 @@ class ImportProgress extends HTMLElement {
   }
 
   connectedCallback() {
-    const { dataset } = this;
-    const { job, waitingSeconds = Infinity } = dataset;
-    this.#state = initialState(dataset, this.querySelector("progress"), performance.now());
+    const { job, waitingSeconds = Infinity } = this.dataset;
+    this.#state = initialState(this.dataset, this.querySelector("progress"), performance.now());
     if (job !== this.#job) this.#hasEnded = false;
     this.#job = job;
     this.#waitingLeft = Number(waitingSeconds) * 1000;
@@ -732,10 +713,9 @@ class ImportProgress extends HTMLElement {
     this.#observer.observe(this, { attributeFilter, subtree: true });
     if (this.#state.isOver) this.#endInitially();
     else {
-      const group = groupOf(dataset);
-      this.#group = group;
-      group.bars.add(this.#bar);
-      group.update();
+      this.#group = groupOf(this.dataset);
+      this.#group.bars.add(this.#bar);
+      this.#group.update();
     }
     this.#runTimers();
   }
@@ -751,7 +731,6 @@ class ImportProgress extends HTMLElement {
     this.#runTimers();
   }
 
-  /** A script has morphed the page. */
   #onMorph() {
     const { isOver, isExpired } = this.#state;
     const { isOver: isNowOver } = initialState(this.dataset, null, 0);
@@ -768,7 +747,7 @@ class ImportProgress extends HTMLElement {
   /** @type {NotifyBar} */
   #receive(type, value) {
     const id = "import-progress-texts-";
-    const block = // Of another language if the page has none of the bar's.
+    const block = // Or of another language.
       document.getElementById(id + this.dataset.language) ??
       document.querySelector(`[id^=${id}]`);
     const texts = JSON.parse(block?.textContent ?? "{}");
@@ -822,15 +801,14 @@ class ImportProgress extends HTMLElement {
   /** @param {Shown} state */
   #render({ status, notice, waited, percent, parts, job }) {
     const seconds = waited === null ? "" : String(Math.floor(waited));
-    const { outcome, expired, rejected_rows: rows } = /** @type {any} */ (job ?? {});
-    const shown = { status, notice, waited: seconds, outcome, rejected: !expired && rows };
+    const rejected = !job?.expired && job?.rejected_rows;
+    const shown = { status, notice, waited: seconds, outcome: job?.outcome, rejected };
     for (const [name, value] of Object.entries(shown)) {
       if (value) this.dataset[name] = asText(value);
       else delete this.dataset[name];
     }
-    const report = this.#part(".import-progress-report");
-    const url = new URL("../rejects/", urlOf(this.dataset.stream));
-    if (report && !report.hasAttribute("href")) report.setAttribute("href", url.href);
+    const report = this.#part(".import-progress-report:not([href])");
+    report?.setAttribute("href", urlOf(this.dataset.stream, "../rejects/").href);
     const bar = this.querySelector("progress");
     if (percent === null) bar?.removeAttribute("value");
     else if (bar) bar.value = Number(percent);
@@ -869,14 +847,14 @@ class ImportProgress extends HTMLElement {
   /** @param {DOMStringMap} names */
   async #cancel({ csrf = "", csrfHeader = "X-CSRFToken", csrfCookie = "csrftoken" }) {
     this.#receive("cancelling");
-    const url = new URL("../cancel/", urlOf(this.dataset.stream));
+    const url = urlOf(this.dataset.stream, "../cancel/");
     const post = async () => {
-      // A login in another tab replaces the token. A sandboxed frame has no cookies, but an error.
+      // A login in another tab replaces the token. A sandbox throws.
       const cookie = document.cookie.match(`(?:.*; |^)${csrfCookie}=([^;]+)`)?.[1];
       return fetch(url, { method: "POST", headers: { [csrfHeader]: cookie ?? csrf } });
     };
     const response = await post().catch(() => null);
-    // The result is received over the stream; 409 means that the job has ended.
+    // 409: the job has ended.
     if (!response?.ok && response?.status !== 409 && !this.#state.isOver) this.#receive("refused");
   }
 

@@ -8,6 +8,7 @@ export type Jobs = Map<string, string>;
 
 /** The texts of a page, in its language: what widget/phrases.py returns. */
 export type Texts = NumberFormat & {
+  /** A rule has the form's number for 0 to 199 and for a million. */
   rules?: string[];
   plurals?: { [name: string]: [rule: number, ...forms: string[]] };
   counters?: string[];
@@ -77,7 +78,24 @@ export type NoticesOf = (state: State, waited: number | null) => string[];
 /** The texts of a job, by `data-show`. */
 export type PartsOf = (job: Job, texts: Texts) => Names;
 export type IsFinal = (type: EventType, value: any) => boolean;
+export type IsTerminal = (status: any) => boolean;
 export type IsNumber = (value: unknown) => value is number;
+
+/** Django encodes a `Decimal` as text. */
+export type AsNumber = (value: unknown) => unknown;
+export type AsText = (value: any) => string;
+export type Quarter = (percent: unknown) => number;
+
+/** The text of a count, if it is positive. */
+export type Counted = (name: string, count: unknown) => string[];
+export type TimeEnded = (job: any, texts: any) => string;
+export type TimeText = (seconds: number, texts: Texts) => string;
+
+/** A unit of waiting times: from how many seconds on it is used, its length, and its step. */
+export type WaitUnits = [unit: string, atLeast: number, seconds: number, counts?: number][];
+export type Plural = (texts: Texts, name: string, number: number, values: object) => string;
+export type Named = (names: Names | undefined, name: string) => string;
+export type Fill = (pattern: string | undefined, values: any, format?: NumberFormat) => string;
 
 /** Events that a bar receives. */
 export type EventType =
@@ -105,8 +123,13 @@ export type Bar = { dataset: DOMStringMap; notify: NotifyBar };
 export type Group = { bars: Set<Bar>; update: (isNew?: boolean) => void };
 
 export type CreateGroup = (options: Options) => Group;
+export type GroupOf = (dataset: DOMStringMap) => Group;
 
-/** The part of one tab in a group that tabs share, from its first live bar to its last. */
+/**
+ * The part of one tab in a group that tabs share, from its first live bar to its last.
+ *
+ * The tab that holds the lock leads: it has the connections, and passes on the events.
+ */
 export type Session = { watchSoon: (isNew?: boolean) => void; leave: Close };
 
 /** Two connections at most: two streams, or one and requests for the other jobs in turn. */
