@@ -72,7 +72,6 @@ RUNNING: dict[str, Any] = {
     "processed_rows": 14100,
     "created": 1203,
     "updated": 12894,
-    "refused": 3,
     "rows_per_second": 480.2,
     "eta_seconds": 29,
 }
@@ -80,6 +79,7 @@ QUEUED = {"status": "queued"}
 UNKNOWN = {**RUNNING, "status": "parsing", "total_rows": None, "eta_seconds": None}
 DONE = {**RUNNING, "status": "done", "processed_rows": 28298, "updated": 27092}
 OVER = {**DONE, "processed_rows": 28310, "updated": 27104}
+PARTLY = {**DONE, "rejected_rows": 12, "updated": 27080}
 FORGOTTEN = {"status": "done", "total_rows": 28298, "processed_rows": 28298, "expired": True}
 FAILED = {**RUNNING, "status": "failed"}
 CANCELLED = {**RUNNING, "status": "cancelled"}
@@ -116,6 +116,7 @@ STATES = {
     "refused": State(caption="could not be cancelled", notice="refused"),
     "expired": State(caption="ticket expired", notice="expired", transport="polling"),
     "done": State(caption="done", fields=DONE, status="done"),
+    "partly": State(caption="done, with rejected rows", fields=PARTLY, status="done"),
     "over": State(caption="more rows than expected", fields=OVER, status="done"),
     "failed": State(
         caption="failed", fields=FAILED, said={"error_message": "error"}, status="failed"

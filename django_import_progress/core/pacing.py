@@ -13,6 +13,8 @@ end a read if the peer has disappeared without a FIN."""
 READ_INTERVAL_SECONDS = 0.1
 """Minimum interval between reads of a job that its messages cause: a flood of messages must not
 cause a flood of reads."""
+LONGEST_FORECAST_SECONDS = 3 * 86_400
+"""A longer time left is not shown in the widget and on the command line: it is too uncertain."""
 
 
 def backoff_seconds(

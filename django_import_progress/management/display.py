@@ -6,7 +6,7 @@ import shutil
 from typing import Any, Protocol, TextIO
 
 from ..core.job_state import State
-from ..core.terminal_text import amount, cut, description, line, printable_json
+from .terminal_text import amount, cut, description, line, printable_json
 
 try:
     from rich.console import Console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -103,6 +104,7 @@ def start_with_any_server(cluster: async_redis.RedisCluster) -> None:
     nodes = cluster.nodes_manager
     named = frozenset(nodes.startup_nodes)
     start, load_commands = cluster.initialize, cluster.commands_parser.initialize
+    lock = asyncio.Lock()
 
     async def respond(node: ClusterNode) -> ClusterNode:
         try:
@@ -113,17 +115,20 @@ def start_with_any_server(cluster: async_redis.RedisCluster) -> None:
         return node
 
     async def initialize(**options: Any) -> async_redis.RedisCluster:
-        if cluster.get_default_node():  # It has started.
-            return await start(**options)
-        every = nodes.startup_nodes
-        node = await _first_of(_ordered(every.values(), named), respond)
-        _responded[named] = node.name
-        nodes.startup_nodes = {node.name: node}
-        try:
-            return await start(**options)
-        except BaseException:
-            nodes.startup_nodes = every
-            raise
+        # One task at a time: each would connect to a server of its own, and the client closes only
+        # one of them.
+        async with lock:
+            if cluster.get_default_node():  # It has started.
+                return await start(**options)
+            every = nodes.startup_nodes
+            node = await _first_of(_ordered(every.values(), named), respond)
+            _responded[named] = node.name
+            nodes.startup_nodes = {node.name: node}
+            try:
+                return await start(**options)
+            except BaseException:
+                nodes.startup_nodes = every
+                raise
 
     async def initialize_commands(node: ClusterNode) -> None:
         others = [other for other in nodes.nodes_cache.values() if other != node]

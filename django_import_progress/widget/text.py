@@ -11,8 +11,8 @@ from django.utils.formats import number_format
 from django.utils.timezone import get_current_timezone
 from django.utils.translation import gettext
 
+from ..core.pacing import LONGEST_FORECAST_SECONDS
 from ..core.snapshot import SEPARATOR, is_terminal, number_of, text_of
-from ..core.terminal_text import LONGEST_FORECAST_SECONDS
 from .phrases import COUNTERS, PLURALS, WAITING, ended, notices, outcomes, statuses, took
 
 WAIT_STEP_SECONDS = 15

@@ -22,6 +22,7 @@ from django_import_progress import (
 from django_import_progress.access import Job, Permission, make_ticket
 from django_import_progress.access.tickets import Grant
 from django_import_progress.access.visitors import Nobody, Visitor
+from django_import_progress.release import borrowed_thread
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -131,9 +132,11 @@ def test_who_loses_access_is_told_nothing_more(
 @without(naive.asks_again_about_the_same_user)
 async def test_a_user_that_is_known_without_a_session_is_looked_up_again(owner: User) -> None:
     visitor = Visitor(user=owner)
-    assert await visitor.user_now() == owner
-    await User.objects.filter(pk=owner.pk).aupdate(is_active=False)
-    assert not (await visitor.user_now()).is_authenticated
+    # Otherwise the next test has a connection to the database in the thread of all WebSockets.
+    async with borrowed_thread():
+        assert await visitor.user_now() == owner
+        await User.objects.filter(pk=owner.pk).aupdate(is_active=False)
+        assert not (await visitor.user_now()).is_authenticated
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from django.utils.functional import SimpleLazyObject
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import Job, owner_or_staff, visitors
 from django_import_progress.access.visitors import Nobody, Visitor, visitor_of
+from django_import_progress.release import borrowed_thread
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
@@ -137,8 +138,9 @@ def impersonated(routes: Any) -> Any:
     """Do for WebSockets what the middleware does for pages."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        if (pk := await scope["session"].aget("_impersonate")) is not None:
-            scope = {**scope, "user": await User.objects.aget(pk=pk)}
+        async with borrowed_thread():
+            if (pk := await scope["session"].aget("_impersonate")) is not None:
+                scope = {**scope, "user": await User.objects.aget(pk=pk)}
         await routes(scope, receive, send)
 
     return application

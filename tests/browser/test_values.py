@@ -11,7 +11,7 @@ from playwright.async_api import Page
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.core.snapshot import represent
-from django_import_progress.core.terminal_text import description
+from django_import_progress.management.terminal_text import description
 from django_import_progress.widget.text import parts
 
 from ..kit.asgi import AsgiServer
@@ -78,6 +78,7 @@ NUMBERS: list[Any] = [
 ]
 """Values of all fields that should be numbers."""
 FIELDS = ("processed_rows", "total_rows", "created", "refused", "rows_per_second", "eta_seconds")
+ENDS = ("done", "failed", "cancelled")
 PARTS = ("stage", "percent", "rows", "counts", "pace", "error", "notice", "status")
 BY_THE_SCRIPT = """async ([jobs, names]) => {
     const { reduce } = await import("/static/django_import_progress/import-progress.js");
@@ -95,6 +96,8 @@ def shown() -> list[dict[str, Any]]:
     fields += [dict.fromkeys(FIELDS, value) for value in NUMBERS]
     fields += [{"processed_rows": value, "total_rows": "1000"} for value in NUMBERS]
     fields += [{"status": value} for value in (*TEXTS, "done")]
+    rejected = [{"rejected_rows": value, "processed_rows": 12} for value in NUMBERS]
+    fields += [{**each, "status": status} for each in rejected for status in ENDS]
     return [represent("job", each, stalled=False, cancelling=False) for each in fields]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -335,3 +336,20 @@ async def test_a_server_of_a_cluster_goes_and_the_jobs_of_the_others_are_served_
 
 def _slot(cluster: ClusterGroup, job_id: str) -> int:
     return cluster.slot(f"import_progress:hash:{job_id}")
+
+
+def each_task_starts_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters.asyncio, "Lock", nullcontext)
+
+
+@without(each_task_starts_the_client)
+async def test_tasks_that_start_a_client_together_connect_to_one_server(
+    cluster: ClusterGroup,
+) -> None:
+    async with manager_on("async", cluster.url) as progress:
+        named = list(progress.redis.nodes_manager.startup_nodes.values())
+        await asyncio.gather(*(progress.get_progress(f"j{number}") for number in range(20)))
+        connected = [node for node in named if node._connections]
+        for node in named:
+            await node.disconnect()
+    assert len(connected) == 1

@@ -15,6 +15,7 @@ from playwright.async_api import Page
 
 from .bars import STATIC
 from .controls import Switch
+from .states import NOTE_CHANGES
 
 FOLDER = Path(sys.prefix) / "css-frameworks" / "node_modules"
 """Where the Makefile has npm install them."""
@@ -128,5 +129,6 @@ async def framed(
     await serve("/framed/$", html, "text/html")
     await serve("/framework.css$", css, "text/css")
     await serve("/import-progress.css$", own_css(), "text/css")
+    await page.add_init_script(NOTE_CHANGES)
     await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     await page.goto(f"{site}/framed/")

@@ -31,6 +31,14 @@ FIELDS: dict[str, dict[str, Any]] = {
     "cancelled": {**RUNNING, "status": "cancelled"},
 }
 
+NOTE_CHANGES = """document.addEventListener("import-progress:change", ({ target }) =>
+    target.setAttribute("data-heard", ""));"""
+"""Marks the bars that have received their jobs, and no longer show what the page had."""
+_WAITING = (
+    "import-progress:not([data-heard], [data-status=done], [data-status=failed],"
+    " [data-status=cancelled])"
+)
+
 
 def in_all_states(jobs: SyncProgressManager) -> dict[str, str]:
     """Make a job in each state; their ids."""
@@ -41,7 +49,8 @@ def in_all_states(jobs: SyncProgressManager) -> dict[str, str]:
 
 async def settled(page: Page) -> None:
     """Wait until the bars are as they stay, and ask whether to cancel the first one."""
-    await expect(page.locator("[data-notice=cancelling]").first).to_be_visible()
+    await expect(page.locator(_WAITING)).to_have_count(0)
+    await expect(page.locator("[data-notice=cancelling]")).to_have_count(1)
     await expect(page.locator("[data-notice=offline]")).to_have_count(0)
     await page.locator("[data-do=ask]:visible").first.click()
     await expect(page.locator("[data-csrf]:visible")).to_have_count(1)

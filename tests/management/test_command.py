@@ -13,8 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_import_progress import SyncProgressManager, track_import
-from django_import_progress.core import terminal_text
-from django_import_progress.management import display
+from django_import_progress.management import display, terminal_text
 from tests.faults.conftest import defence
 
 from ..kit.controls import without

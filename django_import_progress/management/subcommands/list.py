@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from ...core.job_state import state_of
-from ...core.terminal_text import line, printable_json
 from ...service.registry import get_sync_progress_manager
+from ..terminal_text import line, printable_json
 
 HELP = "Lists the jobs that create() and track_import() have created, newest first."
 

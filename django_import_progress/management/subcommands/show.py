@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...core.snapshot import to_json
-from ...core.terminal_text import line, printable, printable_json
 from ...service.registry import get_sync_progress_manager
+from ..terminal_text import line, printable, printable_json
 
 HELP = "Shows a job: its fields, and what viewers see. Exits with 1 if it does not exist."
 

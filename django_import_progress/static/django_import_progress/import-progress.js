@@ -112,12 +112,10 @@ function partsOf(job, texts) {
   const counted = (name, count) =>
     isNumber(count) && count > 0 ? [plural(texts, name, count, { count })] : [];
   const rejected = asNumber(job.rejected_rows);
-  const imported = isTerminal(job.status) && Number(rejected) > 0 && Number(processed) - Number(rejected);
-  const counts = [
-    ...counted("imported", imported),
-    ...counted("rejected", rejected),
-    ...(texts.counters ?? []).flatMap((name) => counted(name, asNumber(job[name]))),
-  ];
+  const counts = counted("rejected", rejected);
+  if (counts[0] && isTerminal(job.status))
+    counts.unshift(...counted("imported", Number(processed) - Number(rejected)));
+  counts.push(...(texts.counters ?? []).flatMap((name) => counted(name, asNumber(job[name]))));
   const digits = Number(rate) < 9.95 ? 10 : 1;
   const pace = counted("rate", isNumber(rate) && Math.round(rate * digits) / digits);
   if (isNumber(seconds) && seconds > 0 && seconds <= MAX_TIME_LEFT_S)

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_import_progress.core.snapshot import represent
-from django_import_progress.core.terminal_text import amount, cut, line, printable, printable_json
+from django_import_progress.management.terminal_text import (
+    amount,
+    cut,
+    line,
+    printable,
+    printable_json,
+)
 
 
 def job(*, stalled: bool = False, cancelling: bool = False, **fields: Any) -> dict[str, Any]:

@@ -6,10 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .snapshot import SEPARATOR, number_of, text_of
-
-LONGEST_FORECAST_SECONDS = 3 * 86_400
-"""A longer time left is not shown, here and in the widget: it is too uncertain."""
+from ..core.pacing import LONGEST_FORECAST_SECONDS
+from ..core.snapshot import SEPARATOR, number_of, text_of
 
 
 def printable(value: object) -> str:
