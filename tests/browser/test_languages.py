@@ -170,7 +170,7 @@ async def test_a_bar_fills_in_the_pages_direction_and_texts_read_in_their_own(
 ANNOUNCED = """async (events) => {
     const path = "/static/django_import_progress/import-progress.js";
     const { initialState, reduce } = await import(path);
-    const texts = JSON.parse(document.querySelector("import-progress script").textContent);
+    const texts = JSON.parse(document.querySelector("[id^=import-progress-texts]").textContent);
     let state = initialState({ status: "importing" }, null, 0);
     return events.map(([type, value]) => {
         state = reduce(state, type, value, texts, "Products", 0);
