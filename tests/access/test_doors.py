@@ -16,13 +16,11 @@ from websockets.exceptions import ConnectionClosed
 
 from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
-from django_import_progress.core.lease import Lease
-from django_import_progress.core.rejects import Reject
-from django_import_progress.service.base import now_text
 from tests.kit import http
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import Switch, without
 from tests.kit.doors import DOORS, Answer
+from tests.kit.rejected import begin_with_a_reject
 from tests.kit.sse import open_stream
 from tests.kit.visitors import login
 
@@ -81,11 +79,7 @@ def _reference(visitor: str) -> str:
 @pytest.fixture
 def job(jobs: SyncProgressManager, owner: User) -> str:
     """A running job with a rejected row."""
-    jobs.create(JOB, owner=owner)
-    lease = Lease("token", 3600)
-    jobs._perform(jobs.calls.begin(JOB, None, lease, {"status": "importing"}, now_text()))
-    entry = Reject(row=1, line=None, reason="no", data={}).encode()
-    jobs._perform(jobs.calls.add_rejects(JOB, lease.args[0], [entry], stored=0))
+    begin_with_a_reject(jobs, JOB, owner)
     return JOB
 
 

@@ -175,8 +175,10 @@ async def test_a_user_who_cannot_be_looked_up_is_let_go(
     user: Any = type("User", (), {"pk": 7, "is_authenticated": True, "_default_manager": users})()
     grant = Grant(job_id=JOB, by_ticket=False, stored=None)
     permission = Permission(Visitor(user=user), get_progress_manager(), [grant])
-    assert await permission.lost() == [JOB]
-    assert "Permission could not be checked again; the stream is closed" in caplog.text
+    lost = await permission.lost()
+    # Coverage loses the frame by then, on Python 3.11: an exception has come through a task.
+    told = "Permission could not be checked again; the stream is closed"  # pragma: no cover
+    assert (lost, told in caplog.text) == ([JOB], True)  # pragma: no cover
 
 
 async def test_what_was_left_or_came_by_a_ticket_meanwhile_is_not_lost(

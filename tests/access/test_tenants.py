@@ -32,6 +32,7 @@ from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
 from tests.kit.doors import DOORS
 from tests.kit.processes import RedisProcess
+from tests.kit.rejected import begin_with_a_reject
 from tests.kit.sse import open_stream
 from tests.kit.visitors import login
 from tests.site import tenants
@@ -99,7 +100,7 @@ def test_a_job_is_unknown_to_the_same_user_of_another_tenant(
     defence: bool,
 ) -> None:
     for tenant in ("alpha", "import_progress"):  # The latter is the one without the defence.
-        get_sync_progress_manager(tenant).create(JOB, owner=owner)
+        begin_with_a_reject(get_sync_progress_manager(tenant), JOB, owner)
     knock, yes = DOORS[door].knock, DOORS[door].yes
     with login(request.getfixturevalue(who)) as client:
         assert knock(client, urls["alpha"], JOB).status == yes
@@ -116,16 +117,12 @@ def test_a_ticket_of_a_tenant_is_of_no_use_at_another(
     urls: dict[str, str], door: str, defence: bool
 ) -> None:
     for tenant in ("alpha", "beta", "import_progress"):
-        get_sync_progress_manager(tenant).create(JOB)
+        begin_with_a_reject(get_sync_progress_manager(tenant), JOB)
     namespace = "alpha" if defence else "import_progress"
     ticket = make_ticket(JOB, cancel=True, namespace=namespace)
     with http.Client() as client:
         assert DOORS[door].knock(client, urls["alpha"], ticket).status == DOORS[door].yes
         assert DOORS[door].knock(client, urls["beta"], ticket).status == DOORS[door].no
-
-
-def listed(html: str) -> list[str]:
-    return re.findall('data-item="([^"]+)"', html)
 
 
 @pytest.mark.parametrize("url", ["/mine/", "/bars/?job=the-job"])
@@ -151,7 +148,8 @@ def test_a_list_of_a_tenant_cannot_be_refreshed_at_another(
         [listing] = re.findall('data-list="([^"]+)"', page)
         for tenant in ("alpha", "import_progress"):
             get_sync_progress_manager(tenant).create(JOB, owner=owner)
-        assert listed(client.get(urls["alpha"] + listing).text) == [JOB]
+        items = client.get(urls["alpha"] + listing).json()["items"]
+        assert [attributes["data-item"] for _, attributes, *_ in items] == [JOB]
         assert client.get(urls["beta"] + listing).status_code == 404
 
 

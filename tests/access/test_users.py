@@ -139,8 +139,8 @@ def impersonated(routes: Any) -> Any:
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         async with borrowed_thread():
-            if (pk := await scope["session"].aget("_impersonate")) is not None:
-                scope = {**scope, "user": await User.objects.aget(pk=pk)}
+            pk = await scope["session"].aget("_impersonate")
+            scope = {**scope, "user": await User.objects.aget(pk=pk)}
         await routes(scope, receive, send)
 
     return application

@@ -124,8 +124,12 @@ class TestInABrowser:
     async def test_a_queued_bar_updates_its_waiting_time(
         self, live: AsgiServer, page: Page, jobs: SyncProgressManager
     ) -> None:
-        bar = await queued_bar(page, live.url, queued_for(jobs, 35), cancel="1")
+        job_id = queued_for(jobs, 35)
+        bar = await queued_bar(page, live.url, job_id, cancel="1")
         await expect(part(bar, "waited")).to_have_text("Waiting for 30 seconds")
+        await expect(bar.locator("[data-do=ask]")).to_be_visible()
+        jobs.update(job_id, {"stage": "connected"})
+        await expect(part(bar, "stage")).to_have_text("connected")
         await page.clock.set_system_time("2001-01-01")  # The browser's wall clock has no influence.
         await page.clock.run_for(16_000)
         await expect(part(bar, "waited")).to_have_text("Waiting for 45 seconds")

@@ -23,7 +23,7 @@ from ..kit.airports import stored
 from ..kit.asgi import AsgiServer
 from ..kit.groups import configuration, relaying
 from ..kit.processes import RedisProcess
-from ..site.asgi import http
+from ..site.asgi import django as site_pages
 
 PASSWORD = "of a test"
 
@@ -33,7 +33,7 @@ def staff(site: RedisProcess, settings: Any, transactional_db: None) -> Iterator
     """The example's routes, and a member of staff who may log in."""
     settings.CHANNEL_LAYERS = configuration("pubsub", site.url)
     User.objects.create_user("amelia", password=PASSWORD, is_staff=True)
-    application = ProtocolTypeRouter({"http": http, "websocket": websocket})
+    application = ProtocolTypeRouter({"http": site_pages, "websocket": websocket})
     with AsgiServer(application) as server:
         yield server
 

@@ -16,6 +16,7 @@ from django_import_progress import (
     create_sync_redis_client,
     track_import,
 )
+from django_import_progress.redis.executor import perform_sync
 
 from ..faults import naive
 from ..faults.conftest import defence
@@ -61,7 +62,7 @@ def _everything(progress: SyncProgressManager) -> None:
         wait_for(lambda: list(progress.rejects(JOB)), "the rejected row")
         entries, [token, _] = job._reject_log._entries, job._writer._lease.args
         again = progress.calls.add_rejects(JOB, token, entries, stored=0)
-        assert progress._perform(again) == 1
+        assert perform_sync(progress.redis, again) == 1
     assert "note" not in state(progress)
     progress.set_progress("j2", {"status": "importing", "a": 1})
     progress.set_progress("j2", {"status": "importing"})

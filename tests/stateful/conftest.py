@@ -41,14 +41,14 @@ def _schedule_in(world: World) -> Iterator[type[Schedule]]:
 
 
 @pytest.fixture
-def schedule(world: World) -> Iterator[type[Schedule]]:
-    """The state machine."""
+def schedule(world: World, transactional_db: None) -> Iterator[type[Schedule]]:
+    """The state machine. WebSockets close the connections to the database that are open."""
     with _schedule_in(world) as schedule:
         yield schedule
 
 
 @pytest.fixture
-def silent_schedule(silent_world: World) -> Iterator[type[Schedule]]:
+def silent_schedule(silent_world: World, transactional_db: None) -> Iterator[type[Schedule]]:
     """The state machine where no heartbeat comes."""
     with _schedule_in(silent_world) as schedule:
         yield schedule

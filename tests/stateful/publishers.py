@@ -42,7 +42,11 @@ PUBLISHERS = ("sync", "async", "fresh", *SKEWS, "earlier", "other")
 class EarlierRelease(SyncProgressManager):
     """Publishes as an earlier release: without database, owner and marks."""
 
-    def _perform(self, call: RedisCommand[T]) -> T:
+    def __init__(self, redis: Any) -> None:
+        super().__init__(redis)
+        self._manager._perform = self._perform_earlier  # type: ignore[method-assign,assignment]
+
+    async def _perform_earlier(self, call: RedisCommand[T]) -> T:
         assert call.script is not None
         text = call.script.text.replace(""" .. ',"_db":' .. database""", "")
         text = text.replace("if values['_o'] then ours", "if false then ours")

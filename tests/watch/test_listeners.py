@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis
 
-from django_import_progress import ProgressManager, callbacks
+from django_import_progress import ProgressManager, cancellation
 from django_import_progress.cancellation import end_tasks
 from django_import_progress.core.reducer import JobStateReducer
 from django_import_progress.metrics import process_metrics
@@ -56,7 +56,7 @@ class _Fault(Exception):
 
 def listeners_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an exception of a listener end the task that calls it."""
-    for module in (hub, callbacks):
+    for module in (hub, cancellation):
         monkeypatch.setattr(module, "CALLBACK_ERRORS", _Fault)
 
 
