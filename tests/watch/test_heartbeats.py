@@ -117,3 +117,23 @@ async def test_a_new_watcher_is_shown_a_state_that_a_heartbeat_found_unchanged(
     await sees(second, n=1)
     for watcher in (first, second):
         watcher.close()
+
+
+async def test_a_heartbeat_confirms_an_unchanged_job_to_a_watcher_that_joins(
+    server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with manager_on("async", server.url, heartbeat_seconds=3600) as manager:
+        await manager.create("j1", data={"n": 1})
+        first = manager.watcher("j1")
+        await sees(first, n=1)
+        subscriber = manager._hub._subscriber
+        await subscriber._read_changed([first._job])  # Now its digest is known.
+        monkeypatch.setattr(subscriber, "request_read", lambda *_, **__: None)
+        second = manager.watcher("j1")
+        assert second.poll() is None
+        await subscriber._read_changed([first._job])
+        state = second.poll()
+        assert state is not None
+        assert state.fields["n"] == 1
+        first.close()
+        second.close()
