@@ -102,7 +102,7 @@ class Schedule:
 
 
 def counts_a_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Rejecting, "_is_the_last", lambda *_: False)
+    monkeypatch.setattr(Rejecting, "_was_rejected", lambda *_: False)
 
 
 def forgets_rows_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

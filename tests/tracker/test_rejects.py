@@ -244,6 +244,26 @@ def test_a_row_beside_its_line_is_found_in_its_batch(jobs: SyncProgressManager) 
     assert [(reject["row"], reject["line"]) for reject in kept(jobs)] == [(2, 3)]
 
 
+def test_equal_rows_of_a_batch_are_rows_of_their_own(jobs: SyncProgressManager) -> None:
+    with track_import(JOB) as job:
+        for batch in job.batches([["x", "y", "x"], ["x", "x"]]):
+            for row in batch:
+                job.reject(row, "no")
+    assert numbers(jobs) == [1, 2, 3, 4, 5]
+
+
+def test_rows_of_a_large_batch_are_found_in_any_order(jobs: SyncProgressManager) -> None:
+    rows = [[number] for number in range(30_000)]
+    with track_import(JOB) as job:
+        for batch in job.batches([rows]):
+            for row in batch:
+                job.reject(row, "no")
+            for row in (batch[5], batch[2], batch[2]):
+                job.reject(row, "again")
+    assert numbers(jobs)[:3] == [1, 2, 3]
+    assert job.rejected == 30_000
+
+
 def test_a_batch_that_cannot_be_searched_has_no_numbers(jobs: SyncProgressManager) -> None:
     with track_import(JOB) as job:
         for batch in job.batches([{"a": 1}]):
@@ -376,6 +396,13 @@ def test_fail_ends_the_import_with_a_message(jobs: SyncProgressManager) -> None:
     assert (bodies, ended) == (ROWS[:1], ["failed"])
     assert state(jobs)["error_message"] == "The column price is missing."
     assert counts(jobs) == ("failed", None, 0, None)
+
+
+def test_a_fail_may_have_several_lines_or_none(jobs: SyncProgressManager) -> None:
+    for message, shown in (("a\nb", "a\nb"), (" ", "Please give this number")):
+        with track_import(JOB) as job:
+            job.fail(message)
+        assert shown in state(jobs)["error_message"]
 
 
 def test_a_fail_that_is_swallowed_stops_the_loop_at_the_next_row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import chain
 from typing import Any, TypeVar
 
 from django.utils.translation import ngettext
@@ -13,6 +14,7 @@ from ...core.rejects import Reject
 from ...core.snapshot import Fields
 from ..fields import as_count
 from ..interrupts import Stoppable
+from ..outcome import neutral_message
 from .guard import Exposed, Guard, exception_classes
 from .log import RejectLog
 from .values import MAX_ENTRY_BYTES, reason_text, row_values
@@ -56,9 +58,14 @@ class Rejecting(Stoppable):
         self._redact = frozenset(redact)
         self._reject_log = RejectLog(settings.rejects_max_bytes)
         self._rejected = 0
-        self._unfinished: list[int] = []
+        self._unfinished: set[int] = set()
         """Numbers of rejected rows that were not counted as processed yet."""
-        self._last_reject: tuple[int | None, Any] = (None, None)
+        self._place = -1
+        """Where in the batch the last rejected row was found."""
+        self._processed_before = 0
+        """How many rows had been processed when the last row was rejected."""
+        self._last_row: object = None
+        """The row that was rejected last."""
         self._failure: str | None = None
         """The error message of an import that this tracker itself has failed."""
         self._overflow: TooManyRejects | None = None
@@ -89,15 +96,18 @@ class Rejecting(Stoppable):
         values = self._values_of(row)
         with self._lock:
             processed = self.processed
+            if processed != self._processed_before:  # A loop counts the rows of a batch together.
+                self._processed_before, self._place = processed, -1
+                self._unfinished.clear()
             number = self._number_of(row, processed)
-            if self._is_the_last(number, row):
+            if self._was_rejected(number, row):
                 return
-            self._last_reject = (number, row)
+            self._last_row = row
             reject = Reject(row=number, line=line, reason=text, data=values)
             self._keep(reject)
             self._rejected += 1
-            waiting = [other for other in self._unfinished if other > processed]
-            self._unfinished = waiting if number is None else [*waiting, number]
+            if number is not None:
+                self._unfinished.add(number)
         if self._max_rejects is not None and self._rejected > self._max_rejects:
             raise self._too_many(self._max_rejects)
 
@@ -145,9 +155,9 @@ class Rejecting(Stoppable):
             ImportFailed: always; the `with` block absorbs it.
             NotTracking: outside the `with` block, or in another process.
         """
-        text = reason_text(message)
+        reason_text(message)  # Checks its type.
         self._check_tracking()
-        self._failure = text
+        self._failure = str(message).strip() or neutral_message(self.job_id)
         self.interrupt = self._failed_by_caller
         raise self._failed_by_caller()
 
@@ -178,18 +188,25 @@ class Rejecting(Stoppable):
         if self.batch is None:
             return processed + 1
         if isinstance(self.batch, list | tuple):
-            for place, item in enumerate(self.batch):
+            # Behind the last one first: rows are mostly rejected in their order, and equal rows
+            # may be the same object.
+            size = len(self.batch)
+            behind = min(self._place + 1, size)
+            for place in chain(range(behind, size), range(behind)):
+                item = self.batch[place]
                 parts = item if isinstance(item, tuple) else ()
                 if item is row or any(part is row for part in parts):
+                    self._place = place
                     return processed + place + 1
         return None
 
-    def _is_the_last(self, number: int | None, row: Any) -> bool:
-        """Return whether this row of a loop is the one that was rejected last."""
-        last_number, last_row = self._last_reject
-        return (
-            bool(self._cells) and number is not None and number == last_number and row is last_row
-        )
+    def _was_rejected(self, number: int | None, row: Any) -> bool:
+        """Return whether a row of a loop was rejected before.
+
+        Threads may reject several rows while the loop is at one of them: then numbers do not tell.
+        """
+        is_known = bool(self._cells) and number in self._unfinished
+        return is_known and (self.batch is not None or row is self._last_row)
 
     def _values_of(self, row: Any) -> Fields:
         try:
@@ -209,7 +226,7 @@ class Rejecting(Stoppable):
         with self._lock:
             processed = self.processed
             self._counted += sum(number > processed for number in self._unfinished)
-            self._unfinished = []
+            self._unfinished.clear()
 
     def _current_fields(self) -> Fields:
         fields = super()._current_fields()
