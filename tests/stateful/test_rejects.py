@@ -14,6 +14,7 @@ from django_import_progress.core.rejects import REFUSED
 from django_import_progress.tracker import writer
 from django_import_progress.tracker.rejects.log import RejectLog
 from django_import_progress.tracker.rejects.rejecting import Rejecting
+from tests.kit import waiting
 from tests.kit.controls import without
 from tests.kit.tracked import JOB
 from tests.kit.waiting import wait_for
@@ -90,12 +91,16 @@ class Schedule:
             redis.client_kill_filter(_type="normal", skipme=True)
 
     def _check(self) -> None:
+        # Where Redis was failing, the block does not wait until all is written.
+        wait_for(self._counts_agree, "the counts to agree")
+        wait_for(lambda: self._kept() == self._rejected, "the report to agree")
+        assert [reject["row"] for reject in self._jobs.rejects(JOB)] == self._rejected
+
+    def _counts_agree(self) -> bool:
         snapshot = self._jobs.get_progress(JOB)
         assert snapshot is not None
-        assert snapshot.get("rejected_rows", 0) == len(self._rejected)
-        assert snapshot["processed_rows"] == self._accepted + len(self._rejected)
-        assert self._kept() == self._rejected
-        assert [reject["row"] for reject in self._jobs.rejects(JOB)] == self._rejected
+        counts = (snapshot.get("rejected_rows", 0), snapshot["processed_rows"])
+        return counts == (len(self._rejected), self._accepted + len(self._rejected))
 
     def _kept(self) -> list[int]:
         return [reject["data"]["1"] for reject in self._jobs.rejects(JOB)]
@@ -127,6 +132,8 @@ def test_counts_and_report_agree_at_each_end(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch, defence: bool
 ) -> None:
     monkeypatch.setattr(writer, "INTERVAL_SECONDS", 0.01)
+    if not defence:
+        monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 1.0)
     schedule = Schedule(jobs)
 
     @settings(max_examples=EXAMPLES, derandomize=True, phases=[Phase.generate])
