@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import redis as sync_redis
 from redis import asyncio as async_redis
 from redis.asyncio.cluster import ClusterNode
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
 from ..cancellation import result_of
@@ -179,7 +180,16 @@ async def with_owners(cluster: Any, send: Callable[[], Awaitable[T]]) -> T:
 
     Raises:
         SlotNotCoveredError: the slot has no owner.
+        redis.exceptions.ConnectionError: another task, which has refreshed the servers, has closed
+            the connection that this one was opening.
     """
+    try:
+        return await _send_with_owners(cluster, send)
+    except AttributeError as error:  # redis-py has set the connection's writer to None.
+        raise RedisConnectionError("the connection was closed by another task") from error
+
+
+async def _send_with_owners(cluster: Any, send: Callable[[], Awaitable[T]]) -> T:
     if isinstance(cluster, async_redis.RedisCluster):
         # Otherwise redis-py 8 sends the first command to any server: it routes before it has
         # started.

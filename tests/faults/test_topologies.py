@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from redis import asyncio as async_redis
+from redis.asyncio.connection import AbstractConnection
 
 from django_import_progress import ProgressManager, ProgressUnavailable
 from django_import_progress.core.snapshot import Stored
@@ -353,3 +354,27 @@ async def test_tasks_that_start_a_client_together_connect_to_one_server(
         for node in named:
             await node.disconnect()
     assert len(connected) == 1
+
+
+def lets_the_attribute_error_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "with_owners", clusters._send_with_owners)
+    monkeypatch.setattr(executor, "with_owners", clusters._send_with_owners)
+
+
+@without(lets_the_attribute_error_out, fails_with=(AttributeError,))
+async def test_a_connection_that_another_task_closes_while_it_opens_is_unavailable(
+    cluster: ClusterGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = AbstractConnection._send_packed_command
+
+    async def closed_meanwhile(self: Any, *command: Any) -> None:
+        await self.disconnect(nowait=True)  # As a refresh of the servers does.
+        await send(self, *command)
+
+    async with manager_on("async", cluster.url) as progress:
+        await progress.create("j1")
+        for node in progress.redis.get_nodes():
+            await node.disconnect()
+        monkeypatch.setattr(AbstractConnection, "_send_packed_command", closed_meanwhile)
+        with pytest.raises(ProgressUnavailable):
+            await progress.get_progress("j1")

@@ -20,6 +20,7 @@ from django_import_progress.redis.executor import perform_sync
 
 from ..faults import naive
 from ..faults.conftest import defence
+from ..kit import waiting
 from ..kit.controls import without
 from ..kit.documented import blocks
 from ..kit.groups import relaying
@@ -83,7 +84,10 @@ def test_the_documented_rights_suffice(user: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in UNSEEN])
-def test_none_of_them_is_too_much(user: Callable[..., str], raw: redis.Redis, command: str) -> None:
+def test_none_of_them_is_too_much(
+    user: Callable[..., str], raw: redis.Redis, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 2.0)  # It waits in vain for some of them.
     # EVAL is needed where the server does not know a script yet.
     with (
         create_sync_redis_client(user(*ACLS["progress"], f"-{command}")) as client,
