@@ -27,6 +27,7 @@ from django_import_progress import get_sync_progress_manager  # noqa: E402
 from tests.kit.asgi import AsgiServer  # noqa: E402
 from tests.kit.browser import chromium_binary, launched  # noqa: E402
 from tests.kit.processes import RedisProcess, valkey_binary  # noqa: E402
+from tests.kit.states import RUNNING  # noqa: E402
 
 GAP = 16
 """Between cards, in CSS pixels."""
@@ -65,21 +66,11 @@ WORDS = {
         "صحّح الملف ثم استورده مرة أخرى.",
     },
 }
-RUNNING: dict[str, Any] = {
-    "status": "importing",
-    "stage": "products.csv",
-    "total_rows": 28298,
-    "processed_rows": 14100,
-    "created": 1203,
-    "updated": 12894,
-    "rows_per_second": 480.2,
-    "eta_seconds": 29,
-}
 QUEUED = {"status": "queued"}
 UNKNOWN = {**RUNNING, "status": "parsing", "total_rows": None, "eta_seconds": None}
-DONE = {**RUNNING, "status": "done", "processed_rows": 28298, "updated": 27092}
-OVER = {**DONE, "processed_rows": 28310, "updated": 27104}
-PARTLY = {**DONE, "rejected_rows": 12, "updated": 27080}
+DONE = {**RUNNING, "status": "done", "processed_rows": 28298, "updated": 27095}
+OVER = {**DONE, "processed_rows": 28310, "updated": 27107}
+PARTLY = {**DONE, "rejected_rows": 12, "updated": 27083}
 FORGOTTEN = {"status": "done", "total_rows": 28298, "processed_rows": 28298, "expired": True}
 FAILED = {**RUNNING, "status": "failed"}
 CANCELLED = {**RUNNING, "status": "cancelled"}

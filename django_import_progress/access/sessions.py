@@ -1,4 +1,4 @@
-"""Keeps requests that no user has made from extending the user's session."""
+"""Sessions: requests that a page makes by itself do not extend them."""
 
 from __future__ import annotations
 

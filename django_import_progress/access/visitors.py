@@ -66,7 +66,7 @@ class Visitor:
             # `__class__`, not `type`: Channels has lazy objects.
             request.session = session.__class__(session.session_key)
             logged_in = cast(User, await aget_user(request))
-            # Who impersonates another user must stay logged in as well.
+            # A user who impersonates another one must stay logged in, too.
             if login == str(user.pk) or not logged_in.is_authenticated:
                 return logged_in
         # Authenticated by something that is not checked again, such as a header or certificate.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Collection
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,8 @@ class ImportTask(Base):
         owner: Any = None,
         stage: str | None = None,
         expose: Exposed = (),
+        max_rejects: int | None = None,
+        redact: Collection[str] = (),
         manager: SyncProgressManager | None = None,
     ) -> TaskTracker:
         """Track this task's import: `track_import` with the task's id.
@@ -97,6 +100,8 @@ class ImportTask(Base):
             owner=owner if named is None else named,
             stage=stage,
             expose=expose,
+            max_rejects=max_rejects,
+            redact=redact,
             manager=manager or get_impatient_manager(self._namespace()),
         )
         trackers = _trackers.get()

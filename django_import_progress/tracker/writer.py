@@ -14,7 +14,6 @@ from typing import TypeVar
 from ..core.errors import InvalidProgress, ProgressError, ProgressUnavailable
 from ..core.lease import LOST, Attempt, Lease, WriteResult
 from ..core.pacing import backoff_seconds
-from ..core.rejects import REFUSED
 from ..core.snapshot import MAX_BYTES, Fields, is_terminal
 from ..redis.executor import perform_sync
 from ..service.base import now_text
@@ -227,18 +226,21 @@ class Writer(ReportingThread):
             return
         fields = self._take_sample()
         is_final = is_terminal(fields)
-        # Before the final status: whoever sees that may download the report at once.
-        failure = self._write_rejects(self.attempt, must_renew=is_final)
+        # Before the final status, because its viewers may then download the report.
+        written = self._write_rejects(self.attempt, must_renew=is_final)
         if not self._is_final_written:
             self._write_snapshot(self.attempt, fields)
             self._is_final_written = is_final
-        if failure is not None and not self._is_over:
-            failure = self._write_rejects(self.attempt, must_renew=True)
-        if isinstance(failure, ProgressError):
-            raise failure
+        if written is not True and not self._is_over:
+            written = self._write_rejects(self.attempt, must_renew=True)
+        if isinstance(written, ProgressError):
+            raise written
 
-    def _write_rejects(self, attempt: Attempt, *, must_renew: bool) -> object:
-        """Write rejected rows; return None, or what has failed: it must not stop the rest."""
+    def _write_rejects(self, attempt: Attempt, *, must_renew: bool) -> bool | ProgressError:
+        """Write rejected rows; return whether Redis has all of them.
+
+        An error is returned, so that the snapshot is written all the same.
+        """
         log, calls = self._reject_log, self._manager.calls
 
         def write(stored: int, entries: list[bytes]) -> int:
@@ -247,9 +249,9 @@ class Writer(ReportingThread):
             return perform_sync(self._manager.redis, add)
 
         if not log.is_due(0 if must_renew else self._renewal_seconds):
-            return None
+            return True
         try:
-            return None if log.send(write) else REFUSED
+            return log.send(write)
         except ProgressError as error:
             return error
 

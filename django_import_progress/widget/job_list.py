@@ -145,7 +145,7 @@ def list_context(
         jobs, is_known = {}, False
     return job_list.context(jobs) | {
         "is_empty": is_known and not jobs,
-        # Nobody's list stays empty.
+        # The list of an anonymous visitor stays empty.
         "url": "" if job_list.owner == NOBODY else url,
         "etag": _etag_of(jobs) if is_known else "",
         "seconds": str(settings.ticket_seconds),
@@ -160,7 +160,7 @@ def list_items(
 ) -> HttpResponse:
     """Respond with the list's current bars as JsonML, or 304 if no job was added or has ended.
 
-    It is a 404 for every viewer but the one who was shown the page.
+    The response is 404 unless the viewer is the one who was shown the page.
     """
     job_list = JobList.from_signed(listing, viewer_of(request), progress_namespace)
     leave_unextended(request)

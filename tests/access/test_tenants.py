@@ -1,4 +1,4 @@
-"""One database per tenant and one Redis: user 1 of a tenant is nobody to the others."""
+"""One database per tenant and one Redis: user 1 of one tenant is not user 1 of another."""
 
 from __future__ import annotations
 

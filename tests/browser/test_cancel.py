@@ -151,6 +151,27 @@ async def test_a_refused_cancellation_is_shown(
     complaints.clear()
 
 
+def follows_redirects(monkeypatch: pytest.MonkeyPatch) -> None:
+    script_without(monkeypatch, ', redirect: "manual"', "")
+
+
+@without(follows_redirects)
+async def test_a_login_page_is_no_confirmation(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager
+) -> None:
+    async def redirect(route: Route) -> None:
+        await route.fulfill(status=302, headers={"Location": "/"})
+
+    await page.route("**/cancel/", redirect)
+    job_id = jobs.create()
+    bar = await opened(page, live.url, job_id, cancel="1")
+    jobs.update(job_id, {"stage": "live"})
+    await expect(part(bar, "stage")).to_contain_text("live")
+    await bar.get_by_role("button", name="Cancel", exact=True).click()
+    await bar.get_by_role("button", name="Yes, cancel it").click()
+    await expect(part(bar, "notice")).to_contain_text("The import could not be cancelled.")
+
+
 @pytest.mark.parametrize("status", [202, 403])
 async def test_a_response_after_the_end_changes_nothing(
     live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager, status: int

@@ -48,26 +48,26 @@ async def mine(live: AsgiServer, page: Page, cookie: Any) -> str:
     return f"{live.url}/mine/"
 
 
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the list refresh often."""
+@pytest_asyncio.fixture(loop_scope="session")
+async def quick_page(page: Page, monkeypatch: pytest.MonkeyPatch, defence: bool) -> Page:
+    """A page whose lists refresh often."""
     list_script_without(monkeypatch, "RUNNING_MS = 4000", "RUNNING_MS = 200")
     list_script_without(monkeypatch, "IDLE_MS = 30000", "IDLE_MS = 200")
+    await serve(page)
+    return page
 
 
 async def test_new_imports_appear_and_ended_ones_make_room(
     mine: str,
     jobs: SyncProgressManager,
     owner: User,
-    page: Page,
-    monkeypatch: pytest.MonkeyPatch,
+    quick_page: Page,
 ) -> None:
     """The page has Trusted Types, so no script may parse HTML."""
-    quick(monkeypatch)
-    await serve(page)
-    await page.goto(f"{mine}?language=de")
-    none = page.locator(".import-progress-none")
+    await quick_page.goto(f"{mine}?language=de")
+    none = quick_page.locator(".import-progress-none")
     await expect(none).to_be_visible()
-    bars = page.locator("import-progress")
+    bars = quick_page.locator("import-progress")
     for number in range(4):
         jobs.create(f"j{number}", owner=owner, data={"label": f"File {number}"})
         first = bars.first
@@ -86,15 +86,12 @@ async def test_an_import_that_runs_again_is_live_again(
     mine: str,
     jobs: SyncProgressManager,
     owner: User,
-    page: Page,
-    monkeypatch: pytest.MonkeyPatch,
+    quick_page: Page,
 ) -> None:
-    quick(monkeypatch)
-    await serve(page)
     jobs.create("a", owner=owner, data={"status": "failed"})
-    await page.goto(mine)
+    await quick_page.goto(mine)
     jobs.set_progress("a", {"status": "importing"})
-    bar = page.locator("import-progress")
+    bar = quick_page.locator("import-progress")
     await expect(bar).to_have_attribute("data-status", "importing", timeout=20_000)
     jobs.update("a", {"processed_rows": 7})
     await expect(part(bar, "rows")).to_have_text("7 rows")
@@ -129,13 +126,10 @@ async def test_another_response_is_not_a_list(
     mine: str,
     jobs: SyncProgressManager,
     owner: User,
-    page: Page,
+    quick_page: Page,
     complaints: list[str],
-    monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    quick(monkeypatch)
-    await serve(page)
     jobs.create("a", owner=owner, data={"status": "done"})
     refreshed: list[Route] = []
 
@@ -143,12 +137,12 @@ async def test_another_response_is_not_a_list(
         refreshed.append(route)
         await route.fulfill(**RESPONSES[name])
 
-    await page.route("**/list/**", respond)
-    await page.goto(mine)
-    bars = page.locator("import-progress")
+    await quick_page.route("**/list/**", respond)
+    await quick_page.goto(mine)
+    bars = quick_page.locator("import-progress")
     await until(lambda: len(refreshed) >= 2, "another refresh")
     await expect(bars).to_have_count(1)
-    await expect(page.get_by_text("No imports yet")).to_be_hidden()
+    await expect(quick_page.get_by_text("No imports yet")).to_be_hidden()
     assert all("404" in complaint or "503" in complaint for complaint in complaints)
     complaints.clear()
 
@@ -158,19 +152,16 @@ async def test_a_404_does_not_end_the_refreshes(
     mine: str,
     jobs: SyncProgressManager,
     owner: User,
-    page: Page,
+    quick_page: Page,
     complaints: list[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    quick(monkeypatch)
-    await serve(page)
     jobs.create("a", owner=owner)
-    await page.route("**/list/**", lambda route: route.fulfill(status=404), times=2)
-    await page.goto(mine)
+    await quick_page.route("**/list/**", lambda route: route.fulfill(status=404), times=2)
+    await quick_page.goto(mine)
     await until(lambda: complaints, "a refresh to be refused")
     complaints.clear()
     jobs.create("b", owner=owner)
-    await expect(page.locator("import-progress")).to_have_count(2)
+    await expect(quick_page.locator("import-progress")).to_have_count(2)
     complaints.clear()
 
 
@@ -184,20 +175,19 @@ async def test_an_unchanged_list_is_requested_but_not_sent(
     mine: str,
     jobs: SyncProgressManager,
     owner: User,
-    page: Page,
-    monkeypatch: pytest.MonkeyPatch,
+    quick_page: Page,
 ) -> None:
-    quick(monkeypatch)
-    await serve(page)
     statuses: list[int] = []
-    page.on("response", lambda it: statuses.append(it.status) if "/list/" in it.url else None)
+    quick_page.on("response", lambda it: statuses.append(it.status) if "/list/" in it.url else None)
     for number in range(3):
         jobs.create(f"j{number}", owner=owner, data={"status": "importing"})
-    await page.goto(mine)
+    await quick_page.goto(mine)
     await until(lambda: len(statuses) >= 3, "three refreshes")
     assert set(statuses) == {304}
     jobs.create("another", owner=owner)
-    await expect(page.locator("import-progress").first).to_have_attribute("data-job", "another")
+    await expect(quick_page.locator("import-progress").first).to_have_attribute(
+        "data-job", "another"
+    )
     count = len(statuses)
     await until(lambda: len(statuses) >= count + 3, "three more refreshes")
     assert sorted(statuses)[:2] == [200, 304]
@@ -299,20 +289,16 @@ BUILT = """async (items) => {
 }"""
 
 
-async def test_a_template_may_have_pictures(
-    live: AsgiServer, page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick(monkeypatch)
-    await serve(page)
+async def test_a_template_may_have_pictures(live: AsgiServer, quick_page: Page) -> None:
     picture = ["svg", {"viewBox": "0 0 2 1", "width": "20"}, ["linearGradient", {}]]
     items = [["div", {"data-item": "a"}, "text", picture, ["b", {"hidden": ""}]]]
     body = json.dumps({"items": items})
-    await page.route(
+    await quick_page.route(
         "**/built/", lambda route: route.fulfill(body=body, content_type="application/json")
     )
-    await page.goto(f"{live.url}/mine/")
-    await page.evaluate(BUILT)
-    item = page.locator("[data-item=a]")
+    await quick_page.goto(f"{live.url}/mine/")
+    await quick_page.evaluate(BUILT)
+    item = quick_page.locator("[data-item=a]")
     await expect(item).to_have_text("text")
     assert await item.locator("svg").evaluate("it => it.viewBox.baseVal.width") == 2
     assert await item.locator("svg > *").evaluate("it => it instanceof SVGLinearGradientElement")

@@ -27,6 +27,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "parsing": {**RUNNING, "status": "parsing", "total_rows": None},
     "long": {**RUNNING, "status": "importing " * 20, "stage": "x" * 200},
     "done": {**RUNNING, "status": "done", "processed_rows": 28298},
+    "partly": {**RUNNING, "status": "done", "processed_rows": 28298, "rejected_rows": 12},
     "failed": {**RUNNING, "status": "failed", "error_message": ERROR},
     "cancelled": {**RUNNING, "status": "cancelled"},
 }

@@ -851,7 +851,8 @@ class ImportProgress extends HTMLElement {
     const post = async () => {
       // A login in another tab replaces the token. A sandbox throws.
       const cookie = document.cookie.match(`(?:.*; |^)${csrfCookie}=([^;]+)`)?.[1];
-      return fetch(url, { method: "POST", headers: { [csrfHeader]: cookie ?? csrf } });
+      const headers = { [csrfHeader]: cookie ?? csrf };
+      return fetch(url, { method: "POST", headers, redirect: "manual" });
     };
     const response = await post().catch(() => null);
     // 409: the job has ended.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
+from ...cancellation import result_of, without_waiting
 from ..outcome import flatten
 
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 Exposed = type[BaseException] | tuple[type[BaseException], ...]
 
 NO_DATABASE = "django.db.backends.dummy"
@@ -55,57 +57,53 @@ class Guard:
         self._line = line
         self._kinds: tuple[type[BaseException], ...] = (ValidationError, *kinds)
         alias = using or DEFAULT_DB_ALIAS
-        has_database = is_atomic and connections.settings[alias]["ENGINE"] != NO_DATABASE
-        self._savepoint = transaction.atomic(using=alias) if has_database else None
+        engine = connections.settings.get(alias, {}).get("ENGINE")
+        has_database = is_atomic and engine != NO_DATABASE
+        self._savepoint: Any = transaction.atomic(using=alias) if has_database else None
 
     def __enter__(self) -> Guard:
+        return without_waiting(self._enter(_same))
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return without_waiting(self._exit(_same, kind, error, trace))
+
+    async def __aenter__(self) -> Guard:
+        return await self._enter(sync_to_async)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return await self._exit(sync_to_async, kind, error, trace)
+
+    async def _enter(self, in_thread: Wrap) -> Guard:
+        """Begin the savepoint.
+
+        Args:
+            in_thread: makes a function run in Django's thread for sync code, if it has to.
+        """
         self._job._check_tracking()  # noqa: SLF001 - it is the guard of this tracker
         if self._savepoint is not None:
-            self._savepoint.__enter__()
+            await result_of(in_thread(self._savepoint.__enter__)())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+    async def _exit(
+        self, in_thread: Wrap, kind: object, error: BaseException | None, trace: object
     ) -> bool:
+        """End the savepoint, and reject the row if its body or the commit has failed."""
         if self._savepoint is not None:
             try:
-                self._savepoint.__exit__(kind, error, trace)
+                await result_of(in_thread(self._savepoint.__exit__)(kind, error, trace))
             except Exception as failure:  # Of a constraint that is checked at the commit.
                 if not self._rejects(failure):
                     raise
                 error = failure
-        return self._end(error)
-
-    async def __aenter__(self) -> Guard:
-        self._job._check_tracking()  # noqa: SLF001
-        if self._savepoint is not None:
-            await sync_to_async(self._savepoint.__enter__)()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        if self._savepoint is not None:
-            try:
-                await sync_to_async(self._savepoint.__exit__)(kind, error, trace)
-            except Exception as failure:
-                if not self._rejects(failure):
-                    raise
-                error = failure
-        return self._end(error)
-
-    def _rejects(self, error: BaseException) -> bool:
-        return all(isinstance(part, self._kinds) for part in flatten(error))
-
-    def _end(self, error: BaseException | None) -> bool:
         if error is None or not self._rejects(error):
             return False
         [first, *_] = flatten(error)
         self._job.reject(self._row, first, line=self._line)
         return True
+
+    def _rejects(self, error: BaseException) -> bool:
+        return all(isinstance(part, self._kinds) for part in flatten(error))
+
+
+def _same(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
