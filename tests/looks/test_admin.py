@@ -20,7 +20,7 @@ from ..kit.admin import ADMIN
 from ..kit.asgi import AsgiServer
 from ..kit.browser import IN_A_BROWSER
 from ..kit.looks import contrasts, photograph
-from ..kit.states import in_all_states
+from ..kit.states import FIELDS, in_all_states
 from ..kit.themes import THEMES, use_theme
 
 pytestmark = [*IN_A_BROWSER, pytest.mark.django_db(transaction=True)]
@@ -69,7 +69,7 @@ async def test_a_bar_in_a_list_is_a_line_of_a_row(
     await visited(page, admin, session)
     await expect(page.locator("[data-notice=cancelling]")).to_have_count(1)
     measured = await page.evaluate(ROWS)
-    assert len(measured) == 8
+    assert len(measured) == len(FIELDS)
     assert max(height for height, _ in measured) <= 1
     assert len({width for _, width in measured}) == 1
     # The first column has the name already.
