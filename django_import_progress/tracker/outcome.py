@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from ..conf import settings
 from ..core.errors import ImportCancelled, ImportSuperseded, StopsALoop
 from ..core.snapshot import Fields
+from .user_texts import user_text
 
 logger = logging.getLogger("django_import_progress")
 
@@ -109,16 +110,14 @@ def is_cancellation(error: BaseException) -> bool:
 def _message(job_id: str, error: BaseException, expose: tuple[type[BaseException], ...]) -> str:
     """Return the part of the message that is for the end user; log the exception otherwise."""
     if isinstance(error, expose):
-        return str(error)
+        return user_text(error)
     shown = [_shown(part, expose) for part in flatten(error)]
     if None in shown:
         logger.error("Import %s failed", job_id, exc_info=error)
     # The exposed messages of a group, without duplicates.
     message = " ".join(dict.fromkeys(text for text in shown if text))
-    return message or (str(error) if settings.debug else "")
+    return message or (user_text(error) if settings.debug else "")
 
 
 def _shown(error: BaseException, expose: tuple[type[BaseException], ...]) -> str | None:
-    if isinstance(error, ValidationError):
-        return " ".join(map(str, error.messages))
-    return str(error) if isinstance(error, expose) else None
+    return user_text(error) if isinstance(error, (ValidationError, *expose)) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from django.test import Client
 from django_import_progress import get_sync_progress_manager
 from django_import_progress.access import make_ticket
-from products.importing import import_in_batches, import_products
+from products.importing import import_in_batches, import_products, import_with_a_form
 from products.models import Product
 
 Path("products.csv").write_text('sku,price\\na,1.50\\n"b\\n2",x\\nc,-1\\nd,3\\n')
@@ -30,6 +30,12 @@ Path("more.csv").write_text("sku,price\\n" + "".join(f"n{n},1\\n" for n in range
 import_in_batches("two", "more.csv")
 assert Product.objects.count() == 602
 assert [(reject["row"], reject["data"]["sku"]) for reject in jobs.rejects("two")] == [(601, "a")]
+
+import_with_a_form("three", "products.csv")
+reasons = [reject["reason"] for reject in jobs.rejects("three")]
+assert reasons[0] == "sku: Product with this Sku already exists.", reasons
+assert reasons[1] == "price: Enter a number.", reasons
+assert [reject["line"] for reject in jobs.rejects("three")] == [2, 4, 5, 6]
 """
 
 

@@ -55,10 +55,16 @@ class ShownError(Exception):
     pass
 
 
+class InvalidFile(ShownError, ValidationError):
+    """Both listed in `expose=` and a `ValidationError`."""
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
         (ValidationError(["Row 3.", "Row 4."]), "Row 3. Row 4."),
+        (ValidationError({"price": ["A.", "B."], "__all__": "C."}), "price: A. B.; C."),
+        (InvalidFile(["No header.", "No rows."]), "No header. No rows."),
         (ShownError("No header."), "No header."),
         (ShownError("x\ud800" + "y" * 3000), "x?" + "y" * 1998),
         (ShownError(), "The import failed. Please give this number when you ask for help: job"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy
 
@@ -27,6 +28,11 @@ from django_import_progress.signals import import_finished
 
 from ..kit.rejected import counts, kept, numbers
 from ..kit.tracked import JOB, shows, state
+
+
+class Price(forms.Form):
+    price = forms.DecimalField()
+
 
 ROWS = [{"name": "a"}, {"name": "b"}, {"name": "c"}]
 
@@ -82,6 +88,10 @@ def test_lines_are_those_of_the_file_also_after_quoted_line_breaks(
         (gettext_lazy("Done"), "Done"),
         (ValidationError(["a", "b"]), "a b"),
         (ValidationError({"price": ["not a number"], "__all__": ["odd"]}), None),
+        (Price({"price": "twelve"}).errors, "price: Enter a number."),
+        ({"non_field_errors": ["odd"], "items": [{}, {"price": ["no"]}]}, "odd; items: price: no"),
+        (["a", ("b", gettext_lazy("Done"))], "a b Done"),
+        (Price({"price": "1"}).errors, "This row was rejected."),
         (ValueError("bad"), "bad"),
         (ValueError(), "This row was rejected."),
         ("", "This row was rejected."),
@@ -378,7 +388,12 @@ def test_fail_ends_the_import_with_a_message(jobs: SyncProgressManager) -> None:
 
 
 def test_a_fail_may_have_several_lines_or_none(jobs: SyncProgressManager) -> None:
-    for message, shown in (("a\nb", "a\nb"), (" ", "Please give this number")):
+    for message, shown in (
+        ("a\nb", "a\nb"),
+        (" ", "Please give this number"),
+        (ValidationError({"price": ["No such column."]}), "price: No such column."),
+        (ValidationError("%(x)s is wrong", params={"y": 1}), "Please give this number"),
+    ):
         with track_import(JOB) as job:
             job.fail(message)
         assert shown in state(jobs)["error_message"]

@@ -852,11 +852,12 @@ class ImportProgress extends HTMLElement {
       // A login in another tab replaces the token. A sandbox throws.
       const cookie = document.cookie.match(`(?:.*; |^)${csrfCookie}=([^;]+)`)?.[1];
       const headers = { [csrfHeader]: cookie ?? csrf };
-      return fetch(url, { method: "POST", headers, redirect: "manual" });
+      return fetch(url, { method: "POST", headers });
     };
     const response = await post().catch(() => null);
-    // 409: the job has ended.
-    if (!response?.ok && response?.status !== 409 && !this.#state.isOver) this.#receive("refused");
+    const status = response?.status;
+    // 409: the job has ended. A login page has 200.
+    if (status !== 202 && status !== 409 && !this.#state.isOver) this.#receive("refused");
   }
 
   get #buttons() {

@@ -15,6 +15,7 @@ from ...core.snapshot import Fields
 from ..fields import as_count
 from ..interrupts import Stoppable
 from ..outcome import neutral_message
+from ..user_texts import given_text
 from .guard import Exposed, Guard, exception_classes
 from .log import RejectLog
 from .values import MAX_ENTRY_BYTES, reason_text, row_values
@@ -83,7 +84,8 @@ class Rejecting(Stoppable):
 
         Args:
             row: the row: a mapping, a sequence, or one value.
-            reason: why, for the end user: a text, or an exception whose message it is.
+            reason: why, for the end user: a text, an exception whose message it is, or errors such
+                as `form.errors`.
             line: the line in the file on which the row ends, such as `csv.reader().line_num`.
 
         Raises:
@@ -149,15 +151,16 @@ class Rejecting(Stoppable):
         """End the import as failed: no further row is run.
 
         Args:
-            message: why, for the end user.
+            message: why, for the end user: like a `reason` of `reject`.
 
         Raises:
             ImportFailed: always; the `with` block absorbs it.
+            InvalidProgress: `message` has a wrong type.
             NotTracking: outside the `with` block, or in another process.
         """
-        reason_text(message)  # Checks its type.
+        text = given_text(message).strip()
         self._check_tracking()
-        self._failure = str(message).strip() or neutral_message(self.job_id)
+        self._failure = text or neutral_message(self.job_id)
         self.interrupt = self._failed_by_caller
         raise self._failed_by_caller()
 

@@ -6,13 +6,12 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.utils.functional import Promise
 from django.utils.translation import gettext
 
 from ...core.errors import InvalidProgress
 from ...core.snapshot import Fields
 from ..fields import as_field
+from ..user_texts import given_text
 
 REASON_LENGTH = 500
 """Longer reasons are cut to this number of characters."""
@@ -21,35 +20,16 @@ MAX_ENTRY_BYTES = 64 * 1024
 
 
 def reason_text(reason: object) -> str:
-    """Return the reason as one line of text.
+    """Return the reason as one line of text, or a neutral sentence if it has none.
 
     Args:
-        reason: a text, or an exception. The messages of a `ValidationError` are named by field.
+        reason: see `given_text`.
 
     Raises:
-        InvalidProgress: it is neither.
+        InvalidProgress: see there.
     """
-    if not isinstance(reason, str | Promise | BaseException):
-        raise InvalidProgress(
-            f"Invalid reason {reason!r:.80}: pass a str or an exception,"
-            f" not {type(reason).__name__}"
-        )
-    try:
-        text = _messages(reason) if isinstance(reason, ValidationError) else str(reason)
-    except Exception:  # `str()` of an exception may raise.
-        text = ""
-    text = " ".join(text.encode("utf-8", "replace").decode().split())
+    text = " ".join(given_text(reason).encode("utf-8", "replace").decode().split())
     return text[:REASON_LENGTH] or gettext("This row was rejected.")
-
-
-def _messages(error: ValidationError) -> str:
-    if not hasattr(error, "error_dict"):
-        return " ".join(map(str, error.messages))
-    parts = []
-    for field, messages in error.message_dict.items():
-        text = " ".join(map(str, messages))
-        parts.append(text if field == NON_FIELD_ERRORS else f"{field}: {text}")
-    return "; ".join(parts)
 
 
 def row_values(row: Any, redact: Collection[str]) -> Fields:
