@@ -1,15 +1,14 @@
-"""The fast lane: an ASGI application that serves event streams by ticket, in front of Django.
+"""The fast lane: an ASGI application that sends event streams, in front of Django.
 
 A ticket needs no session and no database, so these requests can do without Django's handler and
-middleware. Any request that the fast lane cannot serve exactly as the view would goes to Django.
+middleware. Any request that the fast lane cannot serve exactly as the view would goes to Django,
+whose view hands its stream over.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
@@ -24,11 +23,9 @@ from .core.sse import is_end_id
 from .service.registry import get_guarded_manager
 from .web import views
 from .web.event_stream import open_stream
+from .web.hand_over import Application, HandOver, Scope
 from .web.limits import MAX_JOBS, too_many
 from .web.push import PushedStream, Receive, Send
-
-Scope = MutableMapping[str, Any]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _STREAM = "/stream/"
 """Suffix of every stream's path."""
@@ -39,9 +36,10 @@ LEFT_TO_DJANGO = (Resolver404, SuspiciousOperation, UnicodeDecodeError, Improper
 class ProgressStreams:
     """ASGI application to wrap around Django's: ``ProgressStreams(get_asgi_application())``.
 
-    It serves `GET` requests for event streams if valid tickets name all their jobs, at the URLs
-    where the project's `ROOT_URLCONF` includes the app. The project's middleware does not run for
-    these. It passes all other requests on.
+    It sends all event streams. If valid tickets name all jobs of a stream, it answers by itself, at
+    the URLs where the project's `ROOT_URLCONF` includes the app, and the project's middleware does
+    not run. Otherwise Django answers, and its view hands the stream over, so that nothing of the
+    request is kept while the stream is open. It passes all other requests on.
 
     Args:
         application: Django's ASGI application, or one that wraps it.
@@ -52,11 +50,12 @@ class ProgressStreams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        stream = await _open(scope) if _may_be_stream(scope) else None
-        if stream is None:
+        if not _may_be_stream(scope):
             await self._application(scope, receive, send)
-        else:
+        elif stream := await _open(scope):
             await stream.run(receive, send)
+        else:
+            await HandOver().run(self._application, scope, receive, send)
 
 
 def _may_be_stream(scope: Scope) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from copy import copy
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Protocol, cast
 
@@ -11,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY, aget_user
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+from django.utils.functional import LazyObject
 
 from ..conf import settings
 
@@ -50,6 +52,14 @@ class Visitor:
         if self.user.is_authenticated:
             return " of ".join(filter(None, [f"user {self.user.pk}", self.tenant]))
         return self.address and f"address {_host_of(self.address)}"
+
+    def without_request(self) -> Visitor:
+        """Return the same visitor, so that it can be kept for longer than its request.
+
+        A lazy user holds the request from which it is loaded; a copy is the user itself.
+        """
+        is_lazy = isinstance(self.user, LazyObject)
+        return dataclasses.replace(self, user=copy(self.user)) if is_lazy else self
 
     async def user_now(self) -> User:
         """Return the current user: anonymous after logout, deactivation or deletion.

@@ -21,6 +21,8 @@ from ..watch.hub import Watcher
 from .limits import open_streams
 
 Stream = TypeVar("Stream")
+Lost = Callable[[], Awaitable[Collection[str]]]
+"""Returns the jobs that may no longer be watched."""
 
 HEADERS = {
     "Content-Type": sse.MEDIA_TYPE,
@@ -108,6 +110,8 @@ class OpenStream:
             stream ends, and it reconnects.
         stream_seconds: maximum lifetime of the stream.
         client: the client by which the stream is counted, see `Visitor.client`.
+        lost: returns the jobs that may no longer be watched; called once a heartbeat. If there is
+            one, the stream is closed. None: nothing is checked again.
     """
 
     __slots__ = (
@@ -116,6 +120,7 @@ class OpenStream:
         "_heartbeat_is_due",
         "_heartbeat_seconds",
         "_loop",
+        "_lost",
         "_on_update",
         "_open_source",
         "_retry_field",
@@ -132,7 +137,9 @@ class OpenStream:
         heartbeat_seconds: float,
         stream_seconds: float,
         client: str,
+        lost: Lost | None = None,
     ) -> None:
+        self._lost = lost
         self._open_source = open_source
         self._source: Source | None = None
         self._heartbeat_seconds = heartbeat_seconds
@@ -178,6 +185,15 @@ class OpenStream:
             chunk = sse.KEEP_ALIVE
         self._sending_since = now
         return chunk
+
+    async def is_lost(self) -> bool:
+        """Once a heartbeat, check permission again; before each chunk, also of a busy stream."""
+        if self._lost is None or not self._heartbeat_is_due:
+            return False
+        self._sending_since = None  # The check may take a while.
+        lost = await self._lost()
+        raise_if_cancelled()
+        return bool(lost)
 
     def sent(self) -> bool:
         """Note that the last chunk has been sent; return whether the stream is over."""
@@ -231,21 +247,12 @@ class EventStream(OpenStream):
 
     Args:
         open_source: see `OpenStream`, as for the other arguments.
-        lost: returns the jobs that may no longer be watched; called once a heartbeat. If there is
-            one, the stream is closed.
     """
 
-    __slots__ = ("_lost", "_update")
+    __slots__ = ("_update",)
 
-    def __init__(
-        self,
-        open_source: Callable[[], Source],
-        *,
-        lost: Callable[[], Awaitable[Collection[str]]],
-        **options: Any,
-    ) -> None:
+    def __init__(self, open_source: Callable[[], Source], **options: Any) -> None:
         super().__init__(open_source, **options)
-        self._lost = lost
         self._update: asyncio.Future[None] | None = None
         """Awaited while there is nothing to send."""
 
@@ -260,7 +267,7 @@ class EventStream(OpenStream):
             # server cancels only once, and would keep the stream of a client that has left.
             raise_if_cancelled()
             self.open(self._wake)
-        while not self._heartbeat_is_due or not await self._is_lost():
+        while not await self.is_lost():
             if (chunk := self.poll()) is None:
                 assert self._loop is not None
                 self._update = self._loop.create_future()
@@ -272,13 +279,6 @@ class EventStream(OpenStream):
         self.close()
         raise StopAsyncIteration
 
-    async def _is_lost(self) -> bool:
-        """Check permission again; before each chunk, so that a busy stream is checked as well."""
-        self._sending_since = None  # The check may take a while.
-        lost = await self._lost()
-        raise_if_cancelled()
-        return bool(lost)
-
     def _wake(self) -> None:
         if self._update is not None and not self._update.done():
             self._update.set_result(None)
@@ -289,7 +289,9 @@ def open_stream(
     manager: ProgressManager,
     client: str,
     grants: Iterable[Grant],
+    *,
     refused: Sequence[str] = (),
+    lost: Lost | None = None,
 ) -> Stream:
     """Create a stream, which counts as open from now on.
 
@@ -299,6 +301,7 @@ def open_stream(
         client: the client by which the stream is counted.
         grants: one for each job to watch.
         refused: references that may not be watched.
+        lost: see `OpenStream`.
     """
 
     def open_source() -> Source:
@@ -312,6 +315,7 @@ def open_stream(
     return kind(
         open_source,
         client=client,
+        lost=lost,
         heartbeat_seconds=settings.heartbeat_seconds,
         stream_seconds=settings.stream_seconds,
     )

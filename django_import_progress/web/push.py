@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,11 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 AT_ONCE = 50
 """After this many streams, other tasks of the event loop get their turn."""
 
-_START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(name.encode(), value.encode()) for name, value in HEADERS.items()],
-}
+RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class Pump:
@@ -88,17 +84,27 @@ class PushedStream(OpenStream):
         self._until_over: asyncio.Timeout | None = None
         self._error: Exception | None = None
 
-    async def run(self, receive: Receive, send: Send) -> None:
+    async def run(
+        self,
+        receive: Receive,
+        send: Send,
+        headers: Sequence[tuple[bytes, bytes]] = RAW_HEADERS,
+    ) -> None:
         """Send the whole stream, until the client disconnects.
 
         The server's own task only waits for the client to disconnect.
+
+        Args:
+            receive: as the server gave it to the application, like `send`.
+            send: see there.
+            headers: of the response.
 
         Source: https://asgi.readthedocs.io/en/stable/specs/www.html#http
         """
         self._send, self._pump = send, _pump()
         try:
             with suppress(OSError):  # Servers raise it if the client has disconnected.
-                await send(dict(_START))
+                await send({"type": "http.response.start", "status": 200, "headers": [*headers]})
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None) as self._until_over:
                         self.open(self._wake)
@@ -128,7 +134,9 @@ class PushedStream(OpenStream):
         try:
             while self._has_update:
                 self._has_update = False
-                if chunk := self.poll():
+                if await self.is_lost():
+                    self._finish()
+                elif chunk := self.poll():
                     await self._send(
                         {"type": "http.response.body", "body": chunk, "more_body": True}
                     )

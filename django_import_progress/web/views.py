@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, cast
 
 from django.contrib.auth.decorators import login_not_required
@@ -29,7 +29,9 @@ from ..service.manager import ProgressManager
 from ..service.registry import get_guarded_manager
 from .cancel import cancel as request_cancel
 from .event_stream import HEADERS, POLL_MILLISECONDS, EventStream, open_stream, retry
+from .hand_over import hand_over_of
 from .limits import MAX_JOBS, too_many
+from .push import PushedStream
 
 RETRY_AFTER_SECONDS = 2
 
@@ -156,10 +158,21 @@ async def _events(
         return HttpResponse(retry(POLL_MILLISECONDS) + frames, headers=HEADERS)
     if error := too_many(visitor.client):
         return _retry_later(error, status=429 if error == TOO_MANY_OF_YOURS else 503)
-    permission = Permission(visitor, manager, filter(None, admitted))
-    kind = partial(EventStream, lost=permission.lost)
-    stream = open_stream(kind, manager, visitor.client, grants.values(), refused)
-    return StreamingHttpResponse(stream, headers=HEADERS)
+    # A ticket was valid when the stream was opened; only the rule is applied again.
+    by_rule = [grant for grant in filter(None, admitted) if not grant.by_ticket]
+    lost = Permission(visitor.without_request(), manager, by_rule).lost if by_rule else None
+    hand_over = hand_over_of(request)
+    stream: Any = open_stream(
+        EventStream if hand_over is None else PushedStream,
+        manager,
+        visitor.client,
+        grants.values(),
+        refused=refused,
+        lost=lost,
+    )
+    if hand_over is None:
+        return StreamingHttpResponse(stream, headers=HEADERS)
+    return hand_over.accept(stream)
 
 
 def _with_loaded_session(view: View) -> View:

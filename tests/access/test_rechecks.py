@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,7 @@ from tests.kit.sockets import open_socket, told
 from tests.kit.sse import Event, open_stream
 from tests.kit.visitors import login
 from tests.kit.waiting import wait_for
+from tests.site.asgi import HANDED
 
 from . import naive
 
@@ -64,11 +66,13 @@ def watching_by_socket(
 
 
 @contextmanager
-def watching(live: AsgiServer, client: httpx.Client, *references: str) -> Iterator[Iterator[Event]]:
+def watching(
+    live: AsgiServer, client: httpx.Client, *references: str, prefix: str = ""
+) -> Iterator[Iterator[Event]]:
     """Yield the events of a stream after the first one of each job."""
     query = "&".join(f"job={reference}" for reference in references)
     path = f"stream/?{query}" if len(references) > 1 else f"jobs/{references[0]}/stream/"
-    with open_stream(f"{live.url}/progress/{path}", client) as (response, events):
+    with open_stream(f"{live.url}{prefix}/progress/{path}", client) as (response, events):
         assert response.status_code == 200
         for _ in references:
             next(events)
@@ -100,8 +104,13 @@ Loss = Callable[[SyncProgressManager, User], None]
 LOSSES = [logs_out, changes_the_password, is_deactivated, is_deleted, is_no_owner_any_more]
 each_way = pytest.mark.parametrize(
     ("watch", "references"),
-    [(watching, [JOB]), (watching, [JOB, "also-mine"]), (watching_by_socket, [JOB])],
-    ids=["one", "several", "websocket"],
+    [
+        (watching, [JOB]),
+        (watching, [JOB, "also-mine"]),
+        (partial(watching, prefix=HANDED), [JOB]),
+        (watching_by_socket, [JOB]),
+    ],
+    ids=["one", "several", "handed over", "websocket"],
 )
 
 

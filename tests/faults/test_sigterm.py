@@ -13,7 +13,7 @@ from tests.kit.controls import without
 from tests.kit.processes import RedisProcess
 from tests.kit.servers import AT, ServerProcess, documented
 from tests.kit.waiting import until
-from tests.kit.wires import LaneWire, SocketWire, SseWire, Wire
+from tests.kit.wires import HandedWire, SocketWire, SseWire, Wire
 
 BARE = {
     "uvicorn": "uvicorn mysite.asgi:application",
@@ -58,7 +58,7 @@ async def test_so_does_gunicorn_with_its_own_asgi_worker(
     [
         ("daphne", "docs/servers.md", SseWire),
         ("uvicorn", "README.md", SseWire),
-        ("uvicorn", "docs/servers.md", LaneWire),
+        ("uvicorn", "docs/servers.md", HandedWire),
     ],
 )
 async def test_so_does_daphne_and_so_it_is_in_the_readme_and_with_the_fast_lane(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 from websockets.exceptions import InvalidStatus
 
-from tests.site.asgi import LANE
+from tests.site.asgi import HANDED, LANE
 
 from .sockets import ask, open_socket, told
 
@@ -77,6 +77,10 @@ def _lane(client: httpx.Client, base: str, reference: str) -> Answer:
     return _stream(client, base + LANE, reference)
 
 
+def _handed(client: httpx.Client, base: str, reference: str) -> Answer:
+    return _stream(client, base + HANDED, reference)
+
+
 def _lane_streams(client: httpx.Client, base: str, reference: str) -> Answer:
     return _streams(client, base + LANE, reference)
 
@@ -125,6 +129,7 @@ DOORS: dict[str, Door] = {
     "stream": Door(_stream, "watch", 200, 404),
     "streams": Door(_streams, "watch", 200, 404),
     "lane": Door(_lane, "watch", 200, 404),
+    "handed over": Door(_handed, "watch", 200, 404),
     "lane streams": Door(_lane_streams, "watch", 200, 404),
     "cancel": Door(_cancel, "cancel", 202, 404),
     "websocket": Door(_socket, "watch", 101, 403),

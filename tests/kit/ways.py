@@ -24,7 +24,7 @@ from django_import_progress import (
 )
 from django_import_progress.access import make_ticket
 from django_import_progress.conf import settings
-from tests.site.asgi import LANE
+from tests.site.asgi import HANDED, LANE
 
 from .asgi import AsgiServer
 from .groups import joined, relaying
@@ -61,6 +61,10 @@ def _view_of_several(live: AsgiServer, job_id: str, ticket: str) -> Iterator[Sho
 
 def _lane(live: AsgiServer, job_id: str, ticket: str) -> Iterator[Shown]:
     return _events(f"{live.url}{LANE}/progress/jobs/{ticket}/stream/")
+
+
+def _handed(live: AsgiServer, job_id: str, ticket: str) -> Iterator[Shown]:
+    return _events(f"{live.url}{HANDED}/progress/jobs/{ticket}/stream/")
 
 
 def _lane_of_several(live: AsgiServer, job_id: str, ticket: str) -> Iterator[Shown]:
@@ -170,6 +174,7 @@ WAYS: dict[str, Callable[[AsgiServer, str, str], Iterator[Shown]] | None] = {
     "view of several": _view_of_several,
     "lane": _lane,
     "lane of several": _lane_of_several,
+    "handed over": _handed,
     "websocket": _websocket,
     "websocket prefix": _websocket_prefix,
     "async watch": _async_watch,

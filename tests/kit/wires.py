@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from django_import_progress.access import make_ticket
-from tests.site.asgi import LANE
+from tests.site.asgi import HANDED
 
 from . import waiting
 from .crowd import LINGER_FOR_NOTHING, Stream
@@ -92,13 +92,13 @@ class SseWire(Stream):
         return (await self.event()).type == "end" and await self.is_over()
 
 
-class LaneWire(SseWire):
-    """An event stream of the fast lane."""
+class HandedWire(SseWire):
+    """An event stream that the view has handed over."""
 
     @staticmethod
     def path(reference: str) -> str:
         """See `Wire`."""
-        return LANE + SseWire.path(reference)
+        return HANDED + SseWire.path(reference)
 
 
 class SocketWire:
@@ -166,7 +166,7 @@ def ticket_path(wire: type[Wire], job_id: str) -> str:
 
 
 on_each_wire = pytest.mark.parametrize(
-    "wire", [SseWire, LaneWire, SocketWire], ids=["sse", "lane", "websocket"]
+    "wire", [SseWire, HandedWire, SocketWire], ids=["sse", "handed over", "websocket"]
 )
-"""For tests of what the fast lane has code of its own for: how a stream is sent, and left. All else
-is the same code as behind Django, and is not run a third time."""
+"""For tests of how a stream is sent, and left. The fast lane sends what the view hands over, and
+what it opens itself, in the same way."""

@@ -16,18 +16,24 @@ django = ASGIStaticFilesHandler(get_asgi_application())
 
 from django_import_progress import routing  # noqa: E402 - needs the apps, which are loaded by now
 from django_import_progress.asgi import ProgressStreams  # noqa: E402
+from django_import_progress.web.hand_over import HandOver  # noqa: E402
 
 LANE = "/lane"
 """Under this prefix is the same site, with the fast lane in front of Django."""
 
+HANDED = "/handed"
+"""Under this prefix too; here Django's view hands every stream over, those by ticket as well."""
+
 
 def with_lane(django: Any) -> Any:
-    """Serve both."""
+    """Serve all three."""
     lane = ProgressStreams(django)
 
     async def http(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"].startswith(f"{LANE}/"):
             await lane({**scope, "root_path": LANE}, receive, send)
+        elif scope["path"].startswith(f"{HANDED}/"):
+            await HandOver().run(django, {**scope, "root_path": HANDED}, receive, send)
         else:
             await django(scope, receive, send)
 

@@ -21,10 +21,10 @@ from ..kit.asgi import AsgiServer
 from ..kit.sse import open_stream
 from ..kit.visitors import subscribers
 from ..kit.waiting import wait_for
-from ..site.asgi import LANE
+from ..site.asgi import HANDED, LANE
 
 
-@pytest.fixture(params=["", LANE], ids=["django", "lane"])
+@pytest.fixture(params=["", LANE, HANDED], ids=["django", "lane", "handed over"])
 def root(request: pytest.FixtureRequest, live: AsgiServer) -> str:
     """The site's URL, without and with the fast lane."""
     return f"{live.url}{request.param}"
