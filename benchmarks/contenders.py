@@ -28,7 +28,11 @@ from tests.kit.processes import RedisProcess, free_port
 from tests.kit.started import ROOT
 from tests.kit.waiting import wait_for
 
-OPTIONS = {"MAX_UPDATES_PER_SECOND": 1000, "MAX_STREAMS_PER_CLIENT": 20_000}
+OPTIONS = {
+    "MAX_UPDATES_PER_SECOND": 1000,
+    "MAX_STREAMS_PER_CLIENT": 20_000,
+    "AUTHORIZE": "benchmarks.settings.anyone",
+}
 """Nobody else thins updates, or counts what one address has open: so that all do the same."""
 UVICORN = ("--log-level", "warning", "--no-access-log")
 NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
@@ -98,8 +102,16 @@ def _uvicorn(
 
 
 @contextmanager
-def ours(server: RedisProcess, lane: str = "") -> Iterator[Served]:
-    """Serve our streams, by tickets; `lane` is what goes around Django."""
+def ours(
+    server: RedisProcess, lane: str = "", reference_of: Callable[[str], str] = make_ticket
+) -> Iterator[Served]:
+    """Serve our streams.
+
+    Args:
+        server: Redis.
+        lane: what goes around Django's application.
+        reference_of: returns what clients send for a job id: a ticket, or the bare id.
+    """
     site = {"DJANGO_SETTINGS_MODULE": "benchmarks.settings", "BENCH_LANE": lane}
     with (
         _uvicorn(server, "django_app", site) as (port, pid),
@@ -110,7 +122,7 @@ def ours(server: RedisProcess, lane: str = "") -> Iterator[Served]:
             port=port,
             pid=pid,
             tell=manager.update,
-            ask=lambda job_id: request(f"/progress/jobs/{make_ticket(job_id)}/stream/"),
+            ask=lambda job_id: request(f"/progress/jobs/{reference_of(job_id)}/stream/"),
             ready="data: ",
             begin=lambda job_id, fields: manager.create(job_id, data=fields),
         )
@@ -201,7 +213,7 @@ def pubsub(server: RedisProcess) -> Iterator[Served]:
         )
 
 
-OURS, LANE = "ours, Django view", "ours, fast lane"
+OURS, LANE, HANDED = "ours, Django view", "ours, fast lane", "ours, handed over"
 STARLETTE, EVENTSTREAM, NCHAN_NAME = "sse-starlette", "django-eventstream", "nchan (C)"
 PUBSUB = "Redis pub/sub alone (C)"
 
@@ -212,6 +224,7 @@ def contenders() -> dict[str, Contender]:
     return {
         OURS: ours,
         LANE: partial(ours, lane=FAST_LANE),
+        HANDED: partial(ours, lane=FAST_LANE, reference_of=str),
         STARLETTE: starlette,
         EVENTSTREAM: eventstream,
         **in_c,

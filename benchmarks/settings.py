@@ -10,4 +10,11 @@ DATABASES = {
         "NAME": os.environ.get("BENCH_DATABASE", ":memory:"),
     }
 }
+
+
+def anyone(*_: object) -> bool:
+    """Let everybody watch by the bare id of a job."""
+    return True
+
+
 MEDIA_ROOT = os.environ.get("BENCH_MEDIA", "")

@@ -15,6 +15,7 @@ from tests.kit.processes import RedisProcess, valkey_binary
 
 from .contenders import (
     EVENTSTREAM,
+    HANDED,
     LANE,
     NCHAN,
     NCHAN_NAME,
@@ -68,7 +69,7 @@ def run() -> Report:
         for _ in range(ROUNDS):
             for name, contender in contenders().items():
                 redis.do("FLUSHALL")
-                found[name].append(_measure(contender(redis), opens=name in {OURS, LANE}))
+                found[name].append(_measure(contender(redis), opens=name in {OURS, LANE, HANDED}))
     middle = {name: _medians(rounds) for name, rounds in found.items()}
     return Report(
         name="streams",
