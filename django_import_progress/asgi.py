@@ -54,8 +54,9 @@ class ProgressStreams:
             await self._application(scope, receive, send)
         elif stream := await _open(scope):
             await stream.run(receive, send)
-        else:
-            await HandOver().run(self._application, scope, receive, send)
+        elif handed_over := await HandOver().ask(self._application, scope, receive, send):
+            stream, headers = handed_over
+            await stream.run(receive, send, headers)
 
 
 def _may_be_stream(scope: Scope) -> bool:

@@ -17,6 +17,7 @@ from .event_stream import HEADERS
 from .push import Message, PushedStream, Receive, Send
 
 Scope = MutableMapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEY = "import_progress.hand_over"
@@ -32,12 +33,12 @@ class HandOver:
     """One request whose view may leave a stream.
 
     Attributes:
-        stream: the stream that the view has opened; None so far.
+        stream: the stream that the view has opened; None if it was returned, or there is none.
     """
 
     def __init__(self) -> None:
         self.stream: PushedStream | None = None
-        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._headers: Headers | None = None
         """The headers of Django's response, if it stands for the stream."""
         self._has_disconnected = False
 
@@ -46,10 +47,13 @@ class HandOver:
         self.stream = stream
         return HttpResponse(headers={**HEADERS, MARKER: ""})
 
-    async def run(
+    async def ask(
         self, application: Application, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Let Django respond, and then send the stream that its view has left, if any."""
+    ) -> tuple[PushedStream, Headers] | None:
+        """Let Django respond; return the stream that its view has left, with its headers.
+
+        None if the response was another one, or the client has disconnected.
+        """
 
         async def receive_and_note() -> Message:
             message = await receive()
@@ -65,8 +69,10 @@ class HandOver:
 
         try:
             await application({**scope, _KEY: self}, receive_and_note, send_unless_marked)
-            if self.stream and self._headers is not None and not self._has_disconnected:
-                await self.stream.run(receive, send, self._headers)
+            if self.stream is not None and self._headers is not None and not self._has_disconnected:
+                stream, self.stream = self.stream, None
+                return stream, self._headers
+            return None
         finally:
             if self.stream is not None:
                 self.stream.close()

@@ -33,7 +33,10 @@ def with_lane(django: Any) -> Any:
         if scope["path"].startswith(f"{LANE}/"):
             await lane({**scope, "root_path": LANE}, receive, send)
         elif scope["path"].startswith(f"{HANDED}/"):
-            await HandOver().run(django, {**scope, "root_path": HANDED}, receive, send)
+            scope = {**scope, "root_path": HANDED}
+            if handed_over := await HandOver().ask(django, scope, receive, send):
+                stream, headers = handed_over
+                await stream.run(receive, send, headers)
         else:
             await django(scope, receive, send)
 
