@@ -1,0 +1,15 @@
+"""The app configuration of the history."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ImportHistoryConfig(AppConfig):
+    """App configuration of `ImportRun`: ``"django_import_progress.history"``."""
+
+    name = "django_import_progress.history"
+    label = "import_progress_history"
+    verbose_name = _("Import history")
+    default_auto_field = "django.db.models.BigAutoField"
