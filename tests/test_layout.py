@@ -23,6 +23,7 @@ LAYERS = [
     {"conf", "watch"},
     {"service"},
     {"access", "relay", "tracker"},
+    {"history"},
     {"checks", "management", "web", "widget"},
     {"__init__", "admin", "apps", "asgi", "contrib", "routing", "templatetags", "urls"},
 ]

@@ -39,10 +39,22 @@ class Status(models.TextChoices):
     """Another attempt took the job from a worker that was alive."""
 
 
-ENDED = frozenset(
-    {Status.DONE, Status.FAILED, Status.CANCELLED, Status.LOST, Status.SUPERSEDED}
-)
-"""Statuses that a run keeps."""
+ENDED = frozenset(set(Status) - {Status.QUEUED, Status.RUNNING})
+"""Statuses of runs that are over. A job that was interrupted continues with another run."""
+
+
+class ExactCharField(models.CharField[str | None, str | None]):
+    """A text that is compared exactly: MySQL's default collations ignore upper and lower case.
+
+    Source: https://dev.mysql.com/doc/refman/8.4/en/charset-unicode-sets.html
+    """
+
+    def db_parameters(self, connection: Any) -> Any:
+        """Return the column's type, with a binary collation on MySQL and MariaDB."""
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            parameters["collation"] = "utf8mb4_bin"
+        return parameters
 
 
 class ImportRunQuerySet(models.QuerySet["ImportRun"]):
@@ -56,14 +68,15 @@ class ImportRunQuerySet(models.QuerySet["ImportRun"]):
 class ImportRun(models.Model):
     """One attempt at an import. It is written outside the import's own transactions."""
 
-    job_id = models.CharField(_("job"), max_length=128)
-    namespace = models.CharField(max_length=255)
+    job_id = ExactCharField(_("job"), max_length=128)
+    namespace = ExactCharField(_("namespace"), max_length=255)
     attempt = models.PositiveIntegerField(_("attempt"), default=1)
-    run_id = models.CharField(max_length=64, null=True, unique=True, editable=False)
-    """The attempt's fencing token: it finds the row even if Redis forgot the number."""
+    run_id = ExactCharField(max_length=64, null=True, unique=True, editable=False)
+    """The attempt's fencing token, which finds the row whatever number Redis knows; None if the job
+    is queued."""
     label = models.CharField(_("label"), max_length=255, blank=True)
     kind = models.CharField(_("kind"), max_length=32, default="import")
-    owner = models.CharField(_("owner"), max_length=255, null=True, blank=True)
+    owner = ExactCharField(_("owner"), max_length=255, null=True, blank=True)
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.QUEUED)
     outcome = models.CharField(_("outcome"), max_length=16, null=True, blank=True)
     total_rows = models.BigIntegerField(_("rows in total"), null=True, blank=True)
@@ -80,6 +93,9 @@ class ImportRun(models.Model):
         _("report"), storage=report_storage, upload_to="import_progress/%Y/%m/", blank=True
     )
 
+    missing_since = models.DateTimeField(null=True, editable=False)
+    """When the job was first found to be missing in Redis, although this run has not ended."""
+
     objects = ImportRunQuerySet.as_manager()
 
     class Meta:
@@ -91,6 +107,15 @@ class ImportRun(models.Model):
                 fields=["namespace", "job_id", "attempt"], name="import_progress_one_attempt"
             )
         ]
+        indexes = [
+            models.Index(fields=["job_id"], name="import_progress_job"),
+            models.Index(fields=["owner", "-id"], name="import_progress_owner"),
+            models.Index(fields=["status", "-id"], name="import_progress_status"),
+            models.Index(fields=["outcome", "-id"], name="import_progress_outcome"),
+            models.Index(fields=["kind", "-id"], name="import_progress_kind"),
+            models.Index(fields=["started_at"], name="import_progress_started"),
+            models.Index(fields=["ended_at"], name="import_progress_ended"),
+        ]
 
     def __str__(self) -> str:
-        return self.label or self.job_id
+        return str(self.label or self.job_id)

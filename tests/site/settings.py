@@ -18,6 +18,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "django_import_progress",
+    "django_import_progress.history",
     "airports",
     "django_tasks_db",
 ]
