@@ -195,6 +195,8 @@ class Settings:
     """Interval of keep-alives on idle streams, and of re-reading watched jobs."""
     stalled_after_seconds = Key[float](30, _is_positive, _SECONDS)
     """How long a tracked worker may be silent before its job is shown as stalled."""
+    lost_after_seconds = Key[float](600, _is_positive, _SECONDS)
+    """How long a job must have been stalled before it is ended as lost."""
     stream_seconds = Key[float](3600, _is_positive, _SECONDS)
     """Maximum lifetime of a stream."""
     max_streams = Key[int](20_000, _is_count, "a positive whole number")

@@ -48,7 +48,8 @@ def create_queued(namespace: str | None, job_id: str, owner: str | None) -> bool
         except JobExists:
             # Created by the user, with fields of its own. If it has ended, it starts again.
             if is_terminal(jobs.get_progress(job_id) or {}):
-                jobs.set_progress(job_id, QUEUED)
+                snapshot = jobs.set_progress(job_id, QUEUED)
+                jobs.send_queued(job_id, owner, snapshot)
         else:
             return True
     return False

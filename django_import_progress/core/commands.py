@@ -16,6 +16,7 @@ from .lease import Attempt, Lease, LeaseCheck, WriteResult
 from .lua import scripts
 from .outcome import recall
 from .rejects import Report, add_rejects, read_rejects
+from .runs import LostRun, RunState, parse_lost, parse_previous, parse_run
 from .snapshot import (
     KNOWN,
     MAX_BYTES,
@@ -265,6 +266,33 @@ class JobCommands:
             lambda reply: listing.enter(job_id, reply[2]) if reply[2:] else [],
         )
 
+    def run(self, job_id: str) -> RedisCommand[RunState]:
+        """Read the last attempt at a job."""
+        return evalsha(scripts.READ, self._keys(job_id), [], partial(parse_run, job_id))
+
+    def end_lost(
+        self,
+        job_id: str,
+        data: Mapping[str, Any],
+        now: str,
+        *,
+        lost_after_seconds: float,
+        run_id: str | None = None,
+    ) -> RedisCommand[LostRun | None]:
+        """End a job whose worker's lease expired long enough ago; the result is None if it did not.
+
+        Args:
+            job_id: the job.
+            data: the final fields.
+            now: `updated_at`.
+            lost_after_seconds: for how long the lease must have expired, by Redis's clock.
+            run_id: the attempt's token; None: any.
+        """
+        token = "" if run_id is None else json.dumps(run_id)
+        args = [*self._args(job_id, None), token, f"{lost_after_seconds * 1e6:.0f}", self.nonce()]
+        args += self._fields(data, now)
+        return evalsha(scripts.END_LOST, self._keys(job_id), args, parse_lost)
+
     def add_rejects(
         self, job_id: str, token: str, entries: Sequence[bytes], *, stored: int
     ) -> RedisCommand[int]:
@@ -345,6 +373,7 @@ def _parse_attempt(lease: Lease, reply: Reply) -> Attempt | None:
         begun=begun,
         life=life,
         cancel_requested=_is_set(reply[1][2]),
+        previous=parse_previous(reply[3], reply[4]),
     )
 
 

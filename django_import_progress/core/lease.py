@@ -7,6 +7,7 @@ import enum
 import json
 from typing import NamedTuple
 
+from .runs import PreviousRun
 from .snapshot import TERMINAL, Fields
 
 
@@ -87,3 +88,5 @@ class Attempt:
     """When the job was created, in µs by Redis's clock. A job deleted since is not continued."""
     cancel_requested: bool = False
     """Whether cancellation was requested before the attempt began."""
+    previous: PreviousRun | None = None
+    """The attempt from which this one has taken the job."""

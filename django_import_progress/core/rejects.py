@@ -61,6 +61,14 @@ class Report:
         return max(0, self.total - len(self.rejects))
 
 
+EMPTY = Report([], 0)
+
+
+def decoded(entries: Sequence[str | bytes], total: int) -> Report:
+    """Return the report with these entries, of so many rejected rows."""
+    return Report([_decode(entry) for entry in entries], total)
+
+
 def add_rejects(
     keys: list[str], token: str, stored: int, entries: Sequence[bytes], ttl_seconds: int
 ) -> RedisCommand[int]:

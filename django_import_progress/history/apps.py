@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -13,3 +15,7 @@ class ImportHistoryConfig(AppConfig):
     label = "import_progress_history"
     verbose_name = _("Import history")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Record what the signals report; called by Django once all apps are loaded."""
+        import_module(f"{self.name}.recorder").connect()  # It needs the models.

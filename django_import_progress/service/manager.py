@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
+from ..cancellation import result_of
 from ..core.command import RedisCommand
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
 from ..core.job_index import snapshots
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id
 from ..core.rejects import Report
-from ..core.snapshot import Stored
+from ..core.snapshot import Fields, Stored
 from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import AsyncClient, perform, perform_plan, read_all
+from ..signals import Send, arguments_of, import_queued, send, send_async
 from ..watch.hub import Hub, Watcher
-from .base import KnownVersions, calls_for, now_text
+from .base import KnownVersions, calls_for, now_text, plain
 
 T = TypeVar("T")
 
@@ -156,9 +158,26 @@ class ProgressManager:
         """
         text = clean_job_id(uuid.uuid4() if job_id is None else job_id)
         fields = {} if data is None else data
-        call = self.calls.create(text, clean_owner(owner), fields, now_text(), ttl_seconds)
+        owner, now = clean_owner(owner), now_text()
+        call = self.calls.create(text, owner, fields, now, ttl_seconds)
         self._written.forget(text)
-        return await self._perform(call)
+        await self._perform(call)
+        if import_queued.has_listeners(ProgressManager):
+            stored = {**plain({"status": "queued", **fields}), "updated_at": now}
+            await self.send_queued(text, owner, stored)
+        return text
+
+    async def send_queued(self, job_id: str, owner: str | None, snapshot: Fields) -> None:
+        """Send `import_queued` for a job that waits for a worker."""
+        arguments = arguments_of(
+            job_id=job_id,
+            namespace=self.calls.keys.namespace,
+            owner=owner or None,
+            status=snapshot["status"],
+            snapshot=snapshot,
+        )
+        notify: Send = send_async if isinstance(self.redis, AsyncClient) else send
+        await result_of(notify(import_queued, ProgressManager, arguments))
 
     async def request_cancel(self, job_id: JobId, *, owner: Any = None) -> bool:
         """Request cancellation; return False if the job is unknown or has finished.

@@ -17,7 +17,7 @@ from ..core.job_state import State
 from ..core.keys import JobId, clean_job_id
 from ..core.pacing import PING_SECONDS, READ_INTERVAL_SECONDS, SILENCE_SECONDS, backoff_seconds
 from ..core.rejects import Report
-from ..core.snapshot import Stored
+from ..core.snapshot import Fields, Stored
 from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import SyncClient, drop_idle_connections, read_all
@@ -109,6 +109,10 @@ class SyncProgressManager:
         return without_waiting(
             self._manager.create(job_id, owner=owner, data=data, ttl_seconds=ttl_seconds)
         )
+
+    def send_queued(self, job_id: str, owner: str | None, snapshot: Fields) -> None:
+        """Send `import_queued`: see `ProgressManager.send_queued`."""
+        without_waiting(self._manager.send_queued(job_id, owner, snapshot))
 
     def request_cancel(self, job_id: JobId, *, owner: Any = None) -> bool:
         """Request cancellation: see `ProgressManager.request_cancel`."""

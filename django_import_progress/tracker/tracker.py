@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.dispatch import Signal
 
 from ..cancellation import result_of, without_waiting
 from ..conf import settings
 from ..core.commands import clean_owner
 from ..core.errors import ImportCancelled, ImportFailed, ImportSuperseded, StopsALoop
 from ..core.keys import JobId, clean_job_id
+from ..core.rejects import EMPTY
 from ..core.snapshot import RATES, Fields
 from ..service.base import now_text
 from ..service.registry import get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
-from ..signals import import_finished, send, send_async
+from ..signals import Send, arguments_of, import_finished, import_started, send, send_async
 from .outcome import (
     failed_fields,
     final_fields,
@@ -104,6 +107,8 @@ class ImportTracker(Rejecting):
         self._owner = clean_owner(owner)
         self._writer: Writer
         self._is_signal_sent = False
+        self._is_previous_reported = False
+        """Whether the end of the attempt before this one was reported, if it was lost."""
         self._error: BaseException | None = None
         """The exception that the import raised; kept until the signal was sent."""
 
@@ -128,6 +133,7 @@ class ImportTracker(Rejecting):
         try:
             self._start(writer)
             await writer.started.wait_briefly(ENTER_TURNS, in_loop=in_loop)
+            await self._send_started(in_loop=in_loop)
         except BaseException as error:  # Of a signal handler: `__exit__` will not be called.
             self._finish(error)
             await self._send_signal(in_loop=in_loop)
@@ -223,15 +229,37 @@ class ImportTracker(Rejecting):
         self._stop_tracking()
         self._wait_and_notify()
 
+    async def _send_started(self, *, in_loop: bool) -> None:
+        """Send `import_started`, unless the job was taken from this attempt already."""
+        if not self._lost:
+            await self._send_previous(in_loop=in_loop)
+            await self._send(import_started, self._signal_arguments, in_loop=in_loop)
+
     async def _send_signal(self, *, in_loop: bool) -> None:
-        """Send `import_finished`, if it has receivers and the job is still this attempt's."""
-        notify: Wait = send_async if in_loop else send
+        """Send `import_finished`, if the job is still this attempt's."""
         if self._should_send_signal():
-            await result_of(notify(ImportTracker, self._signal_arguments()))
+            await self._send_previous(in_loop=in_loop)
+            await self._send(import_finished, self._signal_arguments, in_loop=in_loop)
         self._error = None  # Its traceback refers to what the import has opened.
 
+    async def _send_previous(self, *, in_loop: bool) -> None:
+        """Send `import_finished` for an attempt that was lost, once Redis has said so."""
+        attempt = self._writer.attempt
+        previous = None if attempt is None else attempt.previous
+        if previous is not None and previous.was_just_lost and not self._is_previous_reported:
+            self._is_previous_reported = True
+            await self._send(import_finished, self._arguments_of_previous, in_loop=in_loop)
+
+    async def _send(
+        self, signal: Signal, arguments: Callable[[], Fields], *, in_loop: bool
+    ) -> None:
+        """Send a signal, if it has receivers."""
+        notify: Send = send_async if in_loop else send
+        if signal.has_listeners(ImportTracker):
+            await result_of(notify(signal, ImportTracker, arguments()))
+
     def _should_send_signal(self) -> bool:
-        """Log that the attempt is over; return whether there are receivers to notify."""
+        """Log that the attempt is over; return whether receivers are to be notified."""
         if self._is_signal_sent:
             return False
         self._is_signal_sent = True
@@ -245,22 +273,44 @@ class ImportTracker(Rejecting):
             self._current_fields()["status"],
             self.processed,
         )
-        return import_finished.has_listeners(ImportTracker)
+        return True
 
     def _signal_arguments(self) -> Fields:
-        number, base, owner = None, Fields(), self._owner
+        number, base, owner, previous = None, Fields(), self._owner, None
         if (attempt := self._writer.attempt) is not None:
             number, base, owner = attempt.number, attempt.base, attempt.owner
+            previous = attempt.previous
         snapshot = {**base, **self._current_fields(), "attempt": number, "updated_at": now_text()}
-        return {
-            "job_id": self.job_id,
-            "namespace": self._manager.calls.keys.namespace,
-            "owner": owner or None,
-            "status": snapshot["status"],
-            "snapshot": {name: value for name, value in snapshot.items() if name not in RATES},
-            "attempt": number,
-            "error": self._error,
-        }
+        return arguments_of(
+            **self._signal_job,
+            owner=owner or None,
+            status=snapshot["status"],
+            snapshot={name: value for name, value in snapshot.items() if name not in RATES},
+            attempt=number,
+            error=self._error,
+            run_id=self._writer.run_id,
+            previous=previous,
+            report=partial(self._reject_log.report, self._rejected),
+        )
+
+    def _arguments_of_previous(self) -> Fields:
+        attempt = self._writer.attempt
+        assert attempt is not None
+        assert attempt.previous is not None
+        previous = attempt.previous
+        return arguments_of(
+            **self._signal_job,
+            owner=attempt.owner or None,
+            status=previous.status,
+            snapshot={n: value for n, value in previous.snapshot.items() if n not in RATES},
+            attempt=previous.attempt,
+            run_id=previous.run_id,
+            report=lambda: EMPTY,
+        )
+
+    @property
+    def _signal_job(self) -> Fields:
+        return {"job_id": self.job_id, "namespace": self._manager.calls.keys.namespace}
 
     def _is_absorbed(self, error: BaseException | None) -> bool:
         """Return whether the `with` block absorbs `error`.

@@ -107,6 +107,11 @@ class Writer(ReportingThread):
         """Whether Redis has the final status: only rejected rows may still be missing."""
 
     @property
+    def run_id(self) -> str:
+        """Identifies the attempt: its fencing token."""
+        return self._lease.token
+
+    @property
     def lag_seconds(self) -> float:
         """For how long Redis may lack the latest progress: half a second normally."""
         return time.monotonic() - self._reported_at

@@ -27,6 +27,7 @@ from django_import_progress.core.commands import (
 from django_import_progress.core.keys import Keys
 from django_import_progress.core.lease import Attempt, Lease, WriteResult
 from django_import_progress.core.lua import scripts
+from django_import_progress.core.runs import PreviousRun
 from django_import_progress.core.snapshot import MAX_BYTES
 
 NOW = "2025-11-19T14:30:00.000000+00:00"
@@ -233,7 +234,8 @@ def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> N
     assert call.script is scripts.BEGIN
     assert call.command[17:19] == ('"token"', "30.0")
     answer = b'"status":"importing","_l":1,"_v":1'
-    reply = [scripts.OK, [b"2", [b"1", b'"7"', b"60"], b"1", b"17"], answer]
+    before = [b'["old","superseded",1,0]', b'"processed_rows":3,"_x":1']
+    reply = [scripts.OK, [b"2", [b"1", b'"7"', b"60"], b"1", b"17"], answer, *before]
     base = {"status": "importing"}
     assert call.parse(reply) == Attempt(
         number=2,
@@ -244,6 +246,13 @@ def test_a_worker_that_takes_a_job_is_told_its_attempt_and_what_was_there() -> N
         begun=17,
         life=1,
         cancel_requested=True,
+        previous=PreviousRun(
+            run_id="old",
+            attempt=1,
+            status="superseded",
+            was_just_lost=False,
+            snapshot={"processed_rows": 3},
+        ),
     )
 
 

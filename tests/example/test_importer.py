@@ -16,7 +16,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 
 from django_import_progress import SyncProgressManager
-from django_import_progress.web.rejects import csv_of
+from django_import_progress.tracker.rejects.csv_file import csv_lines
 
 from ..faults.conftest import defence
 from ..kit.airports import ZURICH, as_csv, imported, numbered, reasons, stored
@@ -123,7 +123,7 @@ def test_rejected_rows_are_reported_by_line(jobs: SyncProgressManager) -> None:
 
 def test_the_report_can_be_fixed_and_imported(jobs: SyncProgressManager) -> None:
     import_ = imported(as_csv(*numbered(3), {**ZURICH, "lat": "north"}))
-    text = csv_of(jobs.report(import_.pk))
+    text = "".join(csv_lines(jobs.report(import_.pk)))
     fixed = imported(text.replace("north", "47.4647").encode())
     assert (fixed.rows_created, fixed.rows_rejected) == (1, 0)
     assert Airport.objects.count() == 4

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.access import make_ticket
 from django_import_progress.core.rejects import Reject, Report
-from django_import_progress.web.rejects import csv_of
+from django_import_progress.tracker.rejects.csv_file import csv_lines
 
 from ..kit import http
 from ..kit.asgi import AsgiServer
@@ -115,7 +115,7 @@ def test_while_redis_is_away_the_client_is_asked_to_come_back(
     ],
 )
 def test_no_cell_is_executed_by_a_spreadsheet(value: Any, cell: str) -> None:
-    text = csv_of(Report([reject({"=a": value}, reason="=b")], 1))
+    text = "".join(csv_lines(Report([reject({"=a": value}, reason="=b")], 1)))
     assert lines(text) == [
         ["row", "line", "reason", "'=a"],
         ["1", "", "'=b", cell],
@@ -131,7 +131,7 @@ def test_no_cell_is_executed_by_a_spreadsheet(value: Any, cell: str) -> None:
 )
 def test_it_says_how_many_rows_are_missing(missing: int, text: str) -> None:
     report = Report([reject({"a": 1})], 1 + missing)
-    assert lines(csv_of(report))[-1] == ["", "", text]
+    assert lines("".join(csv_lines(report)))[-1] == ["", "", text]
 
 
 def test_the_name_of_the_file_has_no_special_characters(

@@ -334,9 +334,30 @@ local function renew_lease(job, seconds)
   set(job, '_s', string.format('%d', promised))
 end
 
+-- Whether a worker has the job: it runs, or has died without ending it.
+local IDLE = {['"queued"'] = true, ['"interrupted"'] = true}
+local function has_worker(job)
+  local token = job.values['_k']
+  return token and token ~= '""' and not job.ended and not IDLE[job.values['status']]
+end
+
+-- Describes the attempt that another one takes the job from: see `_p`.
+local function previous_attempt(job)
+  local token = job.values['_k']
+  if not token or token == '""' then return '""' end
+  local status, is_new = job.values['status'] or '""', '0'
+  if has_worker(job) then
+    local is_lost = is_overdue(job) or not job.values['_d']
+    status, is_new = is_lost and '"lost"' or '"superseded"', is_lost and '1' or '0'
+  elseif job.values['_f'] then
+    status = '"lost"'
+  end
+  return '[' .. table.concat({token, status, job.values['_a'] or 'null', is_new}, ',') .. ']'
+end
+
 -- The fields that the last attempt added, and their list: the next attempt starts without them.
 local function added(job)
-  local names = {_n = true}
+  local names = {_n = true, _f = true}
   for _, name in ipairs(cjson.decode(job.values['_n'] or '[]')) do names[name] = true end
   return names
 end

@@ -16,6 +16,9 @@ decoding and encoding would change numbers (Lua's cjson turns 123456789012345 in
 ``_d``  when the worker's lease expires, µs by Redis's clock
 ``_s``  the length of that lease, µs: Redis's clock may have been set back since
 ``_c``  1: cancellation was requested
+``_f``  1: the job was ended because its worker was lost
+``_p``  the previous attempt, if it had the job: its token, status (as in `core.runs`) and number,
+        and whether it counts as lost since it was taken over
 ``_x``  the life of a deleted job with this id: its worker must not continue this one
 ``_q``  nonces of the last commands, newest first: a command that is sent again changes nothing
 
@@ -99,7 +102,7 @@ local job = {names = {}, values = {}, changed = {}, exists = old.exists, ended =
 -- A job that has ended restarts: the bookkeeping of the last attempt is dropped. So is an expired
 -- lease: whatever writes now has replaced that worker.
 local expired = old.ended or is_overdue(old)
-local dropped = {_n = old.ended, _c = old.ended, _d = expired, _s = expired}
+local dropped = {_n = old.ended, _c = old.ended, _f = old.ended, _d = expired, _s = expired}
 for _, name in ipairs(old.names) do
   if is_bookkeeping(name) and not dropped[name] then set(job, name, old.values[name]) end
 end
@@ -281,11 +284,13 @@ BEGIN = _script(
 -- newer attempt has taken it since: then this is a repeated command, and changes nothing.
 -- ARGV from 11: token as JSON, seconds of the lease, fields.
 local token, lease_seconds = ARGV[11], ARGV[12]
-local nonce = string.sub(token, 2, 9)
+local nonce, before = string.sub(token, 2, 9), ''
 local job = load(KEYS[1])
 if job.values['_k'] ~= token then  -- Otherwise it is a repeated command.
   if is_repeated(job, nonce) then return {5} end
   add_nonce(job, nonce)
+  before = table.concat((parts_of(job)), ',')
+  set(job, '_p', previous_attempt(job))
   local dropped = added(job)
   dropped['_c'] = job.ended or nil
   drop(KEYS[1], job, dropped)
@@ -304,9 +309,33 @@ if job.values['_k'] ~= token then  -- Otherwise it is a repeated command.
   publish_job(job, (parts_of(job)))
 end
 local bookkeeping = {job.values['_a'], entry(job), job.values['_c'] or '0', job.values['_b']}
-return {0, bookkeeping, reply_of(job, (parts_of(job)))}
+return {0, bookkeeping, reply_of(job, (parts_of(job))), job.values['_p'] or '""', before}
 """,
     prelude.PRELUDE + prelude.WORKER + prelude.ENLISTING,
+)
+
+END_LOST = _script(
+    """
+-- Ends a job whose worker was lost, if it is still the given attempt's. Returns 1 if it is not, has
+-- ended, or the lease has not expired for long enough.
+-- ARGV from 7: token as JSON ('' for any), for how long the lease must have expired (µs), nonce,
+-- fields.
+local token, lost_after, nonce = ARGV[7], tonumber(ARGV[8]), ARGV[9]
+local job = load(KEYS[1])
+if not is_repeated(job, nonce) then
+  local lease = tonumber(job.values['_d'] or '0')
+  if not has_worker(job) or lease == 0 or tonumber(now()) - lease < lost_after
+    or token ~= '' and job.values['_k'] ~= token then return {1} end
+  set_fields(job, 10)
+  set(job, '_f', '1')
+  add_nonce(job, nonce)
+  save(KEYS[1], job)
+  publish_job(job, (parts_of(job)))
+end
+local bookkeeping = {job.values['_k'], job.values['_a'] or 'null', job.values['_o'] or 'null'}
+return {0, bookkeeping, reply_of(job, (parts_of(job)))}
+""",
+    prelude.PRELUDE + prelude.WORKER,
 )
 
 WRITE = _script(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import islice
 
-from ...core.rejects import ENTRY_OVERHEAD, REFUSED
+from ...core.rejects import ENTRY_OVERHEAD, REFUSED, Report, decoded
 
 CHUNK_BYTES = 128 * 1024
 """How much one command carries: other clients of Redis wait while it is executed."""
@@ -38,6 +38,14 @@ class RejectLog:
             self._bytes += len(entry) + ENTRY_OVERHEAD
             self._entries.append(entry)
         return not self._is_full
+
+    def report(self, total: int) -> Report:
+        """Return the report.
+
+        Args:
+            total: how many rows were rejected.
+        """
+        return decoded(self._entries, total)
 
     def is_due(self, renewal_seconds: float) -> bool:
         """Return whether entries are waiting, or their expiry must be renewed."""

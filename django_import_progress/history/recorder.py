@@ -1,0 +1,140 @@
+"""Receives the signals of imports, and decides where and when they are written to the database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.dispatch import Signal
+
+from ..signals import import_finished, import_queued, import_started
+from ..tracker.process_exit import wait_in_rq_job
+from ..tracker.transactions import TransactionEnd, after_transactions
+from .background import Task, background
+from .events import Event, Kind, event_of
+from .reports import save_report
+from .rows import database, record
+
+logger = logging.getLogger("django_import_progress")
+
+BUSY_SECONDS = 0.2
+"""How long an import waits for the lock of an SQLite database that another process holds."""
+RECEIVED: dict[Kind, Signal] = {
+    Kind.QUEUED: import_queued,
+    Kind.STARTED: import_started,
+    Kind.FINISHED: import_finished,
+}
+
+
+def connect() -> None:
+    """Connect the receivers. Does nothing if they are connected."""
+    for kind, signal in RECEIVED.items():
+        signal.connect(_receivers[kind], dispatch_uid=f"{__name__}.{kind.name}")
+
+
+def disconnect() -> None:
+    """Disconnect the receivers: nothing more is recorded."""
+    for kind, signal in RECEIVED.items():
+        signal.disconnect(dispatch_uid=f"{__name__}.{kind.name}")
+
+
+def _receive(kind: Kind, **arguments: Any) -> None:
+    note(event_of(kind, arguments))
+    if kind is Kind.FINISHED:
+        wait_in_rq_job()
+
+
+# Held here, as signals hold their receivers weakly.
+_receivers: dict[Kind, Callable[..., None]] = {kind: partial(_receive, kind) for kind in Kind}
+
+
+def note(event: Event) -> None:
+    """Record an event outside the import's transactions, without failing or slowing the import.
+
+    PostgreSQL, MySQL and others are written in a thread with a connection of its own. SQLite has
+    one writer: another connection would wait for the import's transaction, or make it fail. So it
+    is written in this thread, after its transactions. Inside Django's `TestCase` the test's own
+    connection is used: no other one sees the test's data, and at its end all is rolled back.
+    """
+    connection = connections[database()]
+    if _is_in_test(connection):
+        _write_in_test(event)
+    elif connection.vendor != "sqlite":
+        _write_in_background(event)
+    elif not after_transactions(partial(_write_after, event)):
+        _write_here(event, connection)
+
+
+def _is_in_test(connection: BaseDatabaseWrapper) -> bool:
+    blocks = connection.atomic_blocks
+    return bool(blocks) and getattr(blocks[0], "_from_testcase", False)
+
+
+def _write_in_test(event: Event) -> None:
+    pk = record(event)
+    if event.report is not None:
+        try:
+            save_report(pk, event.report(), database())
+        except Exception:
+            logger.exception("Cannot store the rejected rows of import %s", event.job_id)
+
+
+def _write_in_background(event: Event) -> None:
+    background.add(Task(event.job_id, partial(_write, event)))
+
+
+def _write_after(event: Event, end: TransactionEnd) -> None:
+    if end is not TransactionEnd.TEST_OVER:
+        _write_here(event, connections[database()])
+
+
+def _write_here(event: Event, connection: BaseDatabaseWrapper) -> None:
+    """Write to SQLite now, unless another process has locked it."""
+    was_open = connection.connection is not None
+    try:
+        with _little_patience(connection):
+            pk = record(event)
+    except Error:
+        _write_in_background(event)
+    else:
+        _write_report(event, pk)
+    finally:
+        if not was_open:
+            connection.close()
+
+
+@contextmanager
+def _little_patience(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Wait only briefly for the lock of an SQLite database.
+
+    Source: https://www.sqlite.org/pragma.html#pragma_busy_timeout
+    """
+    seconds = connection.settings_dict["OPTIONS"].get("timeout", 5.0)
+    _set_patience(connection, BUSY_SECONDS)
+    try:
+        yield
+    finally:
+        _set_patience(connection, seconds)
+
+
+def _set_patience(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+
+def _write(event: Event) -> None:
+    """Write the row; called in the background. A task of its own stores the report."""
+    _write_report(event, record(event))
+
+
+def _write_report(event: Event, pk: int) -> None:
+    rejected = event.snapshot.get("rejected_rows")
+    if event.report is not None and rejected and event.kind is Kind.FINISHED:
+        report = event.report
+        task = Task(event.job_id, lambda: save_report(pk, report(), database()))
+        background.add(task)
