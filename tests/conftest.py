@@ -18,6 +18,9 @@ from playwright.async_api import Browser, Page
 from websockets.sync.client import ClientConnection
 
 from django_import_progress import ProgressManager, SyncProgressManager, get_sync_progress_manager
+from django_import_progress.history import recorder
+from django_import_progress.history.background import background
+from django_import_progress.history.models import ImportRun
 from django_import_progress.redis.factory import create_redis_client, create_sync_redis_client
 from django_import_progress.tracker import tracker
 
@@ -72,6 +75,28 @@ def django_db_setup(django_db_setup: None) -> None:
     """Make the database, and look no more for permissions: each test that writes would do so."""
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     post_migrate.disconnect(create_contenttypes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_history() -> None:
+    """Record nothing: most tests have no database. See `history`."""
+    recorder.disconnect()
+
+
+@pytest.fixture
+def history(site: RedisProcess, settings: Any, tmp_path: Path) -> Iterator[type[ImportRun]]:
+    """Record imports; use a fixture of the database as well. Reports are in `tmp_path`."""
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "import_progress": {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": str(tmp_path)},
+        },
+    }
+    recorder.connect()
+    yield ImportRun
+    recorder.disconnect()
+    background.join()
 
 
 @pytest.fixture(scope="session")

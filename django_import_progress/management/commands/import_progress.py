@@ -15,7 +15,7 @@ from ...conf import settings
 from ...core.errors import InvalidJobId, InvalidProgress, ProgressUnavailable
 from ...core.keys import NAMESPACE_RULE, is_namespace
 from ...redis.factory import without_secrets
-from ..subcommands import cancel, relay, show, watch
+from ..subcommands import cancel, prune, reconcile, relay, show, watch
 from ..subcommands import list as list_jobs
 
 SUBCOMMANDS: dict[str, ModuleType] = {
@@ -24,6 +24,8 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "watch": watch,
     "cancel": cancel,
     "relay": relay,
+    "reconcile": reconcile,
+    "prune": prune,
 }
 
 PIPE_CLOSED = 141
@@ -51,19 +53,23 @@ def _namespace(given: str | None) -> str:
         ) from error
 
 
-class Command(BaseCommand):
-    """Lists, shows, watches, cancels and relays imports."""
+def has_all(module: ModuleType) -> bool:
+    """Return whether a subcommand works on all namespaces by default."""
+    return hasattr(module, "ALL_NAMESPACES")
 
-    help = "Lists, shows, watches, cancels and relays imports."
+
+class Command(BaseCommand):
+    """Lists, shows, watches, cancels and relays imports, and maintains their history."""
+
+    help = "Lists, shows, watches, cancels and relays imports, and maintains their history."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add a parser for each subcommand."""
         parsers = parser.add_subparsers(dest="subcommand", required=True, metavar="command")
         for name, module in SUBCOMMANDS.items():
             sub = parsers.add_parser(name, help=module.HELP, description=module.HELP)
-            sub.add_argument(
-                "--namespace", help="the jobs' namespace (default: NAMESPACE in IMPORT_PROGRESS)"
-            )
+            default = "all" if has_all(module) else "NAMESPACE in IMPORT_PROGRESS"
+            sub.add_argument("--namespace", help=f"the jobs' namespace (default: {default})")
             module.add_arguments(sub)
 
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
@@ -72,11 +78,13 @@ class Command(BaseCommand):
         Raises:
             CommandError: it failed; the message has the reason and a fix.
         """
-        options["namespace"] = _namespace(options["namespace"])
+        module = SUBCOMMANDS[subcommand]
+        if options["namespace"] is not None or not has_all(module):
+            options["namespace"] = _namespace(options["namespace"])
         with suppress(AttributeError):  # Only real files have an encoding.
             self.stdout.reconfigure(errors="backslashreplace")
         try:
-            SUBCOMMANDS[subcommand].handle(self, options)
+            module.handle(self, options)
             self.stdout.flush()
         except BrokenPipeError:
             self._exit_with_closed_pipe()

@@ -1,0 +1,1 @@
+"""The history: what is recorded of each attempt, where and when."""
