@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from django.db import Error, connections
+from django.db import DataError, Error, IntegrityError, connections
 
 from ..core.pacing import backoff_seconds
 from ..tracker.process_exit import finishing, note_finishing
@@ -99,6 +99,9 @@ class BackgroundThread:
         """Run a task; return whether it is done with."""
         try:
             task.run()
+        except (DataError, IntegrityError):
+            logger.exception("The database refuses the history of import %s", task.job_id)
+            return True
         except (Error, OSError) as error:
             if not self._is_failing:
                 self._is_failing = True
@@ -107,7 +110,7 @@ class BackgroundThread:
                 )
             connections.close_all()  # A new connection may work.
             return False
-        except Exception:
+        except Exception:  # It would only fail again, and all others wait for it.
             logger.exception("Cannot write the history of import %s", task.job_id)
             return True
         self._is_failing = False

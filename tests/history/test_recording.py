@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
@@ -21,7 +22,10 @@ from django_import_progress.history.models import ImportRun
 from ..kit.recorded import ends_of, the_run
 from ..kit.tracked import JOB
 
-pytestmark = [pytest.mark.usefixtures("history"), pytest.mark.django_db(transaction=True)]
+pytestmark = [
+    pytest.mark.usefixtures("each_database", "history"),
+    pytest.mark.django_db(transaction=True, databases="__all__"),
+]
 
 
 def test_a_job_is_queued_starts_and_ends_in_one_row(jobs: SyncProgressManager) -> None:
@@ -92,7 +96,7 @@ async def test_asyncio_imports_are_recorded() -> None:
     async with track_import(job_id) as job:
         async for _ in job.rows([1, 2]):
             pass
-    run = await ImportRun.objects.aget(job_id=job_id)
+    run = await sync_to_async(the_run)(job_id)
     assert (run.status, run.processed_rows) == ("done", 2)
     assert run.queued_at is not None
 
