@@ -14,9 +14,8 @@ from .job_index import Listing, owner_json
 from .keys import Keys
 from .lease import Attempt, Lease, LeaseCheck, WriteResult
 from .lua import scripts
-from .outcome import recall
+from .outcome import LostRun, RunState, parse_lost, parse_previous, parse_run, recall
 from .rejects import Report, add_rejects, read_rejects
-from .runs import LostRun, RunState, parse_lost, parse_previous, parse_run
 from .snapshot import (
     KNOWN,
     MAX_BYTES,

@@ -7,7 +7,7 @@ import enum
 import json
 from typing import NamedTuple
 
-from .runs import PreviousRun
+from .outcome import PreviousRun
 from .snapshot import TERMINAL, Fields
 
 

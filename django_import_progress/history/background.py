@@ -22,6 +22,8 @@ RETRY_SECONDS = 300.0
 """How long a task is repeated."""
 EXIT_SECONDS = 5.0
 """How long an exiting process waits for the tasks."""
+OUTAGE_SECONDS = 1.0
+"""The same if the database or the storage is known to be unavailable."""
 MOST_TASKS = 1000
 """How many tasks wait at most, for example while a database is away."""
 
@@ -137,7 +139,7 @@ class BackgroundThread:
     @property
     def exit_deadline(self) -> float:
         """Until when an exiting process waits, by `time.monotonic`."""
-        return time.monotonic() + EXIT_SECONDS
+        return time.monotonic() + (OUTAGE_SECONDS if self._is_failing else EXIT_SECONDS)
 
     def give_up(self) -> None:
         """Log that the process exits before everything was written."""

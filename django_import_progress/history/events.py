@@ -10,8 +10,8 @@ from typing import Any
 
 from django.utils.translation import gettext
 
+from ..core.outcome import PreviousRun
 from ..core.rejects import Report
-from ..core.runs import PreviousRun
 from ..core.snapshot import Fields
 from .models import Status
 

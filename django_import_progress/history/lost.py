@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 
 from ..cancellation import without_waiting
 from ..conf import settings
-from ..core.runs import LOST, LostRun, RunState
+from ..core.outcome import LOST, LostRun, RunState
 from ..core.snapshot import RATES, Fields, Stored
 from ..redis.executor import perform_sync, read_all
 from ..service.base import now_text

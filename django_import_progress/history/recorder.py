@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.dispatch import Signal
 
 from ..signals import import_finished, import_queued, import_started
 from ..tracker.process_exit import wait_in_rq_job
@@ -24,33 +23,41 @@ logger = logging.getLogger("django_import_progress")
 
 BUSY_SECONDS = 0.2
 """How long an import waits for the lock of an SQLite database that another process holds."""
-RECEIVED: dict[Kind, Signal] = {
-    Kind.QUEUED: import_queued,
-    Kind.STARTED: import_started,
-    Kind.FINISHED: import_finished,
-}
 
 
 def connect() -> None:
     """Connect the receivers. Does nothing if they are connected."""
-    for kind, signal in RECEIVED.items():
-        signal.connect(_receivers[kind], dispatch_uid=f"{__name__}.{kind.name}")
+    for signal, receiver in RECEIVERS.items():
+        signal.connect(receiver, dispatch_uid=__name__)
 
 
 def disconnect() -> None:
     """Disconnect the receivers: nothing more is recorded."""
-    for kind, signal in RECEIVED.items():
-        signal.disconnect(dispatch_uid=f"{__name__}.{kind.name}")
+    for signal in RECEIVERS:
+        signal.disconnect(dispatch_uid=__name__)
 
 
-def _receive(kind: Kind, **arguments: Any) -> None:
-    note(event_of(kind, arguments))
-    if kind is Kind.FINISHED:
-        wait_in_rq_job()
+def note_queued(**arguments: Any) -> None:
+    """Record that a job waits for a worker."""
+    note(event_of(Kind.QUEUED, arguments))
 
 
-# Held here, as signals hold their receivers weakly.
-_receivers: dict[Kind, Callable[..., None]] = {kind: partial(_receive, kind) for kind in Kind}
+def note_started(**arguments: Any) -> None:
+    """Record that an attempt has begun."""
+    note(event_of(Kind.STARTED, arguments))
+
+
+def note_finished(**arguments: Any) -> None:
+    """Record how an attempt has ended."""
+    note(event_of(Kind.FINISHED, arguments))
+    wait_in_rq_job()
+
+
+RECEIVERS = {
+    import_queued: note_queued,
+    import_started: note_started,
+    import_finished: note_finished,
+}
 
 
 def note(event: Event) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import DatabaseError, DataError, IntegrityError, router, transaction
 from django.db.models import Max
 
-from ..core.runs import PreviousRun
+from ..core.outcome import PreviousRun
 from ..core.snapshot import RATES
 from .events import PRESUMED, Event, Kind
 from .models import ENDED, ImportRun, ImportRunQuerySet, Status

@@ -27,7 +27,7 @@ from django_import_progress.core.commands import (
 from django_import_progress.core.keys import Keys
 from django_import_progress.core.lease import Attempt, Lease, WriteResult
 from django_import_progress.core.lua import scripts
-from django_import_progress.core.runs import PreviousRun
+from django_import_progress.core.outcome import PreviousRun
 from django_import_progress.core.snapshot import MAX_BYTES
 
 NOW = "2025-11-19T14:30:00.000000+00:00"

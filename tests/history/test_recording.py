@@ -108,7 +108,8 @@ def test_runs_are_found_by_their_owner_whose_account_may_be_gone(django_user_mod
         pass
     with track_import("other", owner=other):
         pass
-    [run] = ImportRun.objects.for_owner(user)
+    run = the_run()
+    assert list(ImportRun.objects.for_owner(user)) == [run]
     pk = user.pk
     user.delete()
     assert list(ImportRun.objects.for_owner(pk)) == [run]

@@ -18,10 +18,11 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "django_import_progress",
-    "django_import_progress.history",
     "airports",
     "django_tasks_db",
 ]
+if "TEST_SITE_REDIS" not in os.environ or "TEST_SITE_DATABASE" in os.environ:
+    INSTALLED_APPS.append("django_import_progress.history")  # Other processes have no tables.
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -38,7 +39,7 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": ":memory:",
+        "NAME": os.environ.get("TEST_SITE_DATABASE", ":memory:"),
         # A file, so that the threads of a live server see what a test writes.
         "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"tests-{os.getpid()}.sqlite3")},
     }

@@ -17,7 +17,7 @@ decoding and encoding would change numbers (Lua's cjson turns 123456789012345 in
 ``_s``  the length of that lease, µs: Redis's clock may have been set back since
 ``_c``  1: cancellation was requested
 ``_f``  1: the job was ended because its worker was lost
-``_p``  the previous attempt, if it had the job: its token, status (as in `core.runs`) and number,
+``_p``  the previous attempt, if it had the job: its token, status (see `core.outcome`) and number,
         and whether it counts as lost since it was taken over
 ``_x``  the life of a deleted job with this id: its worker must not continue this one
 ``_q``  nonces of the last commands, newest first: a command that is sent again changes nothing
@@ -318,8 +318,8 @@ END_LOST = _script(
     """
 -- Ends a job whose worker was lost, if it is still the given attempt's. Returns 1 if it is not, has
 -- ended, or the lease has not expired for long enough.
--- ARGV from 7: token as JSON ('' for any), for how long the lease must have expired (µs), nonce,
--- fields.
+-- ARGV from 7: token as JSON ('' for any), the microseconds for which the lease must have expired,
+-- nonce, fields.
 local token, lost_after, nonce = ARGV[7], tonumber(ARGV[8]), ARGV[9]
 local job = load(KEYS[1])
 if not is_repeated(job, nonce) then

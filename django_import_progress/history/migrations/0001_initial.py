@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import django.core.serializers.json
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import migrations, models
 
-import django_import_progress.history.models
+from ..models import ExactCharField, report_storage
 
 
 class Migration(migrations.Migration):
@@ -27,30 +27,22 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "job_id",
-                    django_import_progress.history.models.ExactCharField(
-                        max_length=128, verbose_name="job"
-                    ),
+                    ExactCharField(max_length=128, verbose_name="job"),
                 ),
                 (
                     "namespace",
-                    django_import_progress.history.models.ExactCharField(
-                        max_length=255, verbose_name="namespace"
-                    ),
+                    ExactCharField(max_length=255, verbose_name="namespace"),
                 ),
                 ("attempt", models.PositiveIntegerField(default=1, verbose_name="attempt")),
                 (
                     "run_id",
-                    django_import_progress.history.models.ExactCharField(
-                        editable=False, max_length=64, null=True, unique=True
-                    ),
+                    ExactCharField(editable=False, max_length=64, null=True, unique=True),
                 ),
                 ("label", models.CharField(blank=True, max_length=255, verbose_name="label")),
                 ("kind", models.CharField(default="import", max_length=32, verbose_name="kind")),
                 (
                     "owner",
-                    django_import_progress.history.models.ExactCharField(
-                        blank=True, max_length=255, null=True, verbose_name="owner"
-                    ),
+                    ExactCharField(blank=True, max_length=255, null=True, verbose_name="owner"),
                 ),
                 (
                     "status",
@@ -87,7 +79,7 @@ class Migration(migrations.Migration):
                     "counters",
                     models.JSONField(
                         default=dict,
-                        encoder=django.core.serializers.json.DjangoJSONEncoder,
+                        encoder=DjangoJSONEncoder,
                         verbose_name="counters",
                     ),
                 ),
@@ -106,7 +98,7 @@ class Migration(migrations.Migration):
                     "snapshot",
                     models.JSONField(
                         default=dict,
-                        encoder=django.core.serializers.json.DjangoJSONEncoder,
+                        encoder=DjangoJSONEncoder,
                         verbose_name="snapshot",
                     ),
                 ),
@@ -114,7 +106,7 @@ class Migration(migrations.Migration):
                     "report",
                     models.FileField(
                         blank=True,
-                        storage=django_import_progress.history.models.report_storage,
+                        storage=report_storage,
                         upload_to="import_progress/%Y/%m/",
                         verbose_name="report",
                     ),
