@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import redis
 from django.contrib.contenttypes.management import create_contenttypes
+from django.core.files.storage import FileSystemStorage
 from django.db.models.signals import post_migrate
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -84,15 +85,12 @@ def _no_history() -> None:
 
 
 @pytest.fixture
-def history(site: RedisProcess, settings: Any, tmp_path: Path) -> Iterator[type[ImportRun]]:
+def history(
+    site: RedisProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[type[ImportRun]]:
     """Record imports; use a fixture of the database as well. Reports are in `tmp_path`."""
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "import_progress": {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
-            "OPTIONS": {"location": str(tmp_path)},
-        },
-    }
+    storage = FileSystemStorage(tmp_path / "reports")
+    monkeypatch.setattr(ImportRun._meta.get_field("report"), "storage", storage)
     recorder.connect()
     yield ImportRun
     recorder.disconnect()

@@ -234,8 +234,10 @@ class _Repair:
         if now - row.missing_since < timedelta(seconds=seconds):
             return
         values = {**lost_fields(str(row.job_id)), "status": Status.LOST, "ended_at": now}
-        if self._runs.filter(pk=row.pk).exclude(status__in=ENDED).update(**values):
-            self._repairs.lost += 1
+        if not self._runs.filter(pk=row.pk).exclude(status__in=ENDED).update(**values):
+            return  # Another process was faster.
+        self._repairs.lost += 1
+        if not is_queued:  # Otherwise no attempt has begun.
             arguments = arguments_of(
                 job_id=row.job_id,
                 namespace=self._namespace,
