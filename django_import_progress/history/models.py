@@ -90,7 +90,11 @@ class ImportRun(models.Model):
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
     snapshot = models.JSONField(_("snapshot"), default=dict, encoder=DjangoJSONEncoder)
     report = models.FileField(
-        _("report"), storage=report_storage, upload_to="import_progress/%Y/%m/", blank=True
+        _("report"),
+        storage=report_storage,
+        upload_to="import_progress/%Y/%m/",
+        max_length=255,
+        blank=True,
     )
 
     missing_since = models.DateTimeField(null=True, editable=False)

@@ -106,6 +106,7 @@ class Migration(migrations.Migration):
                     "report",
                     models.FileField(
                         blank=True,
+                        max_length=255,
                         storage=report_storage,
                         upload_to="import_progress/%Y/%m/",
                         verbose_name="report",
