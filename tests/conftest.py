@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection
 
 from django_import_progress import ProgressManager, SyncProgressManager, get_sync_progress_manager
 from django_import_progress.history import recorder
+from django_import_progress.history.apps import ImportHistoryConfig
 from django_import_progress.history.background import background
 from django_import_progress.history.models import ImportRun
 from django_import_progress.redis.factory import create_redis_client, create_sync_redis_client
@@ -79,9 +80,13 @@ def django_db_setup(django_db_setup: None) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_history() -> None:
+def _no_history() -> Iterator[None]:
     """Record nothing: most tests have no database. See `history`."""
     recorder.disconnect()
+    with pytest.MonkeyPatch.context() as patched:
+        # A test that changes `INSTALLED_APPS` has all apps made ready again.
+        patched.setattr(ImportHistoryConfig, "ready", lambda _: None)
+        yield
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.files.storage import InvalidStorageError, Storage, default_storage, storages
 from django.core.serializers.json import DjangoJSONEncoder
@@ -43,7 +43,13 @@ ENDED = frozenset(set(Status) - {Status.QUEUED, Status.RUNNING})
 """Statuses of runs that are over. A job that was interrupted continues with another run."""
 
 
-class ExactCharField(models.CharField[str | None, str | None]):
+if TYPE_CHECKING:
+    TextField = models.CharField[str | None, str | None]
+else:
+    TextField = models.CharField  # It cannot be subscripted.
+
+
+class ExactCharField(TextField):
     """A text that is compared exactly: MySQL's default collations ignore upper and lower case.
 
     Source: https://dev.mysql.com/doc/refman/8.4/en/charset-unicode-sets.html

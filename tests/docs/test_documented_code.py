@@ -136,6 +136,7 @@ FOLLOWED = {
     "docs/admin.md": "test_howtos.py",
     "docs/channels.md": "test_howtos.py",
     "docs/docker-compose.md": "test_howtos_compose.py",
+    "docs/history.md": "test_history.py",
     "docs/htmx.md": "test_howtos.py",
     "docs/install.md": "test_site.py",
     "docs/import-export.md": "test_import_export_page.py",
