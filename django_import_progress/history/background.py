@@ -7,6 +7,8 @@ import dataclasses
 import logging
 import os
 import random
+import sys
+import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -69,10 +71,16 @@ class BackgroundThread:
             return
         note_finishing(self)
         try:
-            _thread.start_new_thread(self._run, ())
+            _thread.start_new_thread(self._trace_and_run, ())
         except RuntimeError as error:  # A limit of threads, or the interpreter is shutting down.
             self._is_running.release()
             logger.warning("The history of imports cannot be written now: %s", error)
+
+    def _trace_and_run(self) -> None:  # pragma: no cover - traced only from here on
+        # `threading` does the same: debuggers, profilers and coverage register there.
+        sys.settrace(threading.gettrace())
+        sys.setprofile(threading.getprofile())
+        self._run()
 
     def _run(self) -> None:
         try:

@@ -49,8 +49,6 @@ def stopped(
     connections["postgresql"].close()
     postgresql.stop()
     yield postgresql
-    if not postgresql.is_running:
-        postgresql.start()
     wait_for(_can_connect, "the database")
 
 

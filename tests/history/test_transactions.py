@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 from django.test import TestCase
 from django.test.testcases import TransactionTestCase
 
-from django_import_progress import SyncProgressManager, track_import
+from django_import_progress import SyncProgressManager, get_sync_progress_manager, track_import
 from django_import_progress.history import background, recorder
 from django_import_progress.history.models import ImportRun
 from django_import_progress.tracker.transactions import after_transactions
@@ -159,6 +159,8 @@ class InATestCase(TestCase):
     """What a project's own tests see."""
 
     def test_runs_are_written_with_the_connection_of_the_test(self) -> None:
+        get_sync_progress_manager().create(JOB)
+        assert ImportRun.objects.get().status == "queued"
         with self.captureOnCommitCallbacks(execute=True), track_import(JOB) as job:
             job.reject("row", "odd")
             assert ImportRun.objects.get().status == "running"

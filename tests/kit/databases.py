@@ -100,11 +100,6 @@ class DatabaseServer:
         )
         atexit.register(self.close)  # A test that fails half-way leaves nothing behind.
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
-
     def stop(self) -> None:
         """End the server at once; what was committed stays."""
         assert self._process is not None
