@@ -82,7 +82,7 @@ def _texts_of_modules() -> Iterator[str]:
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
-            if node.func.id == "pgettext":
+            if node.func.id in {"pgettext", "pgettext_lazy"}:
                 yield CONTEXT.join(map(str, texts))
             elif node.func.id in _CALLS:
                 assert len(texts) == _CALLS[node.func.id], f"{module.name}:{node.lineno}"
