@@ -53,8 +53,18 @@ class Event:
 
     @property
     def note(self) -> str:
-        """The message of a run whose job has none, since it goes on."""
-        return gettext("This attempt failed and is repeated.") if self.status == "queued" else ""
+        """The message of a run whose job has none, since it goes on with another attempt."""
+        if self.status == Status.QUEUED:
+            return gettext("This attempt failed and is repeated.")
+        return lost_message(self.job_id) if self.status == Status.LOST else ""
+
+
+def lost_message(job_id: str) -> str:
+    """Return the error message of an import whose worker was lost."""
+    text = gettext(
+        "The import stopped unexpectedly. Please give this number when you ask for help: %(job_id)s"
+    )
+    return text % {"job_id": job_id}
 
 
 PRESUMED = frozenset({Status.LOST, Status.SUPERSEDED})

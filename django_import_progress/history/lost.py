@@ -15,7 +15,6 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from django.utils import timezone
-from django.utils.translation import gettext
 
 from ..cancellation import without_waiting
 from ..conf import settings
@@ -26,7 +25,7 @@ from ..service.base import now_text
 from ..service.registry import get_guarded_sync_manager
 from ..signals import arguments_of, import_finished, send
 from ..tracker.tracker import ImportTracker
-from .events import Event, Kind, event_of
+from .events import Event, Kind, event_of, lost_message
 from .models import ENDED, ImportRun, Status
 from .reports import save_report
 from .rows import database, record
@@ -277,10 +276,7 @@ class _Repair:
 
 def lost_fields(job_id: str) -> Fields:
     """Return the final fields of a job whose worker was lost."""
-    text = gettext(
-        "The import stopped unexpectedly. Please give this number when you ask for help: %(job_id)s"
-    )
-    return {"status": "failed", "error_message": text % {"job_id": job_id}}
+    return {"status": "failed", "error_message": lost_message(job_id)}
 
 
 def _without(fields: Mapping[str, Any], names: Collection[str]) -> Fields:

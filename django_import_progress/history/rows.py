@@ -99,7 +99,8 @@ class Rows:
         event, queued_at = self._event, for_database(self._event.at)
         # The worker may have been faster than the process that queued the job.
         since = for_database(event.at - SKEW)
-        known = self._of_job.filter(queued_at=None, started_at__gte=since).first()
+        begun = self._of_job.filter(queued_at=None).exclude(started_at__lt=since)
+        known = begun.order_by("attempt").first()
         known = known or self._of_job.filter(status=Status.QUEUED).first()
         if known is not None:
             self._of_job.filter(pk=known.pk, queued_at=None).update(queued_at=queued_at)
@@ -118,8 +119,7 @@ class Rows:
         kept = ENDED if event.is_presumed else ENDED - PRESUMED
         ended_at = moment_of(event.snapshot.get("ended_at")) or event.at
         values = self._columns()
-        if event.note:
-            values["error_message"] = event.note
+        values["error_message"] = values.get("error_message") or event.note
         self._of_job.filter(pk=pk).exclude(status__in=kept).update(
             **values,
             status=event.final_status,

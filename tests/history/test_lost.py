@@ -19,7 +19,7 @@ from django_import_progress.signals import import_started
 
 from ..kit.controls import without
 from ..kit.lone import LoneWorker
-from ..kit.recorded import begin_and_die, ends_of, expire_lease, finished, the_run
+from ..kit.recorded import begin_and_die, ends_of, expire_lease, finished, runs, the_run
 from ..kit.tracked import JOB, state
 from ..kit.waiting import wait_for
 from ..tracker.test_signals import defence
@@ -128,6 +128,7 @@ def test_the_next_attempt_reports_the_one_that_was_lost(jobs: SyncProgressManage
         assert ends_of() == [(1, "lost"), (2, "running")]
     assert [(news["attempt"], news["status"]) for news in sent] == [(1, "lost"), (2, "done")]
     assert ends_of() == [(1, "lost"), (2, "done")]
+    assert runs()[0].error_message == lost_fields(JOB)["error_message"]
 
 
 def test_a_lost_attempt_is_reported_once_if_the_job_goes_on(jobs: SyncProgressManager) -> None:
