@@ -17,6 +17,7 @@ from .core.errors import (
     ProgressUnavailable,
     TooManyRejects,
 )
+from .redis.embedded import embedded_url
 from .redis.factory import create_redis_client, create_sync_redis_client
 from .service.manager import ProgressManager
 from .service.registry import get_progress_manager, get_sync_progress_manager
@@ -43,6 +44,7 @@ __all__ = [
     "__version__",
     "create_redis_client",
     "create_sync_redis_client",
+    "embedded_url",
     "get_progress_manager",
     "get_sync_progress_manager",
     "track_import",

@@ -19,6 +19,7 @@ from .access.tickets import Action
 from .access.visitors import Nobody
 from .conf import problems, settings
 from .core.keys import NAMESPACE_RULE, is_namespace
+from .redis.embedded import SCHEME
 from .redis.factory import crosses_hosts_in_the_clear
 
 SCRIPT = "django_import_progress/import-progress.js"
@@ -87,7 +88,7 @@ def check_security(**kwargs: Any) -> list[CheckMessage]:
     if problems():
         return []
     found = (
-        *(_authorize(), _allowed_hosts(), _redis_without_tls(), _custom_signer()),
+        *(_authorize(), _allowed_hosts(), _redis_without_tls(), _embedded_server(), _custom_signer()),
         _shared_namespaces(),
     )
     return [message for message in found if message is not None]
@@ -134,6 +135,17 @@ def _redis_without_tls() -> CheckMessage | None:
         " write every job.",
         hint="Use rediss://, or make sure that the network is private.",
         id=_id("I001"),
+    )
+
+
+def _embedded_server() -> CheckMessage | None:
+    if settings.debug or not settings.redis_url.startswith(f"{SCHEME}:"):
+        return None
+    return checks.Warning(
+        "REDIS_URL is embedded://, which is for development: its server keeps nothing on disk, stops"
+        " a minute after the last process that used it, and serves one user of one machine.",
+        hint="Set REDIS_URL to the URL of a Redis server.",
+        id=_id("W005"),
     )
 
 

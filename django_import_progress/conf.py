@@ -19,12 +19,14 @@ from django.utils.module_loading import import_string
 from .core.commands import ENDED_SECONDS, MAX_TTL_SECONDS, QUEUED_SECONDS
 from .core.keys import NAMESPACE_RULE, is_namespace
 from .core.rejects import REJECTS_MAX_BYTES
+from .redis.embedded import missing_server
 from .redis.factory import is_redis_url, url_problem
 from .redis.url import shown
 
 T = TypeVar("T")
 
 SETTING = "IMPORT_PROGRESS"
+EMBEDDED = "embedded://"
 
 Rule = Callable[..., Any]
 """`AUTHORIZE`: `(user, job, action) -> bool`, sync or async."""
@@ -140,6 +142,10 @@ class Key(Generic[T]):
         given = _given()
         return given[self.name] if self.name in given else self._environment() or self.default
 
+    def is_set(self) -> bool:
+        """Tell whether the project sets the key, in the settings or in the environment."""
+        return self.name in _given() or bool(self._environment())
+
     def _environment(self) -> str | None:
         return os.environ.get(self.name) if self.in_environment else None
 
@@ -155,15 +161,24 @@ _SECONDS = "a positive number of seconds"
 _WHOLE_SECONDS = "a positive whole number of seconds"
 
 
+class _RedisUrl(Key[str]):
+    """`REDIS_URL`, which is `embedded://` by default where that is good enough and possible."""
+
+    def value(self) -> Any:
+        if not self.is_set() and django_settings.DEBUG and not missing_server():
+            return EMBEDDED
+        return super().value()
+
+
 class Settings:
     """Typed access to the settings; a wrong value raises `ImproperlyConfigured`."""
 
-    redis_url = Key[str](
+    redis_url = _RedisUrl(
         "redis://localhost:6379/0",
         is_redis_url,
         "a URL such as redis://localhost:6379/0, rediss://…, unix://…,"
-        " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-        " sharded_pubsub=yes or no for a Cluster",
+        " redis+sentinel://host:port,host:port/service/db, redis+cluster://host:port or"
+        " embedded://; sharded_pubsub=yes or no for a Cluster",
         why=url_problem,
         shown=_shown_url,
         in_environment=True,

@@ -25,6 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 
+from .embedded import EmbeddedServerError
 from .url import location_of
 
 REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError, IndexError)
@@ -94,6 +95,9 @@ pool still raises a plain `ConnectionError`."""
 
 def cause_of(error: BaseException) -> str:
     """Return why a call failed; empty if the cause is unknown."""
+    own = next((e for e in _chain(error) if isinstance(e, EmbeddedServerError)), None)
+    if own:
+        return str(own)
     text = str(error)
     by_text = _by_permissions(text) or next(
         (words for pattern, words in REFUSALS.items() if re.search(pattern, text)), ""

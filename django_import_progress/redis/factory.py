@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from .cluster import LazyCluster, ShardedCluster, start_with_any_server
+from .embedded import SCHEME, AsyncEmbeddedConnection, EmbeddedConnection, missing_server, unix_url
 from .executor import CALL_SECONDS, AsyncClient, SyncClient
 from .sentinel import SentinelPool, Sentinels
 from .url import normalized, problem_with
@@ -45,7 +46,7 @@ class Address:
     """The address of Redis: a parsed `REDIS_URL`."""
 
     kind: str
-    """``server``, ``sentinel`` or ``cluster``."""
+    """``server``, ``embedded``, ``sentinel`` or ``cluster``."""
     url: str
     """The URL of one server for redis-py: what all connections have in common."""
     hosts: tuple[tuple[str, int], ...] = ()
@@ -66,13 +67,16 @@ def parse_address(url: str) -> Address:
             Both accept ``rediss+``, a user and a password for the servers before the hosts, and
             redis-py's options. ``sentinel_username`` and ``sentinel_password`` are for the
             sentinels. With ``sharded_pubsub=yes`` each server of a Cluster publishes the updates of
-            its own jobs only.
+            its own jobs only. ``embedded://`` and ``embedded:///folder`` are a server that the
+            first connection starts.
 
     Raises:
         ValueError: the URL is invalid. The message does not quote it: it may contain a password.
     """
     url = normalized(url)
     scheme, _, rest = url.partition("://")
+    if scheme == SCHEME:
+        return Address(SCHEME, unix_url(url))
     kind = _KINDS.get(scheme)
     if kind is None:
         raise ValueError("the scheme is unknown")
@@ -111,7 +115,7 @@ def _host(name: str, default_port: int) -> tuple[str, int]:
 
 def crosses_hosts_in_the_clear(url: str) -> bool:
     """Tell whether the connection to Redis goes to another host without TLS."""
-    if not url.startswith("redis"):  # unix://
+    if not url.startswith("redis"):  # unix:// and embedded://
         return False
     address = parse_address(url)
     hosts = [host for host, _ in address.hosts] or [urlsplit(url).hostname or "localhost"]
@@ -143,6 +147,8 @@ def url_problem(url: object) -> str:
 
 @lru_cache(maxsize=8)  # Called at each access to the settings; takes 0.5 ms.
 def _problem_of(url: str) -> str:
+    if url.startswith(f"{SCHEME}:") and (problem := missing_server()):
+        return problem
     try:
         server = parse_address(url).url
         if problem := problem_with(server):
@@ -159,8 +165,8 @@ def _address(url: str) -> Address:
         raise ValueError(
             f"Invalid Redis URL: {problem}."
             " Valid URLs look like redis://localhost:6379/0, rediss://…, unix://…,"
-            " redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port;"
-            " special characters in a password must be percent-encoded, and"
+            " redis+sentinel://host:port,host:port/service/db, redis+cluster://host:port or"
+            " embedded://; special characters in a password must be percent-encoded, and"
             " sharded_pubsub=yes or no is for a Cluster only"
         )
     return parse_address(url)
@@ -173,7 +179,7 @@ def _options(address: Address, decode_responses: bool) -> dict[str, Any]:
         "encoding_errors": "replace",
         "health_check_interval": HEALTH_CHECK_SECONDS,
     }
-    if address.kind != "server":
+    if address.kind in ("sentinel", "cluster"):
         common = sync_redis.connection.parse_url(address.url)
         common.pop("host")
         # This is how redis-py's parser represents TLS; clients have an option for it.
@@ -230,6 +236,8 @@ def create_redis_client(url: str, decode_responses: bool = False) -> AsyncClient
         )
         return primary
     pool = async_redis.BlockingConnectionPool.from_url(address.url, **options, **limits)
+    if address.kind == SCHEME:
+        pool.connection_class = AsyncEmbeddedConnection
     return async_redis.Redis.from_pool(pool)
 
 
@@ -265,7 +273,7 @@ def create_sync_redis_client(
     address = _address(url)
     options = _options(address, decode_responses)
     options["socket_timeout"] = timeout_seconds
-    if not url.startswith("unix"):
+    if not address.url.startswith("unix"):
         options["socket_connect_timeout"] = timeout_seconds
     if address.kind == "cluster":
         options.pop("db", None)
@@ -290,4 +298,6 @@ def create_sync_redis_client(
     pool = sync_redis.BlockingConnectionPool.from_url(
         address.url, max_connections=CONNECTIONS, timeout=timeout_seconds, **options
     )
+    if address.kind == SCHEME:
+        pool.connection_class = EmbeddedConnection
     return sync_redis.Redis.from_pool(pool)
