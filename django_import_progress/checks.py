@@ -88,7 +88,13 @@ def check_security(**kwargs: Any) -> list[CheckMessage]:
     if problems():
         return []
     found = (
-        *(_authorize(), _allowed_hosts(), _redis_without_tls(), _embedded_server(), _custom_signer()),
+        *(
+            _authorize(),
+            _allowed_hosts(),
+            _redis_without_tls(),
+            _embedded_server(),
+            _custom_signer(),
+        ),
         _shared_namespaces(),
     )
     return [message for message in found if message is not None]
@@ -142,8 +148,8 @@ def _embedded_server() -> CheckMessage | None:
     if settings.debug or not settings.redis_url.startswith(f"{SCHEME}:"):
         return None
     return checks.Warning(
-        "REDIS_URL is embedded://, which is for development: its server keeps nothing on disk, stops"
-        " a minute after the last process that used it, and serves one user of one machine.",
+        "REDIS_URL is embedded://, which is for development: its server keeps nothing on disk,"
+        " stops a minute after the last process that used it, and serves one user of one machine.",
         hint="Set REDIS_URL to the URL of a Redis server.",
         id=_id("W005"),
     )

@@ -14,6 +14,7 @@ from django.utils.functional import lazystr
 from django_import_progress.access import owner_or_staff
 from django_import_progress.conf import KEYS
 from django_import_progress.conf import settings as ours
+from django_import_progress.redis.embedded import missing_server
 
 
 def messages() -> list[tuple[str | None, str, str | None]]:
@@ -228,3 +229,33 @@ def test_a_value_that_is_changed_in_place_is_validated_again(settings: Any) -> N
 def test_debug_is_djangos(settings: Any) -> None:
     settings.DEBUG = True
     assert ours.debug is True
+
+
+@pytest.fixture
+def no_redis_url(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the settings nor the environment name a server."""
+    settings.IMPORT_PROGRESS = {}
+    monkeypatch.delenv("REDIS_URL", raising=False)
+
+
+@pytest.mark.usefixtures("no_redis_url")
+def test_while_debugging_the_server_is_embedded_unless_one_is_named(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DEBUG = True
+    assert ours.redis_url == "embedded://"
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere/1")
+    assert ours.redis_url == "redis://elsewhere/1"
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://here/1"}
+    assert ours.redis_url == "redis://here/1"
+
+
+@pytest.mark.usefixtures("no_redis_url")
+def test_it_is_embedded_only_where_it_is_installed(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DEBUG = True
+    monkeypatch.setattr("django_import_progress.redis.embedded.find_spec", lambda name: None)
+    missing_server.cache_clear()
+    assert ours.redis_url == "redis://localhost:6379/0"
+    missing_server.cache_clear()

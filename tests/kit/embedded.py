@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from django_import_progress.redis import embedded, embedded_server
 
@@ -56,9 +58,14 @@ def is_watched(folder: Path) -> bool:
         os.close(file)
 
 
+def _client(folder: Path) -> redis.Redis:
+    path = str(folder / embedded_server.SOCKET)
+    return redis.Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0))
+
+
 def server_pid(folder: Path) -> int:
     """Return the server's process id; 0 if no server responds."""
-    with redis.Redis(unix_socket_path=str(folder / embedded_server.SOCKET)) as client:
+    with _client(folder) as client:
         try:
             return int(client.info("server")["process_id"])
         except redis.ConnectionError:
@@ -85,9 +92,8 @@ def leave(folder: Path) -> None:
 def stop(folder: Path) -> None:
     """Stop the folder's server, and wait until its watchdog has ended."""
     leave(folder)
-    with redis.Redis(unix_socket_path=str(folder / embedded_server.SOCKET)) as client:
-        with suppress(redis.RedisError):
-            client.shutdown(nosave=True, now=True, force=True)
+    with _client(folder) as client, suppress(redis.RedisError):
+        client.shutdown(nosave=True, now=True, force=True)
     if (folder / embedded_server.SERVER_LOCK).exists():
         wait_for(lambda: not is_watched(folder), "the watchdog to end")
 

@@ -103,7 +103,7 @@ def test_threads_that_start_at_once_share_one_server(
 async def test_nothing_starts_before_the_first_connection(folder: Path) -> None:
     client = create_redis_client(url_of(folder))
     with closing(create_sync_redis_client(url_of(folder))):
-        assert list(folder.iterdir()) == []
+        assert os.listdir(folder) == []
         assert await ProgressManager(client).jobs() == []
         assert (folder / ".gitignore").read_text() == "*\n"
     await client.aclose()
@@ -246,7 +246,7 @@ def test_it_inherits_no_file_and_no_secret(
         manager.create()
         for pid in (server_pid(folder), watchdog_pid(folder)):
             process = Path("/proc") / str(pid)
-            files = [os.readlink(link) for link in (process / "fd").iterdir()]
+            files = [str(link.readlink()) for link in (process / "fd").iterdir()]
             assert str(folder / "open") not in files
             assert b"secret" not in (process / "environ").read_bytes()
 
@@ -292,10 +292,11 @@ def test_a_socket_that_another_user_may_have_put_there_is_not_used(
     if kind == "writable":
         place.chmod(0o777)
     if kind == "foreign":
-        monkeypatch.setattr(os, "geteuid", lambda own=os.geteuid(): own + 1)
-    with closing(create_sync_redis_client(url_of(place))) as client:
-        with pytest.raises(ProgressUnavailable, match=OPEN_TO_OTHERS[kind]) as caught:
-            SyncProgressManager(client).jobs()
+        other = os.geteuid() + 1
+        monkeypatch.setattr(os, "geteuid", lambda: other)
+    client = create_sync_redis_client(url_of(place))
+    with closing(client), pytest.raises(ProgressUnavailable, match=OPEN_TO_OTHERS[kind]) as caught:
+        SyncProgressManager(client).jobs()
     assert str(place) in str(caught.value)
     assert "Set REDIS_URL to" in str(caught.value)
     if kind != "file":
@@ -319,7 +320,7 @@ def test_a_folder_is_checked_at_each_connection(folder: Path, manager: SyncProgr
 
 async def test_a_folder_that_cannot_be_made_is_named_with_the_fix() -> None:
     client = create_redis_client("embedded:///proc/import-progress")
-    with pytest.raises(ProgressUnavailable, match="folder /proc/import-progress .*Set REDIS_URL"):
+    with pytest.raises(ProgressUnavailable, match=r"folder /proc/import-progress .*Set REDIS_URL"):
         await ProgressManager(client).jobs()
     await client.aclose()
 
@@ -350,7 +351,7 @@ def test_a_temp_folder_with_a_long_path_is_not_used(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(folder / ("y" * 90)))
-    assert embedded.folder_of("/" + "x" * 120).parent == Path(os.path.realpath("/tmp"))
+    assert embedded.folder_of("/" + "x" * 120).parent == Path(os.path.realpath("/tmp"))  # noqa: S108
 
 
 def test_without_base_dir_it_is_in_the_current_folder(

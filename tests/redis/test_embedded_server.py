@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -100,6 +101,14 @@ def test_a_server_that_runs_is_taken_over(folder: Path, monkeypatch: pytest.Monk
         watchdog = Watchdog(folder, monkeypatch, idle_seconds=0)
         assert server_pid(folder) == pid
     watchdog.ended()
+
+
+def test_a_killed_server_ends_its_watchdog(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with used(folder):
+        watchdog = Watchdog(folder, monkeypatch, idle_seconds=0)
+        os.kill(server_pid(folder), signal.SIGKILL)
+        watchdog.ended()
+        assert not is_watched(folder)
 
 
 def test_what_does_not_respond_is_no_server(folder: Path) -> None:
