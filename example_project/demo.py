@@ -28,7 +28,6 @@ from demo_services import (
     Service,
     Supervisor,
     check_port,
-    embedded_valkey,
     site_responds,
 )
 from demo_terminal import Bar
@@ -36,8 +35,13 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files import File
 from django.core.management import call_command
+from redis.exceptions import RedisError
 
-from django_import_progress import ProgressUnavailable, get_sync_progress_manager
+from django_import_progress import (
+    ProgressUnavailable,
+    embedded_url,
+    get_sync_progress_manager,
+)
 
 PROJECT = Path(__file__).resolve().parent
 READY_SECONDS = 60
@@ -64,7 +68,7 @@ def run(supervisor: Supervisor, stack: ExitStack) -> int:
     port = check_port(os.environ.get("PORT") or "8000")
     if not os.environ.get("REDIS_URL"):
         # For the settings, and for the processes that are started below.
-        os.environ["REDIS_URL"] = stack.enter_context(embedded_valkey())
+        os.environ["REDIS_URL"] = embedded_redis()
     prepare_site()
     start_processes(supervisor, stack, port)
 
@@ -84,6 +88,17 @@ def run(supervisor: Supervisor, stack: ExitStack) -> int:
     except Interrupted:
         print("\nStopping.", flush=True)
     return 0
+
+
+def embedded_redis() -> str:
+    """Start the embedded Valkey; return its URL. It stops a minute after the demo."""
+    try:
+        return embedded_url(Path(os.environ.get("EXAMPLE_VAR") or PROJECT / "var") / "valkey")
+    except (ValueError, RedisError) as error:
+        raise DemoError(
+            f"{error}\nStart a Redis or Valkey yourself and pass its URL:"
+            " make demo REDIS_URL=redis://localhost:6379/0"
+        ) from None
 
 
 def prepare_site() -> None:

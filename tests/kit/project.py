@@ -42,16 +42,21 @@ def begun(folder: Path) -> Path:
 class Project:
     """A Django project in a folder of its own."""
 
-    def __init__(self, folder: Path, redis_url: str, begun: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, redis_url: str, begun: Path | None = None, python: str = sys.executable
+    ) -> None:
         self.folder = folder
+        self.python = python
         if begun:
             shutil.copytree(begun, folder, dirs_exist_ok=True)
         self.environment = {**os.environ, "REDIS_URL": redis_url}
         self.environment.pop("DJANGO_SETTINGS_MODULE", None)
+        if not redis_url:  # As for someone who has none.
+            del self.environment["REDIS_URL"]
 
     def run(self, *arguments: str) -> None:
         """Run Python in it."""
-        command = [sys.executable, *arguments]
+        command = [self.python, *arguments]
         subprocess.run(command, cwd=self.folder, env=self.environment, check=True)
 
     def script(self, code: str) -> None:
@@ -73,7 +78,9 @@ class Project:
         """Add a block to the file that it names, if it names one."""
         if block.file:
             path, code = self.folder / block.file, block.code
-            code = code.replace(DOCUMENTED_REDIS, self.environment["REDIS_URL"])
+            code = code.replace(
+                DOCUMENTED_REDIS, self.environment.get("REDIS_URL", DOCUMENTED_REDIS)
+            )
             for new, old in others.items():
                 code = code.replace(old, new)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +104,7 @@ class Project:
         log = self.folder / f"{free_port()}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [self.python, *arguments],
                 cwd=self.folder,
                 env={**self.environment, "PYTHONUNBUFFERED": "1"},
                 stdout=output,
