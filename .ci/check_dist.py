@@ -22,6 +22,7 @@ PROMISED = (
     "py.typed",
     *(f"locale/{language}/LC_MESSAGES/django.mo" for language in LANGUAGES),
     "static/django_import_progress/import-progress.css",
+    "static/django_import_progress/import-progress.d.ts",
     "static/django_import_progress/import-progress.js",
     "static/django_import_progress/import-progress-list.js",
     "templates/django_import_progress/assets.html",

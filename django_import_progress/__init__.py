@@ -19,6 +19,7 @@ from .core.errors import (
 )
 from .redis.embedded import embedded_url
 from .redis.factory import create_redis_client, create_sync_redis_client
+from .representation import Representation
 from .service.manager import ProgressManager
 from .service.registry import get_progress_manager, get_sync_progress_manager
 from .service.sync_manager import SyncProgressManager
@@ -39,6 +40,7 @@ __all__ = [
     "ProgressError",
     "ProgressManager",
     "ProgressUnavailable",
+    "Representation",
     "SyncProgressManager",
     "TooManyRejects",
     "__version__",
