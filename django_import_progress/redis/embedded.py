@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
-from redis.asyncio import UnixDomainSocketConnection as AsyncUnixConnection
+from redis.asyncio.connection import UnixDomainSocketConnection as AsyncUnixConnection
 from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import RedisError
 
