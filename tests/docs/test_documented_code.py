@@ -135,6 +135,7 @@ FOLLOWED = {
     "README.md": "test_quickstart.py",
     "docs/admin.md": "test_howtos.py",
     "docs/channels.md": "test_howtos.py",
+    "docs/django-ninja.md": "test_ninja_page.py",
     "docs/docker-compose.md": "test_howtos_compose.py",
     "docs/history.md": "test_history.py",
     "docs/htmx.md": "test_howtos.py",
