@@ -150,13 +150,22 @@ def join(folder: Path) -> None:
     """
     try:
         _make(folder)
+        if not is_joined(folder):
+            _become_user(folder)
+        done = _run_server(folder)
     except OSError as error:
         raise EmbeddedServerError(
             f"the folder {folder} for the embedded server cannot be used ({error.strerror}). {_FIX}"
         ) from None
-    if not is_joined(folder):
-        _become_user(folder)
-    done = subprocess.run(  # noqa: S603 - our own program
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
+        raise EmbeddedServerError(
+            f"the embedded server did not start: {lines[-1]} (log: {folder / server.LOG})"
+        )
+
+
+def _run_server(folder: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # noqa: S603 - our own program
         # Isolated and without site-packages: it needs none, and starts three times as fast.
         [sys.executable, "-I", "-S", str(server.__file__), _binary(), str(IDLE_SECONDS)],
         cwd=folder,
@@ -169,11 +178,6 @@ def join(folder: Path) -> None:
         start_new_session=True,
         check=False,
     )
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
-        raise EmbeddedServerError(
-            f"the embedded server did not start: {lines[-1]} (log: {folder / server.LOG})"
-        )
 
 
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
