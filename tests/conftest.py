@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ from django_import_progress.history import recorder
 from django_import_progress.history.apps import ImportHistoryConfig
 from django_import_progress.history.background import background
 from django_import_progress.history.models import ImportRun
-from django_import_progress.redis.factory import create_redis_client, create_sync_redis_client
+from django_import_progress.redis.executor import CALL_SECONDS
+from django_import_progress.service.registry import ServerAtUrl
+from django_import_progress.testing.memory import MemoryServer
 from django_import_progress.tracker import tracker
 
 from .kit.asgi import AsgiServer
@@ -141,33 +144,64 @@ def server(valkey_server: RedisProcess) -> RedisProcess:
     return _emptied(valkey_server)
 
 
-@pytest.fixture(params=["valkey", "redis"])
-def each_server(request: pytest.FixtureRequest) -> RedisProcess:
+NOT_IN_MEMORY = {
+    "test_a_job_takes_at_most_500_bytes": "MEMORY USAGE",
+    "test_a_job_with_its_owner_and_its_places_in_the_lists_does_too": "MEMORY USAGE",
+    "test_it_takes_at_most_250_bytes_and_a_long_message_is_cut": "MEMORY USAGE",
+    "test_a_large_import_in_batches_is_20_operations": "counts the commands of a real server",
+    "test_what_redis_has_no_room_for_is_refused_and_nothing_is_lost": "maxmemory",
+    "test_who_is_slow_gets_only_the_newest": "nobody is slow there: each update is received",
+}
+"""Tests of the contract that are about a server itself, and why."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each kind of server; that of the managers' contract in memory as well.
+
+    A test that uses the server directly, and so its port, cannot run in memory.
+    """
+    if "each_server" in metafunc.fixturenames:
+        function = metafunc.function
+        uses_server = "each_server" in inspect.signature(function).parameters
+        in_memory = function.__module__.startswith("tests.service.") and not uses_server
+        in_memory = in_memory and function.__name__ not in NOT_IN_MEMORY
+        kinds = ["valkey", "redis", *(["memory"] if in_memory else [])]
+        metafunc.parametrize("each_server", kinds, indirect=True)
+
+
+@pytest.fixture
+def each_server(request: pytest.FixtureRequest) -> RedisProcess | MemoryServer:
     """The same, one after the other for each kind of server."""
+    if request.param == "memory":
+        return MemoryServer(lambda _: None)
     process: RedisProcess = request.getfixturevalue(f"{request.param}_server")
     return _emptied(process)
 
 
 @pytest.fixture
-def raw(each_server: RedisProcess) -> Iterator[redis.Redis]:
+def raw(each_server: RedisProcess | MemoryServer) -> Iterator[redis.Redis]:
     """A client that sees what is really in `each_server`."""
+    if isinstance(each_server, MemoryServer):
+        yield each_server.raw
+        return
     with redis.Redis(port=each_server.port) as client:
         yield client
 
 
 @pytest.fixture(params=["async", "sync"])
 async def progress(
-    request: pytest.FixtureRequest, each_server: RedisProcess
+    request: pytest.FixtureRequest, each_server: RedisProcess | MemoryServer
 ) -> AsyncIterator[ProgressManager]:
     """A manager of each kind, on each kind of server; the sync one behind a facade."""
+    server = each_server if isinstance(each_server, MemoryServer) else ServerAtUrl(each_server.url)
     if request.param == "async":
-        client = create_redis_client(each_server.url)
+        client = server.create_client()
         manager = ProgressManager(client)
         yield manager
         await manager.aclose()
         await client.aclose()
     else:
-        sync_client = create_sync_redis_client(each_server.url)
+        sync_client = server.create_sync_client(CALL_SECONDS, 1)
         facade: Any = AsyncFacade(SyncProgressManager(sync_client))
         yield facade
         sync_client.close()

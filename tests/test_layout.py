@@ -26,6 +26,7 @@ LAYERS = [
     {"history"},
     {"checks", "management", "web", "widget"},
     {"__init__", "admin", "apps", "asgi", "contrib", "routing", "templatetags", "urls"},
+    {"testing"},
 ]
 """Folders and modules of the package, from the bottom up: each imports only what is below it."""
 

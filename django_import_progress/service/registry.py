@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ..conf import settings
 from ..redis.circuit_breaker import SharedBreaker
@@ -24,6 +24,35 @@ retries by itself."""
 
 MOST_MANAGERS = 1000
 """How many managers of each kind are kept. A site may have many tenants, each with a namespace."""
+
+
+class Server(Protocol):
+    """Creates clients of one Redis server."""
+
+    @property
+    def url(self) -> str:
+        """Identifies the server in this process."""
+
+    def create_client(self) -> AsyncClient:
+        """Return a client for the running event loop."""
+
+    def create_sync_client(self, timeout_seconds: float, retries: int) -> SyncClient:
+        """Return a client for any thread."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerAtUrl:
+    """The server of a `REDIS_URL`."""
+
+    url: str
+
+    def create_client(self) -> AsyncClient:
+        """Return a client for the running event loop."""
+        return create_redis_client(self.url)
+
+    def create_sync_client(self, timeout_seconds: float, retries: int) -> SyncClient:
+        """Return a client for any thread."""
+        return create_sync_redis_client(self.url, timeout_seconds=timeout_seconds, retries=retries)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +75,30 @@ _per_loop: dict[asyncio.AbstractEventLoop, _Connection] = {}
 _sync_clients: dict[tuple[str, float, int], SyncClient] = {}
 _sync_managers: dict[tuple[object, ...], SyncProgressManager] = {}
 _breakers: dict[str, SharedBreaker] = {}
+_replacements: list[Server] = []
+
+
+def _server() -> Server:
+    return _replacements[-1] if _replacements else ServerAtUrl(settings.redis_url)
+
+
+@contextmanager
+def replace_server(server: Server) -> Iterator[None]:
+    """Use another server than that of the settings, in all threads and loops of this process.
+
+    Managers that were created before keep their server. Of several blocks the last one counts.
+    """
+    _replacements.append(server)
+    try:
+        yield
+    finally:
+        _replacements.remove(server)
+        _breakers.pop(server.url, None)
+        for key in [key for key in _sync_clients if key[0] == server.url]:
+            client = _sync_clients.pop(key)
+            for made in [made for made in _sync_managers if made[0] is client]:
+                del _sync_managers[made]
+            client.close()
 
 
 def get_progress_manager(namespace: str | None = None) -> ProgressManager:
@@ -65,7 +118,7 @@ def get_progress_manager(namespace: str | None = None) -> ProgressManager:
 
 def get_guarded_manager(namespace: str | None = None) -> ProgressManager:
     """Return a manager for views: its calls fail at once while Redis does not respond."""
-    return _manager(namespace, _breaker(settings.redis_url))
+    return _manager(namespace, _breaker(_server()))
 
 
 def _manager(namespace: str | None, breaker: SharedBreaker | None = None) -> ProgressManager:
@@ -76,11 +129,12 @@ def _manager(namespace: str | None, breaker: SharedBreaker | None = None) -> Pro
             "get_progress_manager() needs a running event loop;"
             " in sync code use get_sync_progress_manager()"
         ) from None
-    made_for = (settings.redis_url, settings.heartbeat_seconds)
+    server = _server()
+    made_for = (server.url, settings.heartbeat_seconds)
     connection = _per_loop.get(loop)
     if connection is None or (connection.url, connection.heartbeat_seconds) != made_for:
         _forget_closed_loops()
-        redis = create_redis_client(settings.redis_url)
+        redis = server.create_client()
         hub = Hub(redis, heartbeat_seconds=settings.heartbeat_seconds)
         connection = _Connection(*made_for, redis, hub, _close_with_loop(redis, hub))
         _per_loop[loop] = connection
@@ -159,22 +213,23 @@ def get_guarded_sync_manager(namespace: str | None = None) -> SyncProgressManage
 
     Its calls have short time-outs, and fail at once while Redis does not respond.
     """
-    breaker = _breaker(settings.redis_url)
+    breaker = _breaker(_server())
     return _sync_manager(namespace, IMPATIENT_SECONDS, retries=0, breaker=breaker)
 
 
-def _breaker(url: str) -> SharedBreaker:
-    """Return this process's circuit breaker for a Redis URL."""
-    return _breakers.get(url) or _breakers.setdefault(url, SharedBreaker(partial(_ping, url)))
+def _breaker(server: Server) -> SharedBreaker:
+    """Return this process's circuit breaker for a server."""
+    breaker = _breakers.get(server.url)
+    return breaker or _breakers.setdefault(server.url, SharedBreaker(partial(_ping, server)))
 
 
-def _ping(url: str) -> None:
+def _ping(server: Server) -> None:
     """Ping Redis with a separate client, whose pool other callers cannot have exhausted.
 
     Raises:
         ProgressUnavailable: Redis did not respond in time, or refused.
     """
-    client = create_sync_redis_client(url, timeout_seconds=IMPATIENT_SECONDS, retries=0)
+    client = server.create_sync_client(IMPATIENT_SECONDS, 0)
     with closing(client):
         ping_sync(client)
 
@@ -186,13 +241,12 @@ def _sync_manager(
     *,
     breaker: SharedBreaker | None = None,
 ) -> SyncProgressManager:
-    url = settings.redis_url
-    client = _sync_clients.get((url, timeout_seconds, retries))
+    server = _server()
+    made_for = (server.url, timeout_seconds, retries)
+    client = _sync_clients.get(made_for)
     if client is None:
-        client = _sync_clients.setdefault(
-            (url, timeout_seconds, retries),
-            create_sync_redis_client(url, timeout_seconds=timeout_seconds, retries=retries),
-        )
+        made_client = server.create_sync_client(timeout_seconds, retries)
+        client = _sync_clients.setdefault(made_for, made_client)
     options = {**_options(namespace), "heartbeat_seconds": settings.heartbeat_seconds}
     key = (client, *options.values(), breaker)
     manager = _sync_managers.get(key)

@@ -61,7 +61,9 @@ class ReportingThread:
         except RuntimeError as error:  # A limit of processes, or the interpreter is shutting down.
             if "new thread" not in str(error):
                 raise  # By a signal handler.
-            logger.warning("Import %s runs, but is not reported: %s", self.job_id, error)
+            logger.warning(
+                "Import %s reports only its start, set fields and its end: %s", self.job_id, error
+            )
             return False
         self._has_started.wait()  # A busy machine may need long; this time is not Redis's.
         return True

@@ -146,7 +146,9 @@ class ImportTracker(Rejecting):
         left_by = error
         after: Wait = _after_transactions_async if in_loop else after_transactions
         try:
-            if self._may_wait(error) and await result_of(after(self._end_after_commit)):
+            if self._may_wait(error) and await result_of(
+                after(self._end_after_commit, in_test=self._writer.is_in_test)
+            ):
                 self._flush()
                 await self._writer.wait_until_flushed(in_loop=in_loop)
             else:
@@ -162,6 +164,11 @@ class ImportTracker(Rejecting):
                 await self._send_signal(in_loop=in_loop)
             left_by = None  # Its traceback refers to this frame.
         return self._is_absorbed(error)
+
+    def set(self, **fields: Any) -> None:
+        """Set fields of the snapshot: see `ProgressCounters.set`."""
+        super().set(**fields)
+        self._writer.write_inline()
 
     def _make_writer(self) -> Writer:
         if hasattr(self, "_writer"):
@@ -333,10 +340,10 @@ class ImportTracker(Rejecting):
         return error is not None and was_raised_by(error, self, ImportFailed)
 
 
-async def _after_transactions_async(callback: Callback) -> bool:
+async def _after_transactions_async(callback: Callback, *, in_test: bool) -> bool:
     """Call `after_transactions` in the thread in which Django runs sync code."""
     try:
-        return await sync_to_async(after_transactions)(callback)
+        return await sync_to_async(after_transactions)(callback, in_test=in_test)
     except RuntimeError:  # That thread has ended, and its transactions with it.
         return False
 

@@ -28,38 +28,52 @@ ATTRIBUTE = "_import_progress_hooks"
 """Attribute of a connection that holds its `_ConnectionHooks`."""
 
 
-def after_transactions(callback: Callback, committed: frozenset[str] = frozenset()) -> bool:
+def after_transactions(
+    callback: Callback, committed: frozenset[str] = frozenset(), *, in_test: bool = False
+) -> bool:
     """Call `callback` once the transactions that are open in this thread are over.
 
     Args:
         callback: called once, after the last commit or the first rollback.
         committed: aliases that are not waited for. Inside `captureOnCommitCallbacks` a connection
             is still in a transaction when its callbacks run.
+        in_test: whether to ignore the transactions of Django's `TestCase`, which never commits:
+            those inside them count as committed when their savepoint is released.
 
     Returns:
         Whether a transaction is open; if not, `callback` is not called.
     """
     for connection in connections.all(initialized_only=True):
-        if connection.alias not in committed and _is_open(connection):
-            _wait(connection, partial(_continue, callback, committed | {connection.alias}))
+        if connection.alias not in committed and _is_open(connection, in_test=in_test):
+            after = partial(_continue, callback, committed | {connection.alias}, in_test)
+            _wait(connection, after, in_test=in_test)
             return True
     return False
 
 
-def _continue(callback: Callback, committed: frozenset[str], end: TransactionEnd) -> None:
+def _continue(
+    callback: Callback, committed: frozenset[str], in_test: bool, end: TransactionEnd
+) -> None:
     """Wait for the transactions on other connections, or call back."""
-    if end is not TransactionEnd.COMMITTED or not after_transactions(callback, committed):
+    is_over = end is not TransactionEnd.COMMITTED
+    if is_over or not after_transactions(callback, committed, in_test=in_test):
         callback(end)
 
 
-def _is_open(connection: BaseDatabaseWrapper) -> bool:
-    is_manual = connection.connection is not None and not connection.autocommit
-    return connection.in_atomic_block or is_manual
+def _is_open(connection: BaseDatabaseWrapper, *, in_test: bool) -> bool:
+    if connection.in_atomic_block:
+        return not (in_test and _is_only_in_tests(connection))
+    return connection.connection is not None and not connection.autocommit
 
 
-def _wait(connection: BaseDatabaseWrapper, callback: Callback) -> None:
+def _is_only_in_tests(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether all open blocks are those of Django's `TestCase`."""
+    return all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
+
+
+def _wait(connection: BaseDatabaseWrapper, callback: Callback, *, in_test: bool) -> None:
     hooks: _ConnectionHooks = vars(connection).get(ATTRIBUTE) or _ConnectionHooks(connection)
-    wait = _Wait(hooks, callback)
+    wait = _Wait(hooks, callback, in_test=in_test)
     hooks.waits.add(wait)
     if connection.in_atomic_block:
         transaction.on_commit(wait.finish, using=connection.alias, robust=True)
@@ -77,8 +91,10 @@ class _Wait:
 
     _callback: Callback | None = None
 
-    def __init__(self, hooks: _ConnectionHooks, callback: Callback) -> None:
+    def __init__(self, hooks: _ConnectionHooks, callback: Callback, *, in_test: bool) -> None:
         self._hooks = hooks
+        self.in_test = in_test
+        """Whether the transactions of Django's `TestCase` are ignored."""
         self.is_manual = not (hooks.connection.in_atomic_block and hooks.connection.commit_on_exit)
         """Whether autocommit is off, so that `connection.commit()` ends the transaction."""
         self.is_committed = False
@@ -118,7 +134,12 @@ class _ConnectionHooks:
         self.waits: WeakSet[_Wait] = WeakSet()
         self._due: list[Callable[[], None]] = []
         self._commit, self._set_autocommit = connection.commit, connection.set_autocommit
-        patches = {"commit": self._note_commit, "set_autocommit": self._note_autocommit}
+        self._savepoint_commit = connection.savepoint_commit
+        patches = {
+            "commit": self._note_commit,
+            "set_autocommit": self._note_autocommit,
+            "savepoint_commit": self._note_savepoint,
+        }
         vars(connection).update({ATTRIBUTE: self, **patches})
 
     def call_when_usable(self, call: Callable[[], None], *, is_manual: bool) -> None:
@@ -137,6 +158,12 @@ class _ConnectionHooks:
         for wait in list(self.waits):
             wait.is_committed = True
             if wait.is_manual:
+                wait.finish()
+
+    def _note_savepoint(self, sid: str) -> None:
+        self._savepoint_commit(sid)
+        if _is_only_in_tests(self.connection):
+            for wait in [wait for wait in self.waits if wait.in_test]:
                 wait.finish()
 
     def _note_autocommit(self, autocommit: bool, *args: Any, **options: Any) -> None:

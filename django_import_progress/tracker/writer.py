@@ -105,6 +105,12 @@ class Writer(ReportingThread):
         """Whether the job has ended or is no longer this attempt's: nothing can be written."""
         self._is_final_written = False
         """Whether Redis has the final status: only rejected rows may still be missing."""
+        self._is_inline = False
+        """Whether there is no thread, so that the import itself writes."""
+        self.is_in_test = False
+        """Whether the client keeps everything in memory, for a test."""
+        self._exclusively: Callable[[Callable[[], object]], None] = _call_now
+        """Calls a function while no other code uses this writer."""
 
     @property
     def run_id(self) -> str:
@@ -117,17 +123,46 @@ class Writer(ReportingThread):
         return time.monotonic() - self._reported_at
 
     def start(self) -> bool:
-        """Start the thread; without one the import runs and is not reported."""
-        has_started = super().start()
-        if not has_started:
-            self._is_over = True
-            for event in (self.started, self.flushed, self.ended):
-                event.set()
-        return has_started
+        """Start the thread. Without one the import writes as it starts, sets fields, and ends.
+
+        Returns:
+            Whether there is a thread. There is none if the system allows no more, or if the client
+            writes `inline`, as that of the tests.
+        """
+        inline = getattr(self._manager.redis, "inline", None)
+        self.is_in_test = inline is not None
+        self._is_inline = self.is_in_test or not super().start()
+        if self._is_inline:
+            self._exclusively = _call_now if inline is None else inline.exclusively
+            self._exclusively(self._try_to_write)
+            self.started.set()
+            if inline is not None:
+                inline.add_writer(self)
+        return not self._is_inline
+
+    def write_inline(self) -> None:
+        """Write now, if there is no thread; not during an outage, which would slow the import."""
+        if self._is_inline and not self._failing:
+            self._exclusively(self.write_now)
+
+    def write_now(self) -> bool:
+        """Write without a thread; return whether anything may be left to write later.
+
+        An import whose tracker is garbage is ended.
+        """
+        if self._sample() is None:
+            logger.error("Import %s was interrupted", self.job_id)
+            self._end_inline()
+        else:
+            self._try_to_write()
+        return not (self.ended.is_set() or self._is_over)
 
     def flush(self) -> None:
         """Write now, and then set `flushed`. The lease is renewed until `stop`."""
         self._wake.set()
+        if self._is_inline:
+            self._exclusively(self._try_to_write)
+            self.flushed.set()
 
     def stop(self) -> None:
         """Write the final status and end the thread; wait for `ended` if it matters."""
@@ -137,6 +172,18 @@ class Writer(ReportingThread):
         self._kept_alive = getattr(self._sample(), "__self__", None)
         self._is_stopping = True
         self._wake.set()
+        if self._is_inline and not self.ended.is_set():
+            self._exclusively(self._end_inline)
+
+    def _end_inline(self) -> None:
+        """Write the final status without a thread: once, since retrying would delay the import."""
+        try:
+            if not self._try_to_write():
+                self.give_up()
+        finally:
+            self.flushed.set()
+            self.ended.set()
+            self._kept_alive = None
 
     @property
     def exit_deadline(self) -> float:
@@ -345,6 +392,10 @@ class Writer(ReportingThread):
         if enlist:
             self._listed_at = now
         return result
+
+
+def _call_now(function: Callable[[], object]) -> None:
+    function()
 
 
 def _call(listener: weakref.WeakMethod[Callable[[T], object]], argument: T) -> None:

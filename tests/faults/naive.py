@@ -270,7 +270,7 @@ def leases_by_the_workers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def says_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report the end before the transaction is committed."""
-    monkeypatch.setattr(tracker, "after_transactions", lambda then: False)
+    monkeypatch.setattr(tracker, "after_transactions", lambda then, **_: False)
 
 
 def raises_what_anybody_catches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,8 +168,8 @@ def test_a_cluster_is_back_once_each_of_its_servers_is(valkey_server: RedisProce
     with ClusterGroup(valkey_server.binary) as cluster:
         for node in cluster.nodes:
             with node.frozen(), pytest.raises(ProgressUnavailable):
-                registry._ping(cluster.url)
-        registry._ping(cluster.url)
+                registry._ping(registry.ServerAtUrl(cluster.url))
+        registry._ping(registry.ServerAtUrl(cluster.url))
 
 
 def test_a_redis_that_is_down_is_no_reason_to_refuse(

@@ -220,16 +220,38 @@ def starts_a_thread_for_certain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_more_threads")
 @without(starts_a_thread_for_certain, fails_with=(RuntimeError,))
-def test_without_a_thread_the_import_runs_and_a_line_says_that_it_is_not_reported(
+def test_without_a_thread_the_import_itself_reports_and_a_line_says_so(
     jobs: SyncProgressManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     with track_import(JOB) as job:
+        assert state(jobs)["status"] == "importing"
         rows = list(job.rows("abc"))
         job.count("created")
+        job.set(stage="indexing")
+        assert (state(jobs)["stage"], state(jobs)["processed_rows"]) == ("indexing", 3)
     assert (rows, job.processed) == (["a", "b", "c"], 3)
-    assert jobs.get_progress(JOB) is None
+    assert (state(jobs)["status"], state(jobs)["created"]) == ("done", 1)
     [line] = caplog.messages
-    assert line.startswith("Import job runs, but is not reported")
+    assert line.startswith("Import job reports only its start, set fields and its end")
+
+
+@pytest.mark.usefixtures("no_more_threads")
+def test_without_a_thread_a_commit_ends_the_import(jobs: SyncProgressManager, db: None) -> None:
+    with TestCase.captureOnCommitCallbacks(execute=True), track_import(JOB) as job:
+        job.advance(2)
+    assert (state(jobs)["status"], state(jobs)["processed_rows"]) == ("done", 2)
+
+
+@pytest.mark.usefixtures("no_more_threads")
+def test_without_a_thread_and_redis_the_import_runs_without_waiting(
+    jobs: SyncProgressManager, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.IMPORT_PROGRESS = {"REDIS_URL": NOWHERE}
+    with track_import(JOB) as job:
+        job.set(stage="indexing")
+        assert job.processed == 0
+    assert caplog.messages[-1] == "Final status of import job could not be saved to Redis"
+    assert sum("Cannot report progress" in line for line in caplog.messages) == 1
 
 
 def test_an_exception_of_a_signal_handler_at_thread_start_propagates(

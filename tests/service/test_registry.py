@@ -220,9 +220,10 @@ async def test_guarded_managers_of_a_process_share_a_breaker_for_each_url(
 
 @pytest.mark.parametrize("place", ["server", "cluster"])
 def test_a_probe_reaches_each_kind_of_redis(request: pytest.FixtureRequest, place: str) -> None:
-    registry._ping(request.getfixturevalue(place).url)
+    registry._ping(registry.ServerAtUrl(request.getfixturevalue(place).url))
     with pytest.raises(ProgressUnavailable):
-        registry._ping("redis+cluster://127.0.0.1:1" if place == "cluster" else NOWHERE)
+        url = "redis+cluster://127.0.0.1:1" if place == "cluster" else NOWHERE
+        registry._ping(registry.ServerAtUrl(url))
 
 
 def test_children_of_a_fork_and_their_parent_go_on_side_by_side(server: RedisProcess) -> None:

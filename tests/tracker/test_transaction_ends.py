@@ -51,7 +51,7 @@ def waits_for_the_same_alias_again(monkeypatch: pytest.MonkeyPatch) -> None:
     after = transactions.after_transactions
     rounds = iter(range(100))
 
-    def wait(then: Any, committed: frozenset[str] = frozenset()) -> bool:
+    def wait(then: Any, committed: frozenset[str] = frozenset(), **_: Any) -> bool:
         assert next(rounds, None) is not None, "it goes on forever"
         return after(then)
 
@@ -79,7 +79,7 @@ async def _import_three() -> None:
 
 
 def looks_at_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def after(then: Any) -> bool:
+    async def after(then: Any, **_: Any) -> bool:
         return transactions.after_transactions(then)
 
     monkeypatch.setattr(tracker, "_after_transactions_async", after)
