@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -125,13 +124,18 @@ class RecordedImports:
         if name in {"EVALSHA", "EVAL"} and _is_of_publish(args[0]):
             self._note_message(args[3], f"{args[4]}[0,0]{args[5]}")
         elif name in {"EVALSHA", "EVAL"} and _HASH in args[2]:
-            if self.server.raw.exists(args[2]):
+            if self.server.raw.type(args[2]) == b"hash":
                 self._record(*args[2].split(_HASH, 1)).note_stored()
         elif name == "PUBLISH" and _CHANNEL in args[0]:
             self._note_message(args[0], args[1])
 
     def _note_message(self, channel: str, text: str) -> None:
-        self._record(*channel.split(_CHANNEL, 1)).note_published(json.loads(text))
+        try:
+            message = loads(text)
+        except ValueError:
+            message = None
+        if isinstance(message, dict):  # Watchers ignore all other messages as well.
+            self._record(*channel.split(_CHANNEL, 1)).note_published(message)
 
     def _record(self, namespace: str, job_id: str) -> RecordedImport:
         key = (namespace, job_id)

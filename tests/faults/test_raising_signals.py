@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import close_old_connections, connections, transaction
+from django.test import TestCase
 
 import django_import_progress
 from django_import_progress import SyncProgressManager, track_import
@@ -246,7 +247,7 @@ def test_without_a_thread_a_commit_ends_the_import(jobs: SyncProgressManager, db
 def test_without_a_thread_and_redis_the_import_runs_without_waiting(
     jobs: SyncProgressManager, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.IMPORT_PROGRESS = {"REDIS_URL": NOWHERE}
+    settings.IMPORT_PROGRESS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
     with track_import(JOB) as job:
         job.set(stage="indexing")
         assert job.processed == 0
