@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 try:
     import lupa  # noqa: F401 - without it fakeredis does not run Lua scripts.
@@ -132,7 +132,7 @@ class _MemoryClient(FakeRedis):  # type: ignore[misc, unused-ignore]
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command."""
-        execute = super().execute_command
+        execute: Any = super().execute_command
         return self.inline.run(args, lambda: execute(*args, **options))
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
@@ -147,11 +147,11 @@ class _AsyncMemoryClient(FakeAsyncRedis):  # type: ignore[misc, unused-ignore]
     def __init__(self, memory: MemoryServer, server: FakeServer) -> None:
         super().__init__(server=server)
         self._memory = memory
-        self._sync = memory.create_sync_client(0, 0)
+        self._sync: Any = memory.create_sync_client(0, 0)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command."""
-        return cast(Any, self._sync).execute_command(*args, **options)
+        return self._sync.execute_command(*args, **options)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
         """Return a pipeline, which reads: the imports write before."""

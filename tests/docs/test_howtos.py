@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from subprocess import CalledProcessError
+
 import django
+import pytest
 
 from ..kit.commandlines import module, only_line
 from ..kit.project import Project
@@ -75,8 +78,13 @@ def test_testing(project: Project) -> None:
     page = "docs/testing.md"
     project.follow("docs/task-queues.md", "Celery, with `ImportTask`")
     project.follow(page)
-    for program in ("python manage.py", "pytest"):
-        project.run(*module(only_line(page, program)))
+    project.environment["REDIS_URL"] = "redis://127.0.0.1:1/0"  # No server listens there.
+    program, *arguments = module(only_line(page, "python manage.py"))
+    project.run("-W", "error::ResourceWarning", program, *arguments)
+    command = module(only_line(page, "pytest"))
+    project.run(*command, "-W", "error::ResourceWarning", "-n", "2")
+    with pytest.raises(CalledProcessError):
+        project.run(*command, "-p", "no:import_progress")
 
 
 def test_djangos_own_tasks(project: Project) -> None:

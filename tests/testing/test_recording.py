@@ -53,7 +53,11 @@ def test_each_write_is_recorded_in_order(defence: None, import_progress: Recorde
         assert threading.active_count() == before
     record = import_progress["job"]
     shown = [(s["status"], s["stage"], s["processed_rows"]) for s in record.snapshots]
-    assert shown == [("importing", "rows", 0), ("importing", "indexing", 3), ("done", "indexing", 3)]
+    assert shown == [
+        ("importing", "rows", 0),
+        ("importing", "indexing", 3),
+        ("done", "indexing", 3),
+    ]
     assert (record.status, record.fields["created"]) == ("done", 2)
     assert record.fields == get_sync_progress_manager().get_progress("job")
     assert repr(record) == "<RecordedImport job: done, 3 snapshots>"
@@ -195,7 +199,7 @@ def test_nested_blocks_record_apart() -> None:
 
 
 def test_after_the_block_the_record_is_kept_and_managers_use_redis_again() -> None:
-    with pytest.raises(LookupError), record_imports() as recorded:  # noqa: PT012
+    with pytest.raises(LookupError), record_imports() as recorded:
         with track_import("job") as job:
             job.reject(["a"], "Bad.")
         raise LookupError

@@ -37,9 +37,7 @@ def test_json_and_the_report(import_progress: RecordedImports, client: Client) -
     assert b"".join(report).decode("utf-8-sig").splitlines()[1] == "3,3,Bad.,x"  # type: ignore[arg-type]
 
 
-async def test_an_event_stream(
-    import_progress: RecordedImports, async_client: AsyncClient
-) -> None:
+async def test_an_event_stream(import_progress: RecordedImports, async_client: AsyncClient) -> None:
     async with track_import("job") as job:
         response: Any = await async_client.get(_path("job", "stream/"))
         frames = aiter(response.streaming_content)

@@ -61,9 +61,9 @@ def test_an_import_in_a_captured_hook_is_done(import_progress: RecordedImports) 
 
 @pytest.mark.django_db
 def test_a_captured_import_is_done_once(import_progress: RecordedImports) -> None:
-    with TestCase.captureOnCommitCallbacks(execute=True), transaction.atomic():
-        with track_import("job"):
-            pass
+    capturing = TestCase.captureOnCommitCallbacks(execute=True)
+    with capturing, transaction.atomic(), track_import("job"):
+        pass
     statuses = [snapshot["status"] for snapshot in import_progress["job"].snapshots]
     assert statuses == ["importing", "done"]
 
@@ -92,10 +92,10 @@ class RecordedTestCase(TestCase):
     def test_the_context_manager_in_a_test_case(self) -> None:
         with record_imports() as recorded, track_import("job") as job:
             job.advance()
-        self.assertEqual(recorded["job"].status, "done")
+        assert recorded["job"].status == "done"
 
     async def test_an_asynchronous_test(self) -> None:
         with record_imports() as recorded:
             async with track_import("job") as job:
                 job.advance()
-        self.assertEqual(recorded["job"].status, "done")
+        assert recorded["job"].status == "done"
