@@ -59,7 +59,7 @@ def _all_ended(jobs: SyncProgressManager, job_ids: list[str]) -> bool:
     return not running and all(snapshot["status"] in TERMINAL for snapshot in snapshots)
 
 
-def _raise(*_: object) -> None:
+def _raise(*_: object, **__: object) -> None:
     raise StoppedError
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
+from celery.contrib.testing.worker import start_worker
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, User
 from django.template import Context, Template
@@ -104,6 +105,27 @@ def test_an_eager_task(import_progress: RecordedImports, app: Celery) -> None:
     statuses = [snapshot["status"] for snapshot in import_progress[job_id].snapshots]
     assert statuses[-2:] == ["importing", "done"]
     assert import_progress[job_id].fields["processed_rows"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_in_a_thread(import_progress: RecordedImports) -> None:
+    def keep_logging(**_: object) -> None:
+        """Keep the worker from configuring the logging of this process."""
+
+    signals.setup_logging.connect(keep_logging)
+    with Celery(broker="memory://", backend="cache+memory://", set_as_current=False) as app:
+
+        @app.task(bind=True, base=ImportTask, name="import_all")
+        def import_all(self: Any) -> None:
+            with self.track() as job:
+                job.advance(3)
+
+        with start_worker(app, perform_ping_check=False, shutdown_timeout=30):
+            result = import_all.delay()
+            result.get(timeout=30)
+    record = import_progress[result.id]
+    assert (record.status, record.fields["processed_rows"]) == ("done", 3)
+    assert record.snapshots[0]["status"] == "queued"
 
 
 def test_a_task_that_fails_and_is_retried(import_progress: RecordedImports, app: Celery) -> None:

@@ -288,7 +288,7 @@ def test_the_end_of_a_test_case_notifies_no_receiver(
 async def test_if_djangos_thread_has_ended_there_is_no_transaction(
     jobs: SyncProgressManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: object) -> None:
+    async def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("cannot schedule new futures after shutdown")
 
     monkeypatch.setattr(tracker, "sync_to_async", lambda _: refuse)
