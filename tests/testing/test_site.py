@@ -115,7 +115,7 @@ def test_a_worker_in_a_thread(import_progress: RecordedImports) -> None:
     signals.setup_logging.connect(keep_logging)
     with Celery(broker="memory://", backend="cache+memory://", set_as_current=False) as app:
 
-        @app.task(bind=True, base=ImportTask, name="import_all")
+        @app.task(bind=True, base=ImportTask, name="import_in_a_thread")
         def import_all(self: Any) -> None:
             with self.track() as job:
                 job.advance(3)
