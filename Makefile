@@ -22,7 +22,7 @@ test: .venv/tests-compiled.stamp $(FRAMEWORKS) ## Run the tests; ARGS go to pyte
 
 # Without browsers, negative controls, task queues, and all that takes servers apart.
 CHECK_TESTS = tests/core tests/redis tests/watch tests/service tests/tracker tests/access tests/web \
-    tests/widget tests/management $(wildcard tests/test_*.py)
+    tests/widget tests/management tests/testing $(wildcard tests/test_*.py)
 
 check: .venv/tests-compiled.stamp ## Run the unit tests, in about a minute
 	.venv/bin/python -m pytest -n 4 --dist worksteal -m "not browser and not soak and not xfail" \

@@ -121,11 +121,11 @@ class RecordedImports:
 
     def _note_command(self, command: tuple[Any, ...]) -> None:
         name, *args = map(_text, command)
-        if name in {"EVALSHA", "EVAL"} and _is_of_publish(args[0]):
+        key = args[2] if name in {"EVALSHA", "EVAL"} and len(args) > 2 else ""
+        if key and _is_of_publish(args[0]):
             self._note_message(args[3], f"{args[4]}[0,0]{args[5]}")
-        elif name in {"EVALSHA", "EVAL"} and _HASH in args[2]:
-            if self.server.raw.type(args[2]) == b"hash":
-                self._record(*args[2].split(_HASH, 1)).note_stored()
+        elif _HASH in key and self.server.raw.type(key) == b"hash":
+            self._record(*key.split(_HASH, 1)).note_stored()
         elif name == "PUBLISH" and _CHANNEL in args[0]:
             self._note_message(args[0], args[1])
 

@@ -129,7 +129,8 @@ class Writer(ReportingThread):
             Whether there is a thread. There is none if the system allows no more, or if the client
             writes `inline`, as that of the tests.
         """
-        inline = getattr(self._manager.redis, "inline", None)
+        # Not `getattr`: the client of a Cluster connects to find out which attributes it has.
+        inline = vars(self._manager.redis).get("inline")
         self.is_in_test = inline is not None
         self._is_inline = self.is_in_test or not super().start()
         if self._is_inline:

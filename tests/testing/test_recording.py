@@ -24,7 +24,8 @@ from django_import_progress import (
 from django_import_progress.service import registry
 from django_import_progress.signals import import_finished
 from django_import_progress.testing import RecordedImports, memory, record_imports
-from django_import_progress.tracker.writer import Writer
+from django_import_progress.tracker.reporting_thread import ReportingThread
+from django_import_progress.tracker.writer import Writer, writers
 
 from ..kit.controls import without
 
@@ -38,19 +39,17 @@ def uses_the_server_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_server", lambda: server)
 
 
-def writes_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory._MemoryClient, "inline", None, raising=False)
-    monkeypatch.setattr(Writer, "_try_to_write", lambda self: True)
+def starts_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writer, "start", ReportingThread.start)
 
 
-@without(uses_the_server_of_the_settings, writes_in_a_thread, fails_with=(Exception,))
+@without(uses_the_server_of_the_settings, starts_a_thread, fails_with=(AssertionError, KeyError))
 def test_each_write_is_recorded_in_order(defence: None, import_progress: RecordedImports) -> None:
-    before = threading.active_count()
     with track_import("job", total=3, stage="rows") as job:
         assert list(job.rows("abc")) == ["a", "b", "c"]
         job.set(stage="indexing")
         job.count("created", 2)
-        assert threading.active_count() == before
+        assert writers() == set()
     record = import_progress["job"]
     shown = [(s["status"], s["stage"], s["processed_rows"]) for s in record.snapshots]
     assert shown == [
@@ -287,6 +286,7 @@ def test_other_commands_of_redis_are_not_recorded(import_progress: RecordedImpor
     redis: Any = get_sync_progress_manager().redis
     redis.publish("elsewhere", b"\xff")
     redis.eval("return redis.call('SET', KEYS[1], 'x')", 1, "key")
+    assert redis.eval("return 1", 0) == 1
     redis.publish("import_progress:channel:job", '{"n": 1}')
     assert import_progress["job"].snapshots == [{"n": 1}]
     for text in ("no JSON", "[1]"):

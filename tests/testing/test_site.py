@@ -95,7 +95,7 @@ def app() -> Iterator[Celery]:
 
 
 def test_an_eager_task(import_progress: RecordedImports, app: Celery) -> None:
-    @app.task(bind=True, base=ImportTask)
+    @app.task(shared=False, bind=True, base=ImportTask)
     def import_all(self: Any, rows: list[int]) -> None:
         with self.track() as job:
             for _ in job.rows(rows):
@@ -115,7 +115,7 @@ def test_a_worker_in_a_thread(import_progress: RecordedImports) -> None:
     signals.setup_logging.connect(keep_logging)
     with Celery(broker="memory://", backend="cache+memory://", set_as_current=False) as app:
 
-        @app.task(bind=True, base=ImportTask, name="import_in_a_thread")
+        @app.task(shared=False, bind=True, base=ImportTask, name="import_in_a_thread")
         def import_all(self: Any) -> None:
             with self.track() as job:
                 job.advance(3)
@@ -129,7 +129,7 @@ def test_a_worker_in_a_thread(import_progress: RecordedImports) -> None:
 
 
 def test_a_task_that_fails_and_is_retried(import_progress: RecordedImports, app: Celery) -> None:
-    @app.task(bind=True, base=ImportTask, autoretry_for=(OSError,), max_retries=1)
+    @app.task(shared=False, bind=True, base=ImportTask, autoretry_for=(OSError,), max_retries=1)
     def import_all(self: Any) -> None:
         with self.track():
             raise OSError
@@ -140,7 +140,7 @@ def test_a_task_that_fails_and_is_retried(import_progress: RecordedImports, app:
 
 
 def test_a_task_that_is_called_directly(import_progress: RecordedImports, app: Celery) -> None:
-    @app.task(bind=True, base=ImportTask)
+    @app.task(shared=False, bind=True, base=ImportTask)
     def import_all(self: Any) -> None:
         with self.track():
             pass
