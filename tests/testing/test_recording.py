@@ -22,7 +22,7 @@ from django_import_progress import (
     track_import,
 )
 from django_import_progress.service import registry
-from django_import_progress.signals import import_finished
+from django_import_progress.signals import import_finished, import_queued, import_started
 from django_import_progress.testing import RecordedImports, memory, record_imports
 from django_import_progress.tracker.reporting_thread import ReportingThread
 from django_import_progress.tracker.writer import Writer, writers
@@ -258,19 +258,23 @@ def test_threads_may_count_and_read(import_progress: RecordedImports) -> None:
     assert counts == sorted(counts)
 
 
-def test_the_signal_is_sent(import_progress: RecordedImports) -> None:
+def test_the_signals_are_sent(import_progress: RecordedImports) -> None:
     received: list[Any] = []
 
-    def receive(sender: type, **arguments: Any) -> None:
-        received.append((arguments["job_id"], arguments["status"], arguments["attempt"]))
+    def receive(signal: object, job_id: str, **_: Any) -> None:
+        received.append((signal, job_id))
 
-    import_finished.connect(receive)
+    sent = [import_queued, import_started, import_finished]
+    for signal in sent:
+        signal.connect(receive)
     try:
+        get_sync_progress_manager().create("job")
         with track_import("job"):
             pass
     finally:
-        import_finished.disconnect(receive)
-    assert received == [("job", "done", 1)]
+        for signal in sent:
+            signal.disconnect(receive)
+    assert received == [(signal, "job") for signal in sent]
 
 
 def test_without_fakeredis_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
