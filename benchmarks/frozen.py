@@ -96,7 +96,7 @@ def _measure(process: RedisProcess) -> tuple[Seconds, Seconds, Seconds]:
         f"a changelist of {ROWS} rows": lambda: staff.get("/admin/auth/group/"),
         "polls, WSGI": lambda: Client().get(f"{address}stream/"),
         "polls, ASGI": lambda: asyncio.run(_get(address)),
-        "delay()": lambda: create_queued(None, f"new{next(new)}", None),
+        "delay()": lambda: create_queued(None, f"new{next(new)}", None, {}),
     }
     healthy: Seconds = {name: [] for name in contenders}
     first: Seconds = {name: [] for name in contenders}

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore, Reject, TimeLimitExceeded, WorkerLostError
 from celery.result import AsyncResult
-from django.utils.translation import gettext
 
 from ..core.commands import clean_owner
 from ..core.errors import ImportSuperseded
 from ..core.keys import clean_job_id
+from ..core.kinds import description_fields
 from ..core.snapshot import Fields
 from ..service.registry import get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
+from ..tracker.fields import as_total
 from ..tracker.outcome import final_fields
 from ..tracker.rejects.guard import Exposed
+from ..tracker.sentences import waited_too_long
 from .celery_tracker import ImportTimedOut, TaskReplaced, TaskTracker, for_end_user, will_run_again
 from .message_namespace import NAMESPACE_HEADER, namespace_of, with_namespace
 from .queue_status import (
@@ -29,6 +32,7 @@ from .queue_status import (
     create_queued,
     delete_queued,
     end_untracked,
+    stored_kind,
     update,
     update_queued,
 )
@@ -48,6 +52,8 @@ else:
     Base = DjangoTask  # It cannot be subscripted.
 
 OWNER_HEADER = "progress_owner"
+FIELDS_HEADER = "progress_fields"
+"""Label, kind and total of the job, in case Redis was unavailable when the message was sent."""
 
 VISIBILITY_SECONDS = 3600.0
 """Visibility timeout if the broker's settings have none: the default of Redis."""
@@ -84,6 +90,8 @@ class ImportTask(Base):
         total: int | None = None,
         owner: Any = None,
         stage: str | None = None,
+        label: Any = None,
+        kind: str | None = None,
         expose: Exposed = (),
         max_rejects: int | None = None,
         redact: Collection[str] = (),
@@ -91,14 +99,17 @@ class ImportTask(Base):
     ) -> TaskTracker:
         """Track this task's import: `track_import` with the task's id.
 
-        The arguments are those of `track_import`. An owner passed to `apply_async` wins.
+        The arguments are those of `track_import`. What was passed to `apply_async` wins.
         """
-        named = (self.request.headers or {}).get(OWNER_HEADER)
+        headers = self.request.headers or {}
+        named, fields = headers.get(OWNER_HEADER), headers.get(FIELDS_HEADER) or {}
         tracker = TaskTracker(
             self.request.id or uuid.uuid4(),  # Called as a function, a task has no id.
-            total=total,
+            total=fields.get("total_rows", total),
             owner=owner if named is None else named,
             stage=stage,
+            label=fields.get("label", label),
+            kind=fields.get("kind", kind),
             expose=expose,
             max_rejects=max_rejects,
             redact=redact,
@@ -116,6 +127,7 @@ class ImportTask(Base):
         kwargs: Any = None,
         task_id: Any = None,
         *others: Any,
+        progress: Mapping[str, Any] | None = None,
         progress_owner: Any = None,
         **options: Any,
     ) -> AsyncResult[Any]:
@@ -126,24 +138,29 @@ class ImportTask(Base):
             kwargs: keyword arguments of the task.
             task_id: the id of the task and of the job; a UUID4 by default.
             others: further arguments of Celery.
-            progress_owner: the job's owner: a user or a primary key.
+            progress: what is known of the job: ``label``, ``owner`` (a user or a primary key),
+                ``total`` and ``kind``, as for `track_import`; all optional.
+            progress_owner: the same as ``owner`` in `progress`.
             options: further options of Celery.
 
         Raises:
             InvalidJobId: `task_id` is not a valid job id.
-            InvalidProgress: `progress_owner` is invalid.
+            InvalidProgress: a value of `progress`, or `progress_owner`, is invalid.
+            TypeError: `progress` is not a mapping, or has other keys.
         """
         job_id = clean_job_id(uuid.uuid4() if task_id is None else task_id)
-        owner = clean_owner(progress_owner) or None
+        owner, fields = _checked(progress, progress_owner)
         headers = with_namespace(self, options.get("headers") or {})
         if owner is not None:
             headers[OWNER_HEADER] = owner
+        if fields:
+            headers[FIELDS_HEADER] = fields
         namespace = namespace_of(self, headers)
         is_retry = bool(options.get("retries"))
         if is_retry:
             headers = next_headers(namespace, job_id, headers)
         options["headers"] = headers or None
-        is_new = not is_retry and create_queued(namespace, job_id, owner)
+        is_new = not is_retry and create_queued(namespace, job_id, owner, fields)
         try:
             result: AsyncResult[Any] = super().apply_async(args, kwargs, job_id, *others, **options)
         except Exception:
@@ -207,8 +224,9 @@ class ImportTask(Base):
         continues = isinstance(outcome, Ignore) or will_run_again(outcome)
         has_started = any(tracker.was_entered for tracker in trackers)
         if job_id is not None and not has_started and not continues:
-            error = for_end_user(outcome)
-            end_untracked(self._namespace(), job_id, error, (ImportTimedOut,))
+            end_untracked(
+                self._namespace(), job_id, partial(for_end_user, outcome), (ImportTimedOut,)
+            )
 
     def _check_delivery(self, job_id: str) -> None:
         """Check that this message may run the import.
@@ -244,6 +262,25 @@ class ImportTask(Base):
         take_over(self._namespace(), job_id, headers)
 
 
+def _checked(progress: Any, progress_owner: Any) -> tuple[str | None, Fields]:
+    """Return the job's owner and fields; see `ImportTask.apply_async`."""
+    if not isinstance(progress, Mapping | None):
+        raise TypeError(f"progress must be a dict, not {type(progress).__name__}")
+    given = dict(progress or {})
+    owner, total = given.pop("owner", None), as_total(given.pop("total", None))
+    fields: Fields = {**description_fields(given.pop("label", None), given.pop("kind", None))}
+    if given:
+        raise TypeError(
+            f"progress has unknown keys {', '.join(map(repr, given))}:"
+            " use label, owner, total, kind"
+        )
+    if owner is not None and progress_owner is not None:
+        raise TypeError("Pass the owner once: in progress, or as progress_owner")
+    if total is not None:
+        fields["total_rows"] = total
+    return clean_owner(progress_owner if owner is None else owner) or None, fields
+
+
 @signals.task_revoked.connect
 def _on_revoked(
     sender: Any, request: Any, terminated: bool = False, expired: bool = False, **_: Any
@@ -253,12 +290,12 @@ def _on_revoked(
     If the message is only a copy, a running import is not affected.
     """
     if isinstance(sender, ImportTask):
+        namespace = namespace_of(sender, request.headers)
         fields: Fields = {"status": "cancelled"}
         if expired:
-            message = gettext("The import waited too long in the queue and was not started.")
+            message = waited_too_long(stored_kind(namespace, request.id))
             fields = {"status": "failed", "error_message": message}
         report = update if terminated else update_queued
-        namespace = namespace_of(sender, request.headers)
         report(namespace, request.id, {**fields, "eta_seconds": None})
 
 
@@ -268,5 +305,7 @@ def _on_process_lost(sender: Any, task_id: str, exception: BaseException, **_: A
     if isinstance(sender, ImportTask) and isinstance(
         exception, TimeLimitExceeded | WorkerLostError
     ):
-        fields = final_fields(task_id, for_end_user(exception), (ImportTimedOut,))
-        update(namespace_of(sender, None), task_id, {**fields, "eta_seconds": None})
+        namespace = namespace_of(sender, None)
+        kind = stored_kind(namespace, task_id)
+        fields = final_fields(task_id, for_end_user(exception, kind), (ImportTimedOut,), kind)
+        update(namespace, task_id, {**fields, "eta_seconds": None})

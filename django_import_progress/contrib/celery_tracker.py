@@ -6,10 +6,10 @@ import sys
 from typing import Any
 
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
-from django.utils.translation import gettext
 
 from ..core.errors import ImportCancelled
 from ..tracker.outcome import is_cancellation
+from ..tracker.sentences import timed_out
 from ..tracker.tracker import ImportTracker
 from .queue_status import QUEUED_AGAIN
 
@@ -63,7 +63,7 @@ class TaskTracker(ImportTracker):
 
     def _finish(self, error: BaseException | None) -> None:
         self._expose = (*self._expose, ImportTimedOut)
-        super()._finish(for_end_user(error))
+        super()._finish(for_end_user(error, self._kind))
 
 
 def will_run_again(outcome: BaseException | None) -> bool:
@@ -72,10 +72,10 @@ def will_run_again(outcome: BaseException | None) -> bool:
     return isinstance(outcome, Retry | TaskReplaced) or bool(requeued)
 
 
-def for_end_user(error: BaseException | None) -> BaseException | None:
+def for_end_user(error: BaseException | None, kind: str) -> BaseException | None:
     """Return `error`, or an `ImportTimedOut` if it is a time limit's."""
     gevent: Any = sys.modules.get("gevent")
     by_gevent = gevent is not None and isinstance(error, gevent.Timeout)
     if by_gevent or isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
-        return ImportTimedOut(gettext("The import exceeded its time limit and was stopped."))
+        return ImportTimedOut(timed_out(kind))
     return error

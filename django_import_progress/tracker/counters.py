@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from ..core.errors import InvalidProgress, NotTracking
+from ..core.kinds import kind_of, link_field
 from ..core.pacing import Eta, Rate
 from ..core.snapshot import KNOWN, MAX_BYTES, TRACKED, Fields, is_terminal
 from .fields import (
@@ -238,6 +239,25 @@ class ProgressCounters:
             self._set_processed(processed)
             self._rate.rebase()  # Again: a sample may have been taken in between.
 
+    def link(self, text: object, url: object) -> None:
+        """Add a link to the result, which the bar shows once the job has ended.
+
+        Args:
+            text: what the user reads, such as "Download".
+            url: an http or https URL, or a path of this site that starts with a slash.
+
+        Raises:
+            ValueError: `text` is empty, or `url` is another kind of URL.
+            NotTracking: outside the `with` block, or in another process.
+        """
+        link = link_field(text, url)
+        self._check_tracking()
+        self._set_fields({"link": link})
+
+    @property
+    def _kind(self) -> str:
+        return kind_of({**self._stored, **self._fields})
+
     def _set_processed(self, rows: int) -> None:
         with self._lock:
             self._counted += rows - self.processed
@@ -303,6 +323,7 @@ class ProgressCounters:
             "status": "importing",
             "error_message": None,
             **unknown,
+            **({"link": None} if self._stored.get("link") else {}),  # To an earlier result.
             **self._fields,
             **self._counters.copy(),  # Copied in one step: the loop runs on.
             **({"total_rows": total} if total is not None or self._total_is_given else {}),

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext
 
 from ..conf import settings
 from ..core.errors import ImportCancelled, ImportSuperseded, StopsALoop
+from ..core.kinds import IMPORT
 from ..core.snapshot import Fields
+from .sentences import failed
 from .user_texts import user_text
 
 logger = logging.getLogger("django_import_progress")
@@ -23,7 +24,10 @@ MESSAGE_LENGTH = 2000
 
 
 def final_fields(
-    job_id: str, error: BaseException | None, expose: tuple[type[BaseException], ...]
+    job_id: str,
+    error: BaseException | None,
+    expose: tuple[type[BaseException], ...],
+    kind: str = IMPORT,
 ) -> Fields:
     """Return the fields of the final status of an import.
 
@@ -31,6 +35,7 @@ def final_fields(
         job_id: the job.
         error: the exception that the import raised, if any.
         expose: exceptions whose message the end user may see.
+        kind: what the job is.
     """
     if error is None:
         return {"status": "done"}
@@ -41,18 +46,7 @@ def final_fields(
     except Exception:  # `str()` of an exception may raise; the import's exception counts.
         logger.exception("Import %s failed with a message that cannot be read", job_id)
         message = ""
-    return failed_fields(message or neutral_message(job_id))
-
-
-def rolled_back_fields() -> Fields:
-    """Return the final fields if the transaction was rolled back after the `with` block."""
-    return failed_fields(gettext("The import was rolled back."))
-
-
-def neutral_message(job_id: str) -> str:
-    """Return the error message for a failure whose reason is not for the end user."""
-    text = gettext("The import failed. Please give this number when you ask for help: %(job_id)s")
-    return text % {"job_id": job_id}
+    return failed_fields(message or failed(job_id, kind))
 
 
 def flatten(error: BaseException) -> Iterator[BaseException]:

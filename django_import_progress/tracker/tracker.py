@@ -16,6 +16,7 @@ from ..core.commands import clean_owner
 from ..core.errors import ImportCancelled, ImportFailed, ImportSuperseded, StopsALoop
 from ..core.keys import JobId, clean_job_id
 from ..core.rejects import EMPTY
+from ..core.kinds import description_fields
 from ..core.snapshot import RATES, Fields
 from ..service.base import now_text
 from ..service.registry import get_impatient_manager
@@ -25,12 +26,12 @@ from .outcome import (
     failed_fields,
     final_fields,
     is_cancellation,
-    rolled_back_fields,
     was_raised_by,
     was_raised_while_cancelling,
 )
 from .rejects.guard import Exposed
 from .rejects.rejecting import Rejecting
+from .sentences import rolled_back
 from .transactions import Callback, TransactionEnd, after_transactions
 from .writer import Writer
 
@@ -64,6 +65,8 @@ class ImportTracker(Rejecting):
         total: the number of rows, if known.
         owner: a user or a primary key; stored if the job has no owner yet.
         stage: the first stage.
+        label: what the bar is called, unless its tag says so: a file's name, for example.
+        kind: ``import``, ``export`` or ``task``, on which the texts depend; any other is a task.
         expose: exceptions whose message the end user may see, and which reject a row in `guard`.
             For others a neutral sentence is shown (with `DEBUG` on, their message).
         max_rejects: how many rows may be rejected before the import fails; None: any number.
@@ -85,6 +88,8 @@ class ImportTracker(Rejecting):
         total: int | None = None,
         owner: Any = None,
         stage: str | None = None,
+        label: Any = None,
+        kind: str | None = None,
         expose: Exposed = (),
         max_rejects: int | None = None,
         redact: Collection[str] = (),
@@ -103,6 +108,7 @@ class ImportTracker(Rejecting):
             max_rejects=max_rejects,
             redact=redact,
         )
+        self._set_fields(description_fields(label, kind))
         self._manager = manager or get_impatient_manager()
         self._owner = clean_owner(owner)
         self._writer: Writer
@@ -213,7 +219,7 @@ class ImportTracker(Rejecting):
             self._final = self._final or failed_fields(self._failure)
         if error is not None or self._failure is not None:
             self._count_unfinished()
-        self._final = self._final or final_fields(self.job_id, error, self._expose)
+        self._final = self._final or final_fields(self.job_id, error, self._expose, self._kind)
         self._writer.stop()
         self._stop_tracking()
 
@@ -229,7 +235,10 @@ class ImportTracker(Rejecting):
         if self._final or self._is_forked_copy:
             return
         is_committed = end is TransactionEnd.COMMITTED
-        self._final = final_fields(self.job_id, None, ()) if is_committed else rolled_back_fields()
+        if is_committed:
+            self._final = final_fields(self.job_id, None, ())
+        else:
+            self._final = failed_fields(rolled_back(self._kind))
         # After a test, a receiver would write to the database, and nothing would roll it back.
         self._is_signal_sent = self._is_signal_sent or end is TransactionEnd.TEST_OVER
         self._writer.stop()

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..core.errors import InvalidProgress, ProgressError, ProgressUnavailable
+from ..core.kinds import kind_of
 from ..core.lease import LOST, Attempt, Lease, WriteResult
 from ..core.pacing import backoff_seconds
 from ..core.snapshot import MAX_BYTES, Fields, is_terminal
@@ -20,10 +21,10 @@ from ..service.base import now_text
 from ..service.sync_manager import SyncProgressManager
 from .awaitable_event import AwaitableEvent
 from .fields import tracker_fields, without_time
-from .outcome import neutral_message
 from .process_exit import finishing, note_finishing
 from .rejects.log import RejectLog
 from .reporting_thread import FINAL_SECONDS, ReportingThread, running
+from .sentences import failed
 
 logger = logging.getLogger("django_import_progress")
 
@@ -328,7 +329,7 @@ class Writer(ReportingThread):
         if (sample := self._sample()) is not None:
             self._last = sample()
             return self._last
-        error_message = neutral_message(self.job_id)
+        error_message = failed(self.job_id, kind_of(self._last))
         ended = {"status": "failed", "error_message": error_message, "eta_seconds": None}
         return {**self._last, **ended}
 

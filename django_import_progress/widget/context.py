@@ -11,13 +11,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.template import TemplateSyntaxError
 from django.template.context import Context
 from django.urls import NoReverseMatch, reverse
-from django.utils.translation import pgettext
 
 from ..access.tickets import make_ticket
 from ..conf import settings
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id, clean_namespace
+from ..core.kinds import kind_of
 from ..core.snapshot import Stored, is_terminal, text_of
+from . import phrases
 from .page_texts import active_language, texts_of
 from .prefetch import reads_of
 from .text import notice_of, parts, status_of
@@ -86,13 +87,16 @@ def bar_context(
         "status": status_of(job),
         "notice": notice_of(job, waited_seconds),
         "outcome": job["outcome"],
+        "kind": kind_of(job),
         # The report expires with the snapshot.
         "rejected": rejected,
         # Otherwise the script derives it from the stream's URL, whose ticket may only watch then.
         "rejects_url": _url("rejects", job_id, namespace, owner) if rejected or cancel else "",
         "waited_seconds": waited_seconds,
         "waiting_seconds": waiting_seconds,
-        "label": label or pgettext("noun", "Import"),
+        "label": label or text_of(job.get("label")).strip() or phrases.noun(kind_of(job)),
+        "question": phrases.question(kind_of(job)),
+        "keep": phrases.keep(kind_of(job)),
         "parts": (texts_of_parts := parts(job, waited_seconds)),
         # For overriding templates that were written before `parts` existed.
         **{f"{part}_text": texts_of_parts[part] for part in ("status", "percent", "rows")},

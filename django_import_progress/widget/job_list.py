@@ -25,7 +25,7 @@ from ..conf import settings
 from ..core.commands import NOBODY, clean_owner
 from ..core.errors import ProgressUnavailable
 from ..core.messages import NO_SUCH_JOB, NOT_CACHED, UNAVAILABLE
-from ..core.snapshot import Stored, text_of
+from ..core.snapshot import Stored
 from ..service.registry import get_guarded_sync_manager
 from .context import APP_NAME, checked_url, nonce_of
 from .jsonml import elements_with
@@ -36,8 +36,6 @@ ITEM = "data-item"
 """The attribute of an item, which `ITEMS` renders."""
 RETRY_AFTER_SECONDS = 2
 _SALT = "django_import_progress.list"
-LABEL = "label"
-"""The job field that is shown as a bar's label."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +91,7 @@ class JobList:
         for job_id, stored in jobs.items():
             reads.add(job_id, stored, self.namespace)
         return {
-            "jobs": [
-                {"id": job_id, "label": text_of(stored.fields.get(LABEL))}
-                for job_id, stored in jobs.items()
-            ],
+            "jobs": list(jobs),
             "cancel": self.cancel,
             "namespace": self.namespace,
             READS: reads,

@@ -10,8 +10,10 @@ from typing import Any
 from django.conf import settings
 from django.utils.formats import get_format
 from django.utils.timezone import localtime
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation.trans_real import catalog
+
+from ..core.kinds import EXPORT, IMPORT, KINDS, TASK
 
 WAITING = "waiting"
 """The status that is shown for a job that is not known yet."""
@@ -30,6 +32,8 @@ PLURALS: dict[str, Callable[[int], str]] = {
     "skipped": lambda n: ngettext("{count} skipped", "{count} skipped", n),
     "refused": lambda n: ngettext("{count} refused", "{count} refused", n),
     "imported": lambda n: ngettext("{count} imported", "{count} imported", n),
+    "exported": lambda n: ngettext("{count} exported", "{count} exported", n),
+    "completed": lambda n: ngettext("{count} completed", "{count} completed", n),
     "rejected": lambda n: ngettext("{count} rejected", "{count} rejected", n),
     "rate": lambda n: ngettext("{count} row per second", "{count} rows per second", n),
     "seconds": lambda n: ngettext("{count} second left", "{count} seconds left", n),
@@ -50,6 +54,9 @@ PLURALS: dict[str, Callable[[int], str]] = {
 }
 """Functions that return a pattern in the plural form of a number. ``{minutes}`` is filled with the
 text of `and_minutes`, every other placeholder with a number."""
+
+ACCEPTED = {IMPORT: "imported", EXPORT: "exported", TASK: "completed"}
+"""The name in `PLURALS` of the rows that were not rejected, by the job's kind."""
 
 COUNTERS = ("created", "updated", "deleted", "skipped", "refused")
 """The counters that are shown, in this order."""
@@ -74,9 +81,7 @@ def texts() -> dict[str, Any]:
         "decimal": get_format("DECIMAL_SEPARATOR"),
         "separator": get_format("THOUSAND_SEPARATOR"),
         "groups": _groups(),
-        "statuses": statuses(),
-        "outcomes": outcomes(),
-        "notices": notices(),
+        "kinds": {kind: _texts_of_kind(kind) for kind in KINDS},
         "ended": ended(),
         "took": took(),
         "offset": _utc_offset_ms(),
@@ -106,31 +111,77 @@ def _plurals(*_: object) -> tuple[list[str], dict[str, Any]]:
     return list(rules), plurals
 
 
-def statuses() -> dict[str, str]:
+def _texts_of_kind(kind: str) -> dict[str, Any]:
+    return {
+        "statuses": statuses(kind),
+        "outcomes": outcomes(kind),
+        "notices": notices(kind),
+        "accepted": ACCEPTED[kind],
+    }
+
+
+def statuses(kind: str = IMPORT) -> dict[str, str]:
     """Return the texts of the known statuses; any other status is shown unchanged."""
+    running = {IMPORT: gettext("Importing"), EXPORT: gettext("Exporting"), TASK: gettext("Running")}
     return {
         WAITING: gettext("Waiting"),
         "queued": gettext("Queued"),
         "parsing": gettext("Reading the file"),
-        "importing": gettext("Importing"),
-        "done": gettext("Done"),
+        "importing": running[kind],
+        "done": gettext("Exported") if kind == EXPORT else gettext("Done"),
         "failed": gettext("Failed"),
         "cancelled": gettext("Cancelled"),
         "gone": gettext("No longer available"),
     }
 
 
-def outcomes() -> dict[str, str]:
+def outcomes(kind: str = IMPORT) -> dict[str, str]:
     """Return the texts that stand for "Done" where rows were rejected, or none was imported."""
-    return {"partial": gettext("Partly imported"), "nothing": gettext("Nothing imported")}
+    return {
+        IMPORT: {"partial": gettext("Partly imported"), "nothing": gettext("Nothing imported")},
+        EXPORT: {"partial": gettext("Partly exported"), "nothing": gettext("Nothing exported")},
+        TASK: {"partial": gettext("Partly done"), "nothing": gettext("Nothing done")},
+    }[kind]
 
 
-def notices() -> dict[str, str]:
+def question(kind: str) -> str:
+    """Return the question before a job is cancelled."""
+    return {
+        IMPORT: gettext("Cancel this import?"),
+        EXPORT: gettext("Cancel this export?"),
+        TASK: gettext("Cancel this task?"),
+    }[kind]
+
+
+def keep(kind: str) -> str:
+    """Return the answer that leaves the job running."""
+    return {
+        IMPORT: gettext("No, keep importing"),
+        EXPORT: gettext("No, keep exporting"),
+        TASK: gettext("No, keep it running"),
+    }[kind]
+
+
+def noun(kind: str) -> str:
+    """Return the label of a job that has none."""
+    return {
+        IMPORT: pgettext("noun", "Import"),
+        EXPORT: pgettext("noun", "Export"),
+        TASK: pgettext("noun", "Task"),
+    }[kind]
+
+
+def notices(kind: str = IMPORT) -> dict[str, str]:
     """Return the notices: what viewers should know besides the status."""
+    refused = {
+        IMPORT: gettext("The import could not be cancelled. Reload the page and try again."),
+        EXPORT: gettext("The export could not be cancelled. Reload the page and try again."),
+        TASK: gettext("The task could not be cancelled. Reload the page and try again."),
+    }
     return {
         "expired": gettext("Reload the page to see the current progress"),
         "offline": gettext("Reconnecting…"),
-        "refused": gettext("The import could not be cancelled. Reload the page and try again."),
+        "refused": refused[kind],
         "stalled": gettext("The worker is not responding"),
         "cancelling": gettext("Cancelling…"),
         "unstarted": gettext("No worker has started it yet"),

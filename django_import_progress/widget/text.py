@@ -11,9 +11,10 @@ from django.utils.formats import number_format
 from django.utils.timezone import get_current_timezone
 from django.utils.translation import gettext
 
+from ..core.kinds import kind_of, safe_link
 from ..core.pacing import LONGEST_FORECAST_SECONDS
 from ..core.snapshot import SEPARATOR, is_terminal, number_of, text_of
-from .phrases import COUNTERS, PLURALS, WAITING, ended, notices, outcomes, statuses, took
+from .phrases import ACCEPTED, COUNTERS, PLURALS, WAITING, ended, notices, outcomes, statuses, took
 
 WAIT_STEP_SECONDS = 15
 """Below a minute the waiting time is shown in these steps, because the script updates it no more
@@ -33,16 +34,20 @@ def parts(job: Mapping[str, Any], waited_seconds: float | None = None) -> dict[s
     """
     status = status_of(job)
     notice = notice_of(job, waited_seconds)
+    kind = kind_of(job)
+    link, url = safe_link(job) if is_terminal(job) else ("", "")
     return {
-        "status": outcomes().get(str(job["outcome"])) or statuses().get(status, status),
+        "status": outcomes(kind).get(str(job["outcome"])) or statuses(kind).get(status, status),
         "stage": text_of(job.get("stage")),
         "percent": _percent(job["percent"]),
         "rows": _rows(job),
         "counts": _join(_counts(job)),
         "waited": "" if waited_seconds is None else _time_waited(waited_seconds),
         "pace": _ended(job) if is_terminal(job) else "" if notice else _join(_pace(job)),
-        "notice": notices().get(notice, ""),
+        "notice": notices(kind).get(notice, ""),
         "error": text_of(job.get("error_message")),
+        "link": link,
+        "url": url,
     }
 
 
@@ -88,7 +93,7 @@ def _counts(job: Mapping[str, Any]) -> Iterable[str]:
     processed = number_of(job.get("processed_rows")) or 0
     if rejected > 0:
         if is_terminal(job) and processed > rejected:
-            yield _plural("imported", processed - rejected, count=processed - rejected)
+            yield _plural(ACCEPTED[kind_of(job)], processed - rejected, count=processed - rejected)
         yield _plural("rejected", rejected, count=rejected)
     for name in COUNTERS:
         count = number_of(job.get(name))

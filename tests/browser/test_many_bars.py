@@ -6,14 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.async_api import Page, expect
+import pytest
+from playwright.async_api import Page, Route, expect
 
 from django_import_progress import SyncProgressManager
 
+from ..faults.conftest import defence
 from ..kit.asgi import AsgiServer
-from ..kit.bars import NOTED, opened, part, requests, streams
+from ..kit.bars import NOTED, opened, part, requests, script_without, streams
 from ..kit.browser import IN_A_BROWSER
+from ..kit.controls import without
 from ..kit.waiting import until
+
+__all__ = ["defence"]
 
 pytestmark = IN_A_BROWSER
 ADDRESS = r"/progress/stream/\?"
@@ -26,7 +31,11 @@ COUNTED = """
         return () => open.delete(connection);
     };
     const { fetch } = window;
-    window.fetch = (...request) => fetch(...request).finally(count(request));
+    window.fetch = (...request) => {
+        const end = count(request);
+        request[1]?.signal?.addEventListener("abort", end);
+        return fetch(...request).finally(end);
+    };
     window.EventSource = class extends EventSource {
         #end = count(this);
         constructor(url) {
@@ -115,19 +124,49 @@ async def test_bars_beyond_two_streams_are_read_in_turn_until_there_is_room(
     assert await most() <= 2
 
 
-async def test_bars_beyond_two_streams_are_polled_where_streams_are_refused(
-    live: AsgiServer, page: Page, complaints: list[str], jobs: SyncProgressManager
+async def refused(route: Route) -> None:
+    await route.fulfill(status=200, content_type="text/html")
+
+
+async def buffered(route: Route) -> None:
+    """Leave the request without a response, as behind a proxy that waits for the stream's end."""
+
+
+def polls_beside_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    script_without(monkeypatch, "isDue = false;\n    stopPolling();\n", "isDue = false;\n")
+
+
+@without(polls_beside_a_stream)
+@pytest.mark.parametrize("count", [60, 90])  # Two streams, and more.
+@pytest.mark.parametrize("proxy", [refused, buffered])
+async def test_many_bars_are_polled_over_two_connections_where_there_are_no_streams(
+    live: AsgiServer,
+    page: Page,
+    complaints: list[str],
+    jobs: SyncProgressManager,
+    proxy: Callable[[Route], Awaitable[None]],
+    count: int,
 ) -> None:
-    job_ids = [jobs.create(f"{n:x>128}", data={"status": "importing"}) for n in range(90)]
-    await page.route(
-        "**/stream/**", lambda route: route.fulfill(status=200, content_type="text/html")
-    )
+    job_ids = [jobs.create(f"{n:x>128}", data={"status": "importing"}) for n in range(count)]
     most = await counted(page)
+    tried: list[str] = []
+
+    async def no_stream(route: Route) -> None:
+        tried.append(route.request.url)
+        await proxy(route)
+
+    await page.route("**/stream/**", no_stream)
     bars = await opened(page, live.url, *job_ids)
-    for place in (0, 50, 89):
+    await page.evaluate(NOTED)
+    for place in (0, count // 2, count - 1):
         jobs.update(job_ids[place], {"processed_rows": 7})
         await expect(part(bars.nth(place), "rows")).to_have_text("7 rows", timeout=30_000)
-    assert await most() <= 3  # For a moment: a stream that is tried again.
+    before = len(tried)
+    await until(lambda: len(tried) > before + 2, "streams to be tried again", seconds=30)
+    assert await page.evaluate("window.noted") == []
+    assert await most() <= 2
+    await page.unroute("**/stream/**")
+    await streams(2 if count == 60 else 1)  # A stream is tried again, and kept.
     await page.goto("about:blank")
     complaints.clear()
 

@@ -149,7 +149,7 @@ def test_no_script_imports_another_one() -> None:
     """A storage that adds hashes to file names leaves the imports in scripts unchanged."""
     for file in STATIC.glob("*.js"):
         code = re.sub(r"/\*[\s\S]*?\*/|//.*", "", file.read_text(encoding="utf-8"))
-        assert not re.search(r"\bimport(\s*[{*('\"]|\s+\w)", code), file.name
+        assert not re.search(r"(?<!\")\bimport(\s*[{*('\"]|\s+\w)", code), file.name
 
 
 @pytest.mark.parametrize("line", ["is not there", "return;"])

@@ -46,7 +46,7 @@ def test_a_page_has_its_texts_once(jobs: SyncProgressManager, page: str) -> None
         with override(language):
             found = blocks(rendered(page))
         assert list(found) == [language]
-        assert found[language]["statuses"]["waiting"] == waiting
+        assert found[language]["kinds"]["import"]["statuses"]["waiting"] == waiting
 
 
 @pytest.mark.parametrize("page", [ASSETS + BAR + GERMAN * 2, GERMAN * 2 + ASSETS + BAR])

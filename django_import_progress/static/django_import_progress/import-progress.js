@@ -1,13 +1,13 @@
 // The live bar of a job: see docs/architecture.md.
 
-const MAX_TIME_LEFT_S = 3 * 86400; // More is a guess.
+const MAX_TIME_LEFT_S = 3 * 86400;
 const UNSTARTED_S = 60;
 /** @type {WaitUnits} */
 const UNITS = [
   ["days", 172800, 86400],
   ["hours", 3600, 3600],
   ["minutes", 60, 60],
-  ["seconds", 15, 15, 15], // In steps.
+  ["seconds", 15, 15, 15],
 ];
 
 /** @type {IsNumber} */
@@ -17,6 +17,8 @@ const asNumber = (value) =>
   typeof value === "string" && /^-?\d{1,15}(\.\d{1,15})?(E[+-]?\d)?$/.test(value)
     ? Number(value)
     : value;
+// As in core/kinds.py.
+const SAFE_URL = /^(https?:\/\/(?=[^/?#])|\/(?!\/))[^\s\\\x00-\x20\x7f-\xa0]*$/i;
 const SEPARATOR = " · ";
 /** @type {AsText} */
 const asText = (value) =>
@@ -36,18 +38,21 @@ const isFinal = (type, value) =>
   type === "gone" || type === "missing" || (type === "job" && isTerminal(value.status));
 
 /** @type {InitialState} */
-export function initialState({ status = "", notice, waited }, bar, at) {
+export function initialState({ status = "", notice, waited, kind = "" }, bar, at) {
   const isOver = isTerminal(status) || status === "gone";
   const percent = bar && bar.position >= 0 ? bar.value : null;
   const since = waited === undefined ? null : at - Number(waited) * 1000;
   const announced = notice ? [notice] : [];
-  return { status, percent, since, announced, isOver };
+  return { status, percent, since, announced, isOver, kind };
 }
 
 /** @type {Reduce} */
-export function reduce(before, type, value, texts, label, at) {
+export function reduce(before, type, value, pageTexts, label, at) {
   const now = { ...before, ...EFFECTS[type](value, before, at), isOver: isFinal(type, value) };
   const { job, status, percent, isOver } = now;
+  const { kinds = {} } = pageTexts;
+  const kind = asText(job?.kind) || before.kind || "import";
+  const texts = { ...pageTexts, ...kinds[Object.hasOwn(kinds, kind) ? kind : "task"] };
   const waited = isNumber(now.since) ? (at - now.since) / 1000 : null;
   const notices = isOver ? [] : noticesOf(now, waited);
   const [notice = ""] = notices;
@@ -114,7 +119,7 @@ function partsOf(job, texts) {
   const rejected = asNumber(job.rejected_rows);
   const counts = counted("rejected", rejected);
   if (counts[0] && isTerminal(job.status))
-    counts.unshift(...counted("imported", Number(processed) - Number(rejected)));
+    counts.unshift(...counted(texts.accepted ?? "", Number(processed) - Number(rejected)));
   counts.push(...(texts.counters ?? []).flatMap((name) => counted(name, asNumber(job[name]))));
   const digits = Number(rate) < 9.95 ? 10 : 1;
   const pace = counted("rate", isNumber(rate) && Math.round(rate * digits) / digits);
@@ -128,7 +133,11 @@ function partsOf(job, texts) {
       rows = plural(texts, name, count, { processed, total });
     }
   }
+  const { text, url } = Object(isTerminal(job.status) && job.link);
+  const link = SAFE_URL.test(asText(url)) ? asText(text) : "";
   return {
+    link,
+    url: link && asText(url),
     stage: asText(job.stage),
     percent: "",
     rows,
@@ -226,7 +235,6 @@ function websocket(options, jobs, receive) {
   };
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
-    // Error messages have no `percent`.
     if ("percent" in message) receive("job", message);
     else if (message.gone) receive("gone", message);
     else receive("expired", { job_id: message.job });
@@ -256,7 +264,6 @@ function polling(options, jobs, receive) {
       receive("job", found);
     }
     if (response?.status !== 404) return found && 200;
-    // Once: Redis may have been emptied just now.
     const count = absences.get(id);
     if (count === undefined) receive("expired", { job_id: reference });
     else absences.set(id, count + 1);
@@ -324,11 +331,9 @@ const MAX_RETRY_MS = 30000;
 const STREAM_TIMEOUT_MS = 2000;
 const OFFLINE_MS = 3000;
 const CHECK_MS = 5000;
-const SILENCE_MS = 60000; // After sleep, there may be no error.
+const SILENCE_MS = 60000;
 
 const nothing = () => {};
-
-let isSilent = false; // A proxy buffers all streams.
 
 /** @type {Connect} */
 function connect(options, jobs, notify) {
@@ -341,6 +346,7 @@ function connect(options, jobs, notify) {
   let stopPolling = nothing;
   let isStreaming = false;
   let isPolling = false;
+  let isDue = false;
   /** @type {boolean?} */
   let isOffline = null;
   let failures = 0;
@@ -384,31 +390,40 @@ function connect(options, jobs, notify) {
     if (isStreaming || isPolling) {
       stop("offline");
       set(false);
-      return;
-    }
-    start("offline", OFFLINE_MS, set);
-    start("timeout", isSilent ? 0 : STREAM_TIMEOUT_MS, () => {
-      isSilent = true;
-      poll();
+    } else start("offline", OFFLINE_MS, set);
+  }
+
+  const startTimeout = () =>
+    canPoll &&
+    start("timeout", STREAM_TIMEOUT_MS, () => (isStreaming && options.isAlone ? poll() : fail()));
+
+  function fail() {
+    stop("timeout");
+    closeStream();
+    if (++failures >= streams.length) poll();
+    checkOffline();
+    const pause = Math.min(RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS);
+    start("retry", pause * (0.5 + Math.random() / 2), () => {
+      isDue = stopPolling !== nothing;
+      if (!isDue) openStream();
     });
   }
 
   function openStream() {
     const openTransport = streams[failures % streams.length];
     if (!openTransport) return poll();
+    isDue = false;
+    stopPolling();
+    stopPolling = nothing;
+    startTimeout();
     stopStream = openTransport(options, jobs, (type, value) => {
       if (type === "open") {
         isStreaming = value;
+        if (!value) startTimeout();
         checkOffline();
-      } else if (type === "fail") {
-        closeStream();
-        checkOffline();
-        if (++failures >= streams.length) poll();
-        const pause = Math.min(RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS);
-        start("retry", pause * (0.5 + Math.random() / 2), openStream);
-      } else {
+      } else if (type === "fail") fail();
+      else {
         failures = 0;
-        isSilent = false;
         stop("timeout");
         closePolling();
         receive(type, value);
@@ -425,10 +440,10 @@ function connect(options, jobs, notify) {
   function poll() {
     if (!canPoll || stopPolling !== nothing) return;
     stopPolling = polling(options, jobs, (type, value) => {
-      if (type === "open") {
-        isPolling = value;
-        checkOffline();
-      } else if (type !== "expired" || !isStreaming) receive(type, value);
+      isPolling = type !== "open" || value;
+      if (type === "open" && isDue) openStream();
+      checkOffline();
+      if (type !== "open" && (type !== "expired" || !isStreaming)) receive(type, value);
     });
   }
 
@@ -482,7 +497,10 @@ function createConnections(options, notify) {
     parts = options.transport === "polling" ? [new Map(jobs)] : batchesOf(jobs);
     isFull = parts.length > MAX_STREAMS;
     if (isFull) parts.push(new Map(parts.splice(1).flatMap((part) => [...part])));
-    closes = parts.map((part, n) => connect({ ...options, inTurn: isFull && n > 0 }, part, receive));
+    const isAlone = !parts[1];
+    closes = parts.map((part, n) =>
+      connect({ ...options, isAlone, inTurn: isFull && n > 0 }, part, receive)
+    );
   }
 
   return { watch, close };
@@ -541,7 +559,7 @@ function createGroup(options) {
     /** @type {Connections?} */
     let connections = null;
     let isLeader = false;
-    let served = [NaN]; // Tabs.
+    let served = [NaN];
     let [gathering, life] = [0, 0];
     let needsAll = true;
 
@@ -561,7 +579,6 @@ function createGroup(options) {
         channel.onmessage = ({ data }) => receive(data);
         await navigator.locks.request(options.key, { signal }, lead);
       } catch {
-        // Without HTTPS, or in a sandbox.
         channel?.close();
         channel = null;
         lead();
@@ -598,7 +615,6 @@ function createGroup(options) {
       connections = null;
       clearTimeout(life);
       life = setTimeout(() => {
-        // The leader stands still, and will not know the new id.
         leave();
         session = createSession(true);
       }, SILENT_LEADER_MS);
@@ -643,7 +659,6 @@ let isShown = !document.hidden;
 
 const urlOf = (url = "", path = "") => new URL(path, new URL(url, document.baseURI));
 
-// <reference>/stream/
 const referenceIn = (url = "") => urlOf(url).pathname.split("/").at(-3);
 
 /** @type {GroupOf} */
@@ -664,7 +679,6 @@ function setShown(isNowShown = !document.hidden) {
   for (const { bars } of groups.values()) for (const { notify } of [...bars]) notify("tick");
 }
 addEventListener("visibilitychange", () => setShown(), true);
-// For the back/forward cache.
 addEventListener("pagehide", () => setShown(false));
 addEventListener("pageshow", () => setShown());
 addEventListener("online", updateAll);
@@ -685,7 +699,7 @@ class ImportProgress extends HTMLElement {
   #hasEnded = false;
   #timer = 0;
   #isWaiting = false;
-  #waitingLeft = 0; // Connected time.
+  #waitingLeft = 0;
   #at = 0;
   #observer = new MutationObserver(() => this.#onMorph());
 
@@ -696,7 +710,7 @@ class ImportProgress extends HTMLElement {
     });
     this.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !this.#isAsking) return;
-      event.preventDefault(); // Of a dialog.
+      event.preventDefault();
       event.stopPropagation();
       this.#act("keep");
     });
@@ -739,7 +753,7 @@ class ImportProgress extends HTMLElement {
       this.disconnectedCallback();
       this.connectedCallback();
     } else if (group) {
-      group.update(!!isExpired); // It may have a new ticket.
+      group.update(!!isExpired);
       this.#receive("tick");
     }
   }
@@ -747,7 +761,7 @@ class ImportProgress extends HTMLElement {
   /** @type {NotifyBar} */
   #receive(type, value) {
     const id = "import-progress-texts-";
-    const block = // Or of another language.
+    const block =
       document.getElementById(id + this.dataset.language) ??
       document.querySelector(`[id^=${id}]`);
     const texts = JSON.parse(block?.textContent ?? "{}");
@@ -809,6 +823,7 @@ class ImportProgress extends HTMLElement {
     }
     const report = this.#part(".import-progress-report:not([href])");
     report?.setAttribute("href", urlOf(this.dataset.stream, "../rejects/").href);
+    if (parts.url) this.#part("[data-show=link]")?.setAttribute("href", parts.url);
     const bar = this.querySelector("progress");
     if (percent === null) bar?.removeAttribute("value");
     else if (bar) bar.value = Number(percent);
@@ -856,7 +871,6 @@ class ImportProgress extends HTMLElement {
     };
     const response = await post().catch(() => null);
     const status = response?.status;
-    // 409: the job has ended. A login page has 200.
     if (status !== 202 && status !== 409 && !this.#state.isOver) this.#receive("refused");
   }
 

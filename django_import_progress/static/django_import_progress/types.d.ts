@@ -1,20 +1,25 @@
 // What the functions of import-progress.js pass to each other. Only type checkers read this file.
 
 /** A job as the endpoints represent it. */
-export type Job = { job_id: string; [field: string]: unknown };
+export type Job = {
+  job_id: string;
+  kind?: unknown;
+  label?: unknown;
+  /** `{ text, url }`: shown once the job has ended, if the URL is safe. */
+  link?: unknown;
+  [field: string]: unknown;
+};
 
 /** References (job ids or tickets) by job id. */
 export type Jobs = Map<string, string>;
 
 /** The texts of a page, in its language: what widget/phrases.py returns. */
-export type Texts = NumberFormat & {
+export type Texts = NumberFormat & TextsOfKind & {
+  kinds?: { [kind: string]: TextsOfKind };
   /** A rule has the form's number for 0 to 199 and for a million. */
   rules?: string[];
   plurals?: { [name: string]: [rule: number, ...forms: string[]] };
   counters?: string[];
-  statuses?: Names;
-  outcomes?: Names;
-  notices?: Names;
   ended?: string;
   took?: string;
   /** By how many milliseconds the page's time zone is ahead of UTC. */
@@ -23,12 +28,22 @@ export type Texts = NumberFormat & {
   missing?: string;
   news?: string;
 };
+/** The texts that depend on the job's kind. */
+export type TextsOfKind = {
+  statuses?: Names;
+  outcomes?: Names;
+  notices?: Names;
+  /** The name of the plural for rows that were not rejected. */
+  accepted?: string;
+};
 export type NumberFormat = { decimal?: string; separator?: string; groups?: string };
 export type Names = { [name: string]: string };
 
 /** The state of a bar. */
 export type State = {
   status: string;
+  /** The kind of the job as rendered. */
+  kind: string;
   percent: unknown;
   /** When the job was queued, in milliseconds of a monotonic clock. */
   since: number | null;
@@ -151,6 +166,8 @@ export type Options = {
   base: string;
   websocket?: string;
   transport?: string;
+  /** Whether this is the page's only connection: then it may poll beside an open stream. */
+  isAlone?: boolean;
   /** Poll many jobs with one request. */
   inTurn?: boolean;
 };

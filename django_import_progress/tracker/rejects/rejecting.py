@@ -6,15 +6,13 @@ from collections.abc import Collection
 from itertools import chain
 from typing import Any, TypeVar
 
-from django.utils.translation import ngettext
-
 from ...conf import settings
 from ...core.errors import ImportFailed, InvalidProgress, TooManyRejects
 from ...core.rejects import Reject
 from ...core.snapshot import Fields
 from ..fields import as_count
 from ..interrupts import Stoppable
-from ..outcome import neutral_message
+from ..sentences import failed, too_many_rejects
 from ..user_texts import given_text
 from .guard import Exposed, Guard, exception_classes
 from .log import RejectLog
@@ -160,7 +158,7 @@ class Rejecting(Stoppable):
         """
         text = given_text(message).strip()
         self._check_tracking()
-        self._failure = text or neutral_message(self.job_id)
+        self._failure = text or failed(self.job_id, self._kind)
         self.interrupt = self._failed_by_caller
         raise self._failed_by_caller()
 
@@ -170,11 +168,7 @@ class Rejecting(Stoppable):
         return error
 
     def _too_many(self, limit: int) -> TooManyRejects:
-        self._failure = ngettext(
-            "The import was stopped because more than %(limit)d row was rejected.",
-            "The import was stopped because more than %(limit)d rows were rejected.",
-            limit,
-        ) % {"limit": limit}
+        self._failure = too_many_rejects(limit, self._kind)
         self._overflow = TooManyRejects(self._failure)
         self.interrupt = self._raise_overflow_again
         return self._overflow
