@@ -18,7 +18,7 @@ MODULES = {
 }
 
 LAYERS = [
-    {"core", "cancellation", "metrics", "release", "representation", "signals", "version"},
+    {"core", "cancellation", "kinds", "metrics", "release", "representation", "signals", "version"},
     {"redis"},
     {"conf", "watch"},
     {"service"},

@@ -17,8 +17,8 @@ from celery.result import AsyncResult
 from ..core.commands import clean_owner
 from ..core.errors import ImportSuperseded
 from ..core.keys import clean_job_id
-from ..core.kinds import description_fields
 from ..core.snapshot import Fields
+from ..kinds import description_fields
 from ..service.registry import get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
 from ..tracker.fields import as_total

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..core.errors import JobExists, JobFinished, JobNotFound, ProgressError
-from ..core.kinds import kind_of
 from ..core.snapshot import is_terminal
+from ..kinds import kind_of
 from ..service.registry import get_guarded_sync_manager, get_impatient_manager
 from ..service.sync_manager import SyncProgressManager
 from ..tracker.outcome import final_fields

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from ..core.errors import InvalidProgress, NotTracking
-from ..core.kinds import kind_of, link_field
 from ..core.pacing import Eta, Rate
 from ..core.snapshot import KNOWN, MAX_BYTES, TRACKED, Fields, is_terminal
+from ..kinds import kind_of, link_field
 from .fields import (
     DIGITS,
     OWN_BYTES,

@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 
 from ..conf import settings
 from ..core.errors import ImportCancelled, ImportSuperseded, StopsALoop
-from ..core.kinds import IMPORT
 from ..core.snapshot import Fields
+from ..kinds import IMPORT
 from .sentences import failed
 from .user_texts import user_text
 

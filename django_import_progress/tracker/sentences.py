@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext, ngettext
 
-from ..core.kinds import EXPORT, IMPORT, TASK
+from ..kinds import EXPORT, IMPORT, TASK
 
 
 def failed(job_id: str, kind: str = IMPORT) -> str:

@@ -16,8 +16,8 @@ from ..core.commands import clean_owner
 from ..core.errors import ImportCancelled, ImportFailed, ImportSuperseded, StopsALoop
 from ..core.keys import JobId, clean_job_id
 from ..core.rejects import EMPTY
-from ..core.kinds import description_fields
 from ..core.snapshot import RATES, Fields
+from ..kinds import description_fields
 from ..service.base import now_text
 from ..service.registry import get_impatient_manager
 from ..service.sync_manager import SyncProgressManager

@@ -12,10 +12,10 @@ from functools import partial
 from typing import TypeVar
 
 from ..core.errors import InvalidProgress, ProgressError, ProgressUnavailable
-from ..core.kinds import kind_of
 from ..core.lease import LOST, Attempt, Lease, WriteResult
 from ..core.pacing import backoff_seconds
 from ..core.snapshot import MAX_BYTES, Fields, is_terminal
+from ..kinds import kind_of
 from ..redis.executor import perform_sync
 from ..service.base import now_text
 from ..service.sync_manager import SyncProgressManager

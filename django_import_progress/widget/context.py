@@ -16,8 +16,8 @@ from ..access.tickets import make_ticket
 from ..conf import settings
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id, clean_namespace
-from ..core.kinds import kind_of
 from ..core.snapshot import Stored, is_terminal, text_of
+from ..kinds import kind_of
 from . import phrases
 from .page_texts import active_language, texts_of
 from .prefetch import reads_of

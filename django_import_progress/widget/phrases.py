@@ -13,7 +13,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation.trans_real import catalog
 
-from ..core.kinds import EXPORT, IMPORT, KINDS, TASK
+from ..kinds import EXPORT, IMPORT, KINDS, TASK
 
 WAITING = "waiting"
 """The status that is shown for a job that is not known yet."""

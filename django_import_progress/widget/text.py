@@ -11,9 +11,9 @@ from django.utils.formats import number_format
 from django.utils.timezone import get_current_timezone
 from django.utils.translation import gettext
 
-from ..core.kinds import kind_of, safe_link
 from ..core.pacing import LONGEST_FORECAST_SECONDS
 from ..core.snapshot import SEPARATOR, is_terminal, number_of, text_of
+from ..kinds import kind_of, safe_link
 from .phrases import ACCEPTED, COUNTERS, PLURALS, WAITING, ended, notices, outcomes, statuses, took
 
 WAIT_STEP_SECONDS = 15

@@ -17,7 +17,7 @@ const asNumber = (value) =>
   typeof value === "string" && /^-?\d{1,15}(\.\d{1,15})?(E[+-]?\d)?$/.test(value)
     ? Number(value)
     : value;
-// As in core/kinds.py.
+// As in kinds.py.
 const SAFE_URL = /^(https?:\/\/(?=[^/?#])|\/(?!\/))[^\s\\\x00-\x20\x7f-\xa0]*$/i;
 const SEPARATOR = " · ";
 /** @type {AsText} */

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from django.utils.translation import gettext_lazy
 
-from django_import_progress import InvalidProgress
-from django_import_progress.core import kinds
-from django_import_progress.core.kinds import description_fields, kind_of, link_field, safe_link
+from django_import_progress import InvalidProgress, kinds
+from django_import_progress.kinds import description_fields, kind_of, link_field, safe_link
 
 SAFE = [
     "/",

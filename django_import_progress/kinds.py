@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import InvalidProgress
-from .snapshot import text_of
+from .core.errors import InvalidProgress
+from .core.snapshot import text_of
 
 IMPORT, EXPORT, TASK = KINDS = ("import", "export", "task")
 """What a job may be. Its texts depend on it."""
