@@ -48,7 +48,6 @@ UNSAFE = [
     "https:\\\\evil.example",
     "ftp://example.com",
     "mailto:a@example.com",
-    "/" + "a" * 2000,
 ]
 
 
@@ -59,7 +58,7 @@ def test_a_link_leads_to_the_web_or_into_the_site(url: str) -> None:
     assert safe_link({"link": link}) == ("Download", url)
 
 
-@pytest.mark.parametrize("url", [*UNSAFE, None, 5, b"/a"])
+@pytest.mark.parametrize("url", [*UNSAFE, "/" + "a" * 2000, None, 5, b"/a"])
 def test_any_other_link_is_refused_and_never_shown(url: Any) -> None:
     with pytest.raises(ValueError, match=r"Invalid URL .* of a link: pass http://"):
         link_field("Download", url)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from ..core.pacing import LONGEST_FORECAST_SECONDS
 from ..core.snapshot import SEPARATOR, number_of, text_of
+from ..kinds import EXPORT, IMPORT, TASK, kind_of
+
+RUNNING = {IMPORT: "importing", EXPORT: "exporting", TASK: "running"}
+"""What a worker does, by the job's kind."""
+UNSTARTED_SECONDS = 60
+"""After this time in the queue a job counts as not started."""
 
 
 def printable(value: object) -> str:
@@ -41,12 +49,28 @@ def cut(line: str, width: int) -> str:
 
 
 def description(job: Mapping[str, Any]) -> str:
-    """Return status, stage and error message of a job, and whether it is stalled or cancelling."""
+    """Return a job's status, label, stage and error message, and whether it makes no progress."""
     status = job.get("status")
-    words = [status if isinstance(status, str) and status else "waiting"]
+    word = status if isinstance(status, str) and status else "waiting"
+    words = [RUNNING[kind_of(job)] if word == "importing" else word]
     words += [word for word in ("stalled", "cancelling") if job[word]]
-    words += filter(None, [text_of(job.get(name)) for name in ("stage", "error_message")])
+    if _is_unstarted(job):
+        words.append("no worker has started it yet")
+    words += filter(None, [text_of(job.get(name)) for name in ("label", "stage", "error_message")])
     return printable(SEPARATOR.join(words))
+
+
+def _is_unstarted(job: Mapping[str, Any]) -> bool:
+    """Return whether a job has waited for its first worker for a minute, by this machine's clock.
+
+    Nothing is written to a job that waits, so that its last write is its creation.
+    """
+    if job.get("status") != "queued" or job.get("attempt") is not None:
+        return False
+    with suppress(ValueError, TypeError):
+        written = datetime.fromisoformat(str(job.get("updated_at")))
+        return (datetime.now(UTC) - written).total_seconds() >= UNSTARTED_SECONDS
+    return False
 
 
 def amount(job: Mapping[str, Any]) -> str:

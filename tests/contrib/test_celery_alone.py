@@ -235,6 +235,51 @@ def test_invalid_arguments_raise_before_the_task_is_queued() -> None:
         tasks.import_rows.apply_async(progress_owner="")
 
 
+@pytest.mark.parametrize(
+    ("progress", "error", "match"),
+    [
+        ({"lable": "x"}, TypeError, "unknown keys 'lable': use label, owner, total, kind"),
+        ("export", TypeError, "must be a dict, not str"),
+        ({"label": 5}, InvalidProgress, "Invalid label"),
+        ({"kind": 5}, InvalidProgress, "Invalid kind"),
+        ({"total": "5"}, InvalidProgress, "Invalid total_rows"),
+        ({"owner": ""}, InvalidProgress, "owner"),
+    ],
+)
+def test_what_is_known_of_the_job_is_checked_before_the_task_is_queued(
+    jobs: SyncProgressManager, progress: Any, error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        tasks.import_rows.apply_async(progress=progress)
+    assert jobs.jobs() == []
+
+
+def test_an_owner_is_passed_once() -> None:
+    with pytest.raises(TypeError, match="Pass the owner once"):
+        tasks.import_rows.apply_async(progress={"owner": 7}, progress_owner=7)
+
+
+PROGRESS = {"label": "Prices", "kind": "export", "owner": 7, "total": 3}
+
+
+def test_what_is_known_of_the_job_is_stored_with_it(
+    jobs: SyncProgressManager, at_once: None
+) -> None:
+    job_id = tasks.import_rows.apply_async([3], progress=PROGRESS).id
+    [job] = jobs.jobs(owner=7)
+    assert (job["job_id"], job["label"], job["kind"]) == (job_id, "Prices", "export")
+    assert (job["total_rows"], job["status"]) == (3, "done")
+
+
+def test_a_job_that_was_created_before_gets_it_too(
+    jobs: SyncProgressManager, at_once: None
+) -> None:
+    for data in ({"label": "old"}, {"label": "old", "status": "done"}):
+        job_id = jobs.create(data=data)
+        tasks.import_rows.apply_async([3], task_id=job_id, progress={"label": "Prices"})
+        assert (jobs.get_progress(job_id) or {})["label"] == "Prices"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it_is_queued_after_the_commit(jobs: SyncProgressManager, at_once: None) -> None:
     with transaction.atomic():

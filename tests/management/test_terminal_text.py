@@ -13,6 +13,7 @@ from django_import_progress.core.snapshot import represent
 from django_import_progress.management.terminal_text import (
     amount,
     cut,
+    description,
     line,
     printable,
     printable_json,
@@ -94,3 +95,35 @@ def test_texts_and_numbers_are_shown_whatever_their_type() -> None:
     assert line(shown) == "waiting · 0 · 12:  · price: Not a number. · 5"
     counted = job(processed_rows="1000.0", total_rows="2000", rows_per_second="2.5")
     assert line(counted) == "waiting  50.0 %, 1,000 of 2,000 rows, 2 a second"
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [(None, "importing"), ("export", "exporting"), ("sync", "running")]
+)
+def test_the_status_depends_on_the_kind_and_the_label_follows(kind: str | None, word: str) -> None:
+    job = represent(
+        "j",
+        {"status": "importing", "kind": kind, "label": "a\x1b.csv"},
+        stalled=False,
+        cancelling=False,
+    )
+    assert description(job) == f"{word} · a\\x1b.csv"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_unstarted"),
+    [
+        ({"updated_at": "2020-01-01T00:00:00+00:00"}, True),
+        ({"updated_at": "2020-01-01T00:00:00+00:00", "attempt": 1}, False),
+        ({"updated_at": "2020-01-01T00:00:00+00:00", "status": "importing"}, False),
+        ({"updated_at": "2020-01-01T00:00:00"}, False),
+        ({"updated_at": "9999-01-01T00:00:00+00:00"}, False),
+        ({"updated_at": "yesterday"}, False),
+        ({}, False),
+    ],
+)
+def test_a_job_that_no_worker_has_started_for_a_minute_says_so(
+    fields: dict[str, object], is_unstarted: bool
+) -> None:
+    job = represent("j", {"status": "queued", **fields}, stalled=False, cancelling=False)
+    assert ("no worker has started it yet" in description(job)) == is_unstarted
