@@ -18,8 +18,8 @@ MODULES = {
 }
 
 LAYERS = [
-    {"core", "cancellation", "kinds", "metrics", "release", "representation", "signals", "version"},
-    {"redis"},
+    {"core", "cancellation", "metrics", "release", "representation", "signals", "version"},
+    {"kinds", "redis"},
     {"conf", "watch"},
     {"service"},
     {"access", "relay", "tracker"},

@@ -214,7 +214,7 @@ class FieldLimit:
 
 def tracker_fields(fields: Fields) -> Fields:
     """Return only the tracker's own fields, without those that the user added."""
-    own = KNOWN | TRACKED | {"rejected_rows"}
+    own = KNOWN | TRACKED | {"rejected_rows", "label", "kind"}
     return {name: value for name, value in fields.items() if name in own}
 
 
