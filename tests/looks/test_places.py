@@ -82,7 +82,7 @@ async def test_a_long_error_scrolls_by_keyboard(
 
 
 @pytest.mark.parametrize("compact", [False, True], ids=["full", "compact"])
-@without(css_without("justify-content: start;"))
+@without(css_without("justify-content: start;", "justify-content: end;"))
 async def test_the_answers_are_next_to_the_question(
     live: AsgiServer, page: Page, jobs: SyncProgressManager, compact: bool
 ) -> None:
@@ -93,6 +93,27 @@ async def test_the_answers_are_next_to_the_question(
     assert 0 < await page.evaluate(DISTANCE) < 20
     # In a compact bar the question takes the line's place.
     assert ((await bar.bounding_box() or {})["height"] == height) is compact
+
+
+@pytest.mark.parametrize("width", [320, 900])
+@without(css_without("justify-content: end;"))
+async def test_the_answers_are_where_the_button_was(
+    live: AsgiServer, page: Page, jobs: SyncProgressManager, width: int
+) -> None:
+    await page.set_viewport_size({"width": width, "height": 600})
+    await framed(page, live.url, None, [jobs.create(data=RUNNING)])
+    ask, confirm = page.locator("[data-do=ask]"), page.locator(".import-progress-confirm")
+    button = await ask.bounding_box()
+    await ask.click()
+    question, keep = (
+        await confirm.bounding_box(),
+        await page.locator("[data-do=keep]").bounding_box(),
+    )
+    assert button is not None
+    assert question is not None
+    assert keep is not None
+    assert 0 < question["y"] - button["y"] < 50
+    assert abs(keep["x"] + keep["width"] - button["x"] - button["width"]) < 1
 
 
 async def test_compact_bars_have_one_line_and_one_width(
