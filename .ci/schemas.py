@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import types
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from django_import_progress import Representation
 
@@ -21,13 +21,13 @@ TS_TYPES = {str: "string", bool: "boolean", int: "number", float: "number"}
 NULL = type(None)
 
 
-def fields() -> list[tuple[str, Any, str, bool]]:
+def fields(of: Any = Representation) -> list[tuple[str, Any, str, bool]]:
     """Return the name, type and description of each field, and whether it is always there."""
-    hints = get_type_hints(Representation, include_extras=True)
+    hints = get_type_hints(of, include_extras=True)
     found = []
     for name, hint in hints.items():
         kind, text = get_args(hint)
-        found.append((name, kind, text, name in Representation.__required_keys__))
+        found.append((name, kind, text, name in of.__required_keys__))
     return found
 
 
@@ -41,6 +41,13 @@ def schema_of(kind: Any) -> dict[str, Any]:
     first, *null = alternatives(kind)
     if get_origin(first) is Literal:
         return {"enum": [*get_args(first), *(None for _ in null)]}
+    if is_typeddict(first):
+        members = {
+            name: {**schema_of(inner), "description": text}
+            for name, inner, text, _ in fields(first)
+        }
+        names = ["object", *("null" for _ in null)]
+        return {"type": names, "properties": members, "required": list(members)}
     name = JSON_TYPES[first]
     return {"type": [name, "null"] if null else name}
 
@@ -50,6 +57,9 @@ def typescript_of(kind: Any) -> str:
     first, *null = alternatives(kind)
     if get_origin(first) is Literal:
         names = [json.dumps(value) for value in get_args(first)]
+    elif is_typeddict(first):
+        members = [f"{name}: {typescript_of(inner)}" for name, inner, _, _ in fields(first)]
+        names = [f"{{ {'; '.join(members)} }}"]
     else:
         names = [TS_TYPES[first]]
     return " | ".join([*names, *("null" for _ in null)])

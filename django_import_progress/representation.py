@@ -25,6 +25,13 @@ class _Computed(TypedDict):
     ]
 
 
+class Link(TypedDict):
+    """A link to the result of a job, see `job.link`."""
+
+    text: Annotated[str, "What the link says."]
+    url: Annotated[str, "An http or https URL, or a path of the site."]
+
+
 class Representation(_Computed, total=False):
     """A job as JSON, events, messages and `describe` represent it.
 
@@ -40,6 +47,11 @@ class Representation(_Computed, total=False):
     error_message: Annotated[str | None, "Why the job failed, for its viewers."]
     label: Annotated[str | None, "The title of the bar."]
     kind: Annotated[str, "import, export or task; selects the wording."]
+    link: Annotated[
+        Link | None,
+        "A link to the result. Check the URL before you show it: whoever writes to Redis can store"
+        " any.",
+    ]
     updated_at: Annotated[str, "When the snapshot was last written (ISO 8601, UTC)."]
     queued_at: Annotated[str | None, "When the job was created (ISO 8601, UTC)."]
     started_at: Annotated[str | None, "When the current attempt began (ISO 8601, UTC)."]

@@ -66,6 +66,7 @@ def tracked(jobs: SyncProgressManager) -> str:
             job.count("created")
             if row == "bad":
                 job.reject(row, "no")
+        job.link("See them", "/products/")
     return job_id
 
 

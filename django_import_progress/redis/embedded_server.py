@@ -136,9 +136,14 @@ def _last_line(folder: Path) -> str:
 
 def watch(folder: Path, connection: socket.socket, idle_seconds: float) -> None:
     """Return after the server has ended, or has been stopped after `idle_seconds` without users."""
-    inode = _inode(folder)
-    users = os.open(folder / USERS_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     idle_since = None
+    try:
+        inode = (folder / SOCKET).stat().st_ino
+        users = os.open(folder / USERS_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # The folder was deleted as soon as the server had started.
+        _stop(connection)
+        connection.close()
+        return
     try:
         while not _has_ended(connection, WATCH_SECONDS):
             if _inode(folder) != inode:  # The folder was deleted: nobody can find the server.

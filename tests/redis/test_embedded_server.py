@@ -67,6 +67,17 @@ def used(folder: Path) -> Iterator[None]:
     os.close(file)
 
 
+def test_a_folder_that_is_deleted_before_the_watchdog_looks(folder: Path) -> None:
+    started = ensure(folder, valkey_binary())
+    assert started
+    held, connection = started
+    shutil.rmtree(folder)
+    with connection.dup() as other:
+        watch(folder, connection, 60)
+        assert other.recv(1) == b""
+    os.close(held)
+
+
 def test_a_used_server_runs_and_an_idle_one_stops(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,8 @@ export interface Representation {
   label?: string | null;
   /** import, export or task; selects the wording. */
   kind?: string;
+  /** A link to the result. Check the URL before you show it: whoever writes to Redis can store any. */
+  link?: { text: string; url: string } | null;
   /** When the snapshot was last written (ISO 8601, UTC). */
   updated_at?: string;
   /** When the job was created (ISO 8601, UTC). */
