@@ -65,7 +65,8 @@ def note(event: Event) -> None:
 
     PostgreSQL, MySQL and others are written in a thread with a connection of its own. SQLite has
     one writer: another connection would wait for the import's transaction, or make it fail. So it
-    is written in this thread, after its transactions. Inside Django's `TestCase` the test's own
+    is written in this thread, after its transactions, and the report as well; only what cannot be
+    written now is left to the thread. Inside Django's `TestCase` the test's own
     connection is used: no other one sees the test's data, and at its end all is rolled back.
     """
     connection = connections[database()]
@@ -83,10 +84,9 @@ def _is_in_test(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _write_in_test(event: Event) -> None:
-    pk = record(event)
-    if event.report is not None:
+    if (report := _report_task(event, record(event))) is not None:
         try:
-            save_report(pk, event.report(), database())
+            report.run()
         except Exception:
             logger.exception("Cannot store the rejected rows of import %s", event.job_id)
 
@@ -109,10 +109,18 @@ def _write_here(event: Event, connection: BaseDatabaseWrapper) -> None:
     except Error:
         _write_in_background(event)
     else:
-        _write_report(event, pk)
+        _write_report_here(event, pk)
     finally:
         if not was_open:
             connection.close()
+
+
+def _write_report_here(event: Event, pk: int) -> None:
+    if (report := _report_task(event, pk)) is not None:
+        try:
+            report.run()
+        except Exception:  # The thread tries again, and logs what is wrong.
+            background.add(report)
 
 
 @contextmanager
@@ -136,12 +144,13 @@ def _set_patience(connection: BaseDatabaseWrapper, seconds: float) -> None:
 
 def _write(event: Event) -> None:
     """Write the row; called in the background. A task of its own stores the report."""
-    _write_report(event, record(event))
+    if (report := _report_task(event, record(event))) is not None:
+        background.add(report)
 
 
-def _write_report(event: Event, pk: int) -> None:
-    rejected = event.snapshot.get("rejected_rows")
-    if event.report is not None and rejected and event.kind is Kind.FINISHED:
-        report = event.report
-        task = Task(event.job_id, lambda: save_report(pk, report(), database()))
-        background.add(task)
+def _report_task(event: Event, pk: int) -> Task | None:
+    """Return the task that stores the rejected rows of a run, if there are any."""
+    report, rejected = event.report, event.snapshot.get("rejected_rows")
+    if report is None or not rejected or event.kind is not Kind.FINISHED:
+        return None
+    return Task(event.job_id, lambda: save_report(pk, report(), database()))

@@ -98,6 +98,33 @@ def test_an_import_that_has_read_may_write_on_sqlite(defence: bool) -> None:
     assert ends_of() == [(1, "done")]
 
 
+def stores_reports_beside_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store the report of an ended import in a thread, as the next import begins."""
+    monkeypatch.setattr(
+        recorder, "_write_report_here", lambda event, pk: waiting_reports.append((event, pk))
+    )
+
+
+waiting_reports: list[tuple[recorder.Event, int]] = []
+
+
+@without(stores_reports_beside_sqlite, fails_with=(Exception,))
+def test_the_report_of_an_import_does_not_fail_the_next_one() -> None:
+    waiting_reports.clear()
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 1")
+    with track_import(JOB) as job:
+        job.advance()
+        job.reject("row", "odd")
+    with transaction.atomic():
+        assert not Group.objects.exists()
+        for event, pk in waiting_reports:
+            background.background.add(recorder._report_task(event, pk))
+        background.background.join(1)
+        Group.objects.create(name="a")
+    assert the_run().report
+
+
 def test_autocommit_may_be_off() -> None:
     transaction.set_autocommit(False)
     try:
