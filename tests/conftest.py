@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import redis
+from asgiref.sync import SyncToAsync
 from django.contrib.contenttypes.management import create_contenttypes
 from django.core.files.storage import FileSystemStorage
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import post_migrate
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -90,6 +93,18 @@ def _no_history() -> Iterator[None]:
         # A test that changes `INSTALLED_APPS` has all apps made ready again.
         patched.setattr(ImportHistoryConfig, "ready", lambda _: None)
         yield
+
+
+def _close_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        BaseDatabaseWrapper.close(connection)  # Also one to a database in memory.
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_is_left() -> Iterator[None]:
+    """Leave no connection in the thread of asyncio code: a later test may have no database."""
+    yield
+    SyncToAsync.single_thread_executor.submit(_close_connections).result()
 
 
 @pytest.fixture

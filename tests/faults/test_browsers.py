@@ -28,8 +28,8 @@ IMAGE = "<img src=x onerror=alert(1)>"
 
 
 def the_browser_gives_up_and_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = '} else if (type === "fail") {'
-    script_without(monkeypatch, line, f"{line} return close();")
+    start = '} else if (type === "fail") '
+    script_without(monkeypatch, f"{start}fail();", f"{start}close();")
 
 
 @without(the_browser_gives_up_and_we_do)

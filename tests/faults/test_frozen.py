@@ -123,7 +123,7 @@ def test_whoever_queues_many_imports_waits_once(
     process: RedisProcess, waits: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     with process.frozen():
-        created = [queue_status.create_queued(None, f"new{n}", None) for n in range(SOME)]
+        created = [queue_status.create_queued(None, f"new{n}", None, {}) for n in range(SOME)]
     assert created == [False] * SOME
     assert len(waits) == 1
     assert len(caplog.records) == SOME

@@ -80,7 +80,7 @@ def test_a_job_that_a_queue_takes_again_is_queued_again(
     sent: list[News], jobs: SyncProgressManager
 ) -> None:
     for _ in range(2):
-        create_queued(None, JOB, "7")
+        create_queued(None, JOB, "7", {})
         with track_import(JOB):
             pass
     assert [news["name"] for news in sent] == ["queued", "started", "finished"] * 2
