@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .core.errors import (
+    HistoryUnavailable,
     ImportCancelled,
     ImportFailed,
     ImportSuperseded,
@@ -27,6 +28,7 @@ from .tracker.tracker import track_import
 from .version import __version__
 
 __all__ = [
+    "HistoryUnavailable",
     "ImportCancelled",
     "ImportFailed",
     "ImportSuperseded",

@@ -22,8 +22,13 @@ from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser, Page
 from websockets.sync.client import ClientConnection
 
-from django_import_progress import ProgressManager, SyncProgressManager, get_sync_progress_manager
-from django_import_progress.history import recorder
+from django_import_progress import (
+    ProgressManager,
+    SyncProgressManager,
+    archive,
+    get_sync_progress_manager,
+)
+from django_import_progress.history import reading, recorder
 from django_import_progress.history.apps import ImportHistoryConfig
 from django_import_progress.history.background import background
 from django_import_progress.history.models import ImportRun
@@ -66,7 +71,12 @@ def missing(what: str) -> None:  # pragma: no cover - where the machine has ever
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Bear what a Cluster's client leaves open when its servers go, before redis-py 8."""
+    """Bear what a Cluster's client leaves open when its servers go, before redis-py 8.
+
+    And look up no forgotten job in the database, except in tests with the fixture `history`: most
+    have no database.
+    """
+    archive.use(None)
     if int(redis.__version__.split(".")[0]) < 8:  # pragma: no cover - of another environment
         config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -264,6 +274,14 @@ def prefix_socket(live: AsgiServer) -> Iterator[ClientConnection]:
     """The WebSocket of the prefix itself: one for several jobs."""
     with open_socket(f"{live.url}/ws/progress/") as connection:
         yield connection
+
+
+@pytest.fixture
+def history(site: RedisProcess, transactional_db: None) -> Iterator[None]:
+    """Look up jobs that Redis has forgotten in the database, as with the history app."""
+    archive.use(reading)
+    yield
+    archive.use(None)
 
 
 @pytest.fixture

@@ -19,13 +19,15 @@ MODULES = {
 
 LAYERS = [
     {"core", "cancellation", "metrics", "release", "representation", "signals", "version"},
-    {"kinds", "redis"},
+    {"archive", "kinds", "redis"},
     {"conf", "watch"},
     {"service"},
     {"access", "relay", "tracker"},
+    {"checks", "web", "widget"},
+    {"admin"},
     {"history"},
-    {"checks", "management", "web", "widget"},
-    {"__init__", "admin", "apps", "asgi", "contrib", "routing", "templatetags", "urls"},
+    {"management"},
+    {"__init__", "apps", "asgi", "contrib", "routing", "templatetags", "urls"},
     {"testing"},
 ]
 """Folders and modules of the package, from the bottom up: each imports only what is below it."""

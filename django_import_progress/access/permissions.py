@@ -15,7 +15,7 @@ from asgiref.sync import AsyncToSync, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import settings
-from ..core.errors import ProgressUnavailable
+from ..core.errors import HistoryUnavailable, ProgressUnavailable
 from ..core.keys import is_clean
 from ..core.snapshot import Stored
 from ..release import borrowed_thread
@@ -81,17 +81,33 @@ async def admit_all(
         elif is_clean(reference):
             bare_ids.append(reference)
     if bare_ids:
-        for job_id, stored in zip(bare_ids, await manager.read(bare_ids), strict=True):
+        for job_id, stored in zip(bare_ids, await _found(manager, bare_ids), strict=True):
             known = before.get(job_id) if stored is None else stored
             job = Job(
                 job_id=job_id,
                 namespace=namespace,
                 owner=None if known is None else known.owner,
-                snapshot=None if known is None or known.expired else known.fields,
+                snapshot=None if known is None or not _is_whole(known) else known.fields,
             )
             if await _is_allowed(user, job, action):
                 grants[job_id] = Grant(job_id=job_id, by_ticket=False, stored=stored)
     return [grants[reference] for reference in references]
+
+
+async def _found(manager: ProgressManager, job_ids: Sequence[str]) -> list[Stored | None]:
+    """Return the jobs. While the history is unavailable, those that it has do not exist.
+
+    An error instead of a refusal would reveal that Redis does not have the job.
+    """
+    try:
+        return await manager.find(job_ids)
+    except HistoryUnavailable as error:
+        return [error.read[job_id] for job_id in job_ids]
+
+
+def _is_whole(stored: Stored) -> bool:
+    """Return whether more is known of a job than its outcome."""
+    return stored.archived or not stored.expired
 
 
 async def admit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -31,6 +32,15 @@ class JobFinished(ProgressError):
 
 class ProgressUnavailable(ProgressError):
     """Redis cannot be reached or refuses to serve; the cause is chained."""
+
+
+class HistoryUnavailable(ProgressUnavailable):
+    """The history's database cannot be reached, and Redis does not have the job."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.read: Mapping[str, Any] = {}
+        """What Redis knows of the jobs that were requested, by job id."""
 
 
 class NotTracking(ProgressError, RuntimeError):

@@ -10,7 +10,17 @@ import dataclasses
 from typing import NamedTuple
 
 from .job_state import State, gone_state, state_of
-from .snapshot import Fields, Order, Stored, Written, is_terminal, loads, split_bookkeeping, to_json
+from .snapshot import (
+    Fields,
+    Order,
+    Stored,
+    Written,
+    is_terminal,
+    loads,
+    number_of,
+    split_bookkeeping,
+    to_json,
+)
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Larger messages are not parsed: ours are at most 64 KiB and a few bookkeeping fields."""
@@ -104,12 +114,9 @@ class JobStateReducer:
             return False
         known = self._stored
         if stored is not None and stored.expired:
-            if stored.written < known.written:
-                stored = None  # The record of an earlier life.
-            elif stored.deleted:
+            if stored.deleted and stored.written >= known.written:
                 return self._mark_gone()
-            elif known.ended and known.written == stored.written:
-                return self._refresh()  # The same end: the record has less than the known state.
+            stored = self._past(stored)
         if stored is None:
             self._misses += heartbeat and self.is_stored
             return self._mark_gone() if self._misses >= MISSES_UNTIL_GONE else self._refresh()
@@ -123,6 +130,24 @@ class JobStateReducer:
             self._doubts += 1
         self._is_ahead |= stored.order > known.order
         return self._replace(stored)
+
+    def _past(self, stored: Stored) -> Stored | None:
+        """Return what to show of a job whose snapshot Redis does not have; None if it is missing.
+
+        Args:
+            stored: the record of its end, or what the history knows.
+        """
+        known = self._stored
+        if not stored.is_forgotten:
+            if stored.written < known.written:
+                return None  # The record of an earlier life.
+            # The record has less than the known state.
+            return known if known.ended and known.written == stored.written else stored
+        if not self.is_stored or known.is_forgotten:
+            return stored
+        if not stored.ended:
+            return known  # Its worker may be alive, and report again.
+        return stored if not known.ended and _is_end_of(stored.fields, known.fields) else None
 
     def apply_message(self, payload: bytes | str) -> bool:
         """Apply a message from the job's channel.
@@ -251,6 +276,16 @@ class JobStateReducer:
         if own > self._lease_ends:
             self._overdue = known.lease
         return known.lease < now or own > self._lease_ends
+
+
+def _is_end_of(ended: Fields, known: Fields) -> bool:
+    """Tell whether an attempt that has ended is the known one or a later one."""
+    waits = known.get("status") in {"queued", "interrupted"}  # For the attempt after the known one.
+    return _attempt_in(ended) >= _attempt_in(known) + waits
+
+
+def _attempt_in(fields: Fields) -> float:
+    return number_of(fields.get("attempt")) or 0
 
 
 def _is_of(database: int, values: Fields) -> bool:

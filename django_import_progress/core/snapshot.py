@@ -70,18 +70,28 @@ class Stored:
     """Whether the snapshot has expired, and only the outcome is known."""
     deleted: bool = False
     """Whether the job was deleted; nothing else is known."""
+    archived: bool = False
+    """Whether the fields come from the history, because Redis has no snapshot."""
 
     @property
     def stalled(self) -> bool:
         """Whether the worker's lease has expired.
 
         A lease with more than twice its length left was written before Redis's clock was set back:
-        when it expires is unknown, so it counts as expired. A live worker renews it shortly.
+        when it expires is unknown, so it counts as expired. A live worker renews it shortly. The
+        same is true if Redis has forgotten a running job.
         """
+        if self.is_forgotten:
+            return self.fields.get("status") not in IDLE
         if not self.lease or not self.read_at or self.ended:
             return False
         left = self.lease - self.read_at
         return left < 0 or 0 < 2 * self.promised < left
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether only the history knows the job: Redis has neither a snapshot nor an outcome."""
+        return self.archived and not self.life
 
     @property
     def cancelling(self) -> bool:

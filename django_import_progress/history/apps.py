@@ -7,6 +7,8 @@ from importlib import import_module
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from .. import archive
+
 
 class ImportHistoryConfig(AppConfig):
     """App configuration of `ImportRun`: ``"django_import_progress.history"``."""
@@ -17,5 +19,6 @@ class ImportHistoryConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Record what the signals report; called by Django once all apps are loaded."""
+        """Record imports, and show those that Redis has forgotten; called by Django."""
         import_module(f"{self.name}.recorder").connect()  # It needs the models.
+        archive.use(import_module(f"{self.name}.reading"))

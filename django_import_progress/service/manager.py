@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
+from .. import archive
 from ..cancellation import result_of
 from ..core.command import RedisCommand
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
+from ..core.errors import HistoryUnavailable
 from ..core.job_index import snapshots
 from ..core.job_state import description_of
 from ..core.keys import JobId, clean_job_id
@@ -23,6 +25,7 @@ from ..watch.hub import Hub, Watcher
 from .base import KnownVersions, calls_for, now_text, plain
 
 T = TypeVar("T")
+UseArchive = Callable[..., Awaitable[Any]]
 
 
 class ProgressManager:
@@ -38,6 +41,7 @@ class ProgressManager:
         hub: shared with other managers of the same client; default: a hub of its own.
         breaker: circuit breaker shared with other managers of the same Redis; without one, each
             call waits for its own time-out.
+        use_archive: how to call a function that queries the database.
 
     Every method takes a job id: a `uuid.UUID`, or a `str` of 1 to 128 of
     ``A-Z a-z 0-9 . _ : ~ -``. It raises `InvalidJobId` for an invalid one before it sends anything
@@ -56,6 +60,7 @@ class ProgressManager:
         heartbeat_seconds: float = 15,
         hub: Hub | None = None,
         breaker: SharedBreaker | None = None,
+        use_archive: UseArchive = archive.in_a_thread,
     ) -> None:
         self.redis = redis
         self.calls = calls_for(
@@ -70,6 +75,7 @@ class ProgressManager:
         self._hub = hub
         self._shares_hub = hub is not None
         self._guard = nullcontext if breaker is None else breaker.guard
+        self._use_archive = use_archive
 
     def __repr__(self) -> str:
         return f"<ProgressManager: {self.calls.keys.namespace}>"
@@ -99,10 +105,15 @@ class ProgressManager:
         """Return the representation of a job, for your own templates and APIs.
 
         If the snapshot of a finished job has expired, this returns its outcome (``expired`` is
-        true) for `ended_seconds`. None if the job does not exist or was deleted.
+        true) for `ended_seconds`; with the history app, what that knows. None if the job does not
+        exist or was deleted.
+
+        Raises:
+            HistoryUnavailable: Redis does not have the job, and the history's database is
+                unavailable.
         """
-        job_id = clean_job_id(job_id)
-        return description_of(job_id, await self._perform(self.calls.get(job_id)))
+        [stored] = await self.find([job_id])
+        return description_of(clean_job_id(job_id), stored)
 
     async def publish_update(
         self, job_id: JobId, data: Mapping[str, Any], ensure_timestamp: bool = True
@@ -203,20 +214,78 @@ class ProgressManager:
         Args:
             owner: a user or a primary key: only return this owner's jobs.
             limit: maximum number of jobs.
+
+        With the history app it includes jobs that Redis has forgotten, unless the database is
+        unavailable.
         """
-        return snapshots(await self.listed(owner, limit))
+        try:
+            return snapshots(await self.listed(owner, limit))
+        except HistoryUnavailable as error:
+            return snapshots(error.read)
 
     async def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
-        """Return the same jobs as `jobs`, as they are stored, by job id."""
-        plan = self.calls.jobs(clean_owner(owner), limit)
+        """Return the same jobs as `jobs`, as they are stored, by job id.
+
+        Raises:
+            HistoryUnavailable: the history's database is unavailable.
+        """
+        owner = clean_owner(owner)
+        plan = self.calls.jobs(owner, limit)
         with self._guard():
-            return await perform_plan(self.redis, plan)
+            found = await perform_plan(self.redis, plan)
+        history = archive.current()
+        if history is None:
+            return found
+        try:
+            runs = await self._use_archive(history.newest, self._namespace, owner, limit)
+        except HistoryUnavailable as error:
+            error.read = found
+            raise
+        others = [job_id for job_id in runs if job_id not in found]
+        # Jobs that are in no list, and deleted ones.
+        read = dict(zip(others, await self.read(others), strict=True)) if others else {}
+        return history.merged({**found, **read}, runs, limit)
 
     async def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""
         calls = [self.calls.get(clean_job_id(job_id)) for job_id in job_ids]
         with self._guard():
             return await read_all(self.redis, calls)
+
+    async def find(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
+        """Read jobs; those that Redis has forgotten come from the history, if it is installed.
+
+        Raises:
+            HistoryUnavailable: Redis does not have one of the jobs, and the history's database is
+                unavailable.
+        """
+        ids = [clean_job_id(job_id) for job_id in job_ids]
+        found = dict(zip(ids, await self.read(ids), strict=True))
+        if archive.has_to_look_up(found.values()):
+            found = await self._use_archive(archive.complete, self._namespace, found)
+        return [found[job_id] for job_id in ids]
+
+    async def past_report(self, job_id: JobId, attempt: int | None = None) -> IO[Any] | None:
+        """Open the report that the history has of a job's rejected rows; None if it has none.
+
+        Args:
+            job_id: the job.
+            attempt: the number of the attempt; default: the last one.
+
+        Raises:
+            HistoryUnavailable: the database or the storage is unavailable.
+        """
+        history = archive.current()
+        if history is None:
+            return None
+        report: IO[Any] | None = await self._use_archive(
+            history.report, self._namespace, clean_job_id(job_id), attempt
+        )
+        return report
+
+    @property
+    def _namespace(self) -> str:
+        return self.calls.keys.namespace
 
     def rejects(self, job_id: JobId) -> AsyncIterator[dict[str, Any]]:
         """Yield the rejected rows of the last attempt at a job, in their order.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from .. import archive
 from ..cancellation import without_waiting
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS
 from ..core.errors import ProgressUnavailable
@@ -64,6 +65,7 @@ class SyncProgressManager:
             queued_seconds=queued_seconds,
             ended_seconds=ended_seconds,
             breaker=breaker,
+            use_archive=archive.at_once,
         )
         self.redis, self.calls = redis, self._manager.calls
         self._heartbeat_seconds = heartbeat_seconds
@@ -133,6 +135,14 @@ class SyncProgressManager:
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""
         return without_waiting(self._manager.read(job_ids))
+
+    def find(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
+        """Read jobs, from the history as well: see `ProgressManager.find`."""
+        return without_waiting(self._manager.find(job_ids))
+
+    def past_report(self, job_id: JobId, attempt: int | None = None) -> IO[Any] | None:
+        """Open the history's report of a job: see `ProgressManager.past_report`."""
+        return without_waiting(self._manager.past_report(job_id, attempt))
 
     def rejects(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the rejected rows of a job: see `ProgressManager.rejects`."""
@@ -217,11 +227,14 @@ class SyncProgressManager:
             uncertain = slot.view.needs_read and now - read_at >= READ_INTERVAL_SECONDS
             if confirmed or heartbeat or late or uncertain:
                 has_read, read_at, since = True, now, slot.view.begin_read()
-                reads = read_all(self.redis, [self.calls.get(slot.view.job_id)])
+                job_id = slot.view.job_id
+                reads = read_all(self.redis, [self.calls.get(job_id)])
                 (stored,) = without_waiting(reads)
                 if stored is not None:
                     clock_offset = stored.read_at - now * 1e6
-                slot.view.apply_read(stored, since, heartbeat=heartbeat)
+                looked_up, is_known = archive.looked_up(self.calls.keys.namespace, {job_id: stored})
+                counts = heartbeat and is_known
+                slot.view.apply_read(looked_up[job_id], since, heartbeat=counts)
 
 
 def _raise_if_moved(message: Mapping[str, Any]) -> None:

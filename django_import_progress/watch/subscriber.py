@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from .. import archive
 from ..cancellation import Tasks, run_together, safe_callback
 from ..core.command import RedisCommand
 from ..core.digests import PORTION, check
@@ -22,6 +23,7 @@ from ..redis.causes import is_exhausted
 from ..redis.cluster import server_of
 from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, read_all
 from ..redis.pubsub import check_primary, subscription
+from .archive_reader import Absence, ArchiveReader
 from .job_reader import JobReader
 from .pubsub_connection import Message, PubSubConnection
 from .reconnect import ReconnectPolicy
@@ -87,6 +89,7 @@ class Subscriber:
         self._reader = JobReader(
             self._tasks.start, self._read_chunk, self._is_fatal, self._read_later
         )
+        self._archive_reader = ArchiveReader(self._tasks.start, self._apply_read)
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._clock_offset = 0.0
@@ -225,7 +228,7 @@ class Subscriber:
             if stored is not None:
                 self._note_redis_clock(stored.read_at)
             read.job.known = None
-            self._apply_read(read, stored, heartbeat=False)
+            self._note_read(read, stored, heartbeat=False)
 
     async def _read_changed(self, jobs: list[WatchedJob]) -> None:
         """Read the jobs that differ from their known digests: at a heartbeat, few of them."""
@@ -239,7 +242,7 @@ class Subscriber:
             for place, read in enumerate(portion):
                 if place in reply.found:
                     stored, read.job.known = reply.found[place]
-                    self._apply_read(read, stored, heartbeat=True)
+                    self._note_read(read, stored, heartbeat=True)
                 elif read.confirm():
                     self._wake_watchers(read.job)
 
@@ -251,7 +254,13 @@ class Subscriber:
         self.policy.note_response()
         return list(zip(portions, replies, strict=True))
 
-    def _apply_read(self, read: PendingRead, stored: Stored | None, *, heartbeat: bool) -> None:
+    def _note_read(self, read: PendingRead, stored: Stored | None, *, heartbeat: bool) -> None:
+        if archive.has_to_look_up([stored]):
+            self._archive_reader.add(Absence(read, stored, heartbeat))
+        else:
+            self._apply_read(read, stored, heartbeat)
+
+    def _apply_read(self, read: PendingRead, stored: Stored | None, heartbeat: bool) -> None:
         job, was_waiting = read.job, read.confirm()
         was_known = job.view.state is not None
         has_changed = job.view.apply_read(stored, read.since, heartbeat=heartbeat)

@@ -30,12 +30,14 @@ async def cancel(
         return None, False
     job_id, owner = grant.job_id, None
     if grant.owners:
-        before = grant.seen(*await manager.read([job_id]))
+        before = grant.seen(*await manager.find([job_id]))
         if before is None or before.deleted:
             return None, False
         owner = before.owner  # Meanwhile the job may be replaced by another owner's.
     is_requested = await manager.request_cancel(job_id, owner=owner)
-    stored = grant.seen(*await manager.read([job_id]))
-    if stored is None or stored.deleted:
+    stored = grant.seen(*await manager.find([job_id]))
+    # Only its own worker could end a job that Redis has forgotten.
+    is_lost = stored is not None and stored.is_forgotten and not stored.ended
+    if stored is None or stored.deleted or is_lost:
         return None, False
     return state_of(job_id, stored), is_requested

@@ -84,7 +84,7 @@ async def stored_jobs(
     stored = {grant.job_id: grant.stored for grant in grants}
     missing = [grant for grant in grants if grant.by_ticket]  # Not read yet.
     if missing:
-        found = await manager.read(grant.job_id for grant in missing)
+        found = await manager.find(grant.job_id for grant in missing)
         for grant, job in zip(missing, found, strict=True):
             stored[grant.job_id] = grant.seen(job)
     return stored

@@ -75,7 +75,8 @@ def bar_context(
     waited_seconds = None if stored is None else _waited_seconds(stored)
     # During an outage of Redis the page does not know whether the job exists.
     waiting_seconds = settings.waiting_seconds if stored is None and was_read else None
-    rejected = "" if job.get("expired") else text_of(job.get("rejected_rows"))
+    has_report = job.get("has_report") or not job.get("expired")
+    rejected = text_of(job.get("rejected_rows")) if has_report else ""
     if cancel and not context.get("csrf_token"):
         raise ImproperlyConfigured(
             "cancel=True needs a CSRF token: render the page with the request, as"
@@ -88,7 +89,7 @@ def bar_context(
         "notice": notice_of(job, waited_seconds),
         "outcome": job["outcome"],
         "kind": kind_of(job),
-        # The report expires with the snapshot.
+        # Redis's report expires with the snapshot, the history's does not.
         "rejected": rejected,
         # Otherwise the script derives it from the stream's URL, whose ticket may only watch then.
         "rejects_url": _url("rejects", job_id, namespace, owner) if rejected or cancel else "",

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_GET
 from ..access.sessions import leave_unextended
 from ..conf import settings
 from ..core.commands import NOBODY, clean_owner
-from ..core.errors import ProgressUnavailable
+from ..core.errors import HistoryUnavailable, ProgressUnavailable
 from ..core.messages import NO_SUCH_JOB, NOT_CACHED, UNAVAILABLE
 from ..core.snapshot import Stored
 from ..service.registry import get_guarded_sync_manager
@@ -80,6 +80,7 @@ class JobList:
 
         Raises:
             ProgressUnavailable: Redis cannot be reached.
+            HistoryUnavailable: the history's database cannot be reached.
         """
         if self.owner == NOBODY:
             return {}
@@ -134,8 +135,11 @@ def list_context(
     )
     with checked_url(namespace):
         url = reverse(f"{namespace or APP_NAME}:list", args=[job_list.signed()])
+    jobs: Mapping[str, Stored]
     try:
         jobs, is_known = job_list.read_jobs(), True
+    except HistoryUnavailable as error:
+        jobs, is_known = error.read, False
     except ProgressUnavailable:  # The page is rendered without bars; its script refreshes the list.
         jobs, is_known = {}, False
     return job_list.context(jobs) | {

@@ -8,7 +8,7 @@ from typing import Any
 from django.template.context import Context
 
 from ..conf import settings
-from ..core.errors import ProgressUnavailable
+from ..core.errors import HistoryUnavailable, ProgressUnavailable
 from ..core.keys import JobId, clean_job_id
 from ..core.snapshot import Stored
 from ..service.registry import get_guarded_sync_manager
@@ -42,7 +42,11 @@ class PageReads:
         found: Iterable[Stored | None] = [None] * len(missing)
         # Without Redis the page is rendered too; its script updates the bars later.
         try:
-            found = get_guarded_sync_manager(namespace).read(missing)
+            found = get_guarded_sync_manager(namespace).find(missing)
+        except HistoryUnavailable as error:
+            found = error.read.values()
+            unknown = (job_id for job_id, stored in error.read.items() if stored is None)
+            self._unread.update((namespace, job_id) for job_id in unknown)
         except ProgressUnavailable:
             self._unread.update((namespace, job_id) for job_id in missing)
         for job_id, stored in zip(missing, found, strict=True):

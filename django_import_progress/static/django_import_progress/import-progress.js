@@ -815,7 +815,7 @@ class ImportProgress extends HTMLElement {
   /** @param {Shown} state */
   #render({ status, notice, waited, percent, parts, job }) {
     const seconds = waited === null ? "" : String(Math.floor(waited));
-    const rejected = !job?.expired && job?.rejected_rows;
+    const rejected = (!job?.expired || job.has_report) && job?.rejected_rows;
     const shown = { status, notice, waited: seconds, outcome: job?.outcome, rejected };
     for (const [name, value] of Object.entries(shown)) {
       if (value) this.dataset[name] = asText(value);
