@@ -71,12 +71,7 @@ def missing(what: str) -> None:  # pragma: no cover - where the machine has ever
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Bear what a Cluster's client leaves open when its servers go, before redis-py 8.
-
-    And look up no forgotten job in the database, except in tests with the fixture `history`: most
-    have no database.
-    """
-    archive.use(None)
+    """Bear what a Cluster's client leaves open when its servers go, before redis-py 8."""
     if int(redis.__version__.split(".")[0]) < 8:  # pragma: no cover - of another environment
         config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -97,8 +92,9 @@ def django_db_setup(django_db_setup: None) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_history() -> Iterator[None]:
-    """Record nothing: most tests have no database. See `history`."""
+    """Record nothing and look up nothing: most tests have no database. See `history`."""
     recorder.disconnect()
+    archive.use(None)
     with pytest.MonkeyPatch.context() as patched:
         # A test that changes `INSTALLED_APPS` has all apps made ready again.
         patched.setattr(ImportHistoryConfig, "ready", lambda _: None)
@@ -118,12 +114,23 @@ def _no_connection_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def history(
+def archived(
     site: RedisProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[type[ImportRun]]:
-    """Record imports; use a fixture of the database as well. Reports are in `tmp_path`."""
+) -> Iterator[None]:
+    """Show what the database knows of jobs; use a fixture of the database as well.
+
+    Reports are in `tmp_path`.
+    """
     storage = FileSystemStorage(tmp_path / "reports")
     monkeypatch.setattr(ImportRun._meta.get_field("report"), "storage", storage)
+    archive.use(reading)
+    yield
+    archive.use(None)
+
+
+@pytest.fixture
+def history(archived: None) -> Iterator[type[ImportRun]]:
+    """Record imports as well."""
     recorder.connect()
     yield ImportRun
     recorder.disconnect()
@@ -274,14 +281,6 @@ def prefix_socket(live: AsgiServer) -> Iterator[ClientConnection]:
     """The WebSocket of the prefix itself: one for several jobs."""
     with open_socket(f"{live.url}/ws/progress/") as connection:
         yield connection
-
-
-@pytest.fixture
-def history(site: RedisProcess, transactional_db: None) -> Iterator[None]:
-    """Look up jobs that Redis has forgotten in the database, as with the history app."""
-    archive.use(reading)
-    yield
-    archive.use(None)
 
 
 @pytest.fixture

@@ -173,10 +173,11 @@ def _fields(run: ImportRun) -> Fields:
         "total_rows": run.total_rows,
         "processed_rows": run.processed_rows,
         "error_message": run.error_message or None,
-        "attempt": run.attempt,
         "expired": True,
         "has_report": bool(run.report),
     }
+    if run.status != Status.QUEUED:
+        fields["attempt"] = run.attempt
     if run.rejected_rows:
         fields["rejected_rows"] = run.rejected_rows
     for name in ("queued_at", "started_at", "ended_at"):

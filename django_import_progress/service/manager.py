@@ -219,25 +219,29 @@ class ProgressManager:
         unavailable.
         """
         try:
-            return snapshots(await self.listed(owner, limit))
+            return snapshots(await self.newest(owner, limit))
         except HistoryUnavailable as error:
             return snapshots(error.read)
 
     async def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
+        """Return the jobs that Redis lists, as they are stored, by job id."""
+        plan = self.calls.jobs(clean_owner(owner), limit)
+        with self._guard():
+            return await perform_plan(self.redis, plan)
+
+    async def newest(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
         """Return the same jobs as `jobs`, as they are stored, by job id.
 
         Raises:
             HistoryUnavailable: the history's database is unavailable.
         """
-        owner = clean_owner(owner)
-        plan = self.calls.jobs(owner, limit)
-        with self._guard():
-            found = await perform_plan(self.redis, plan)
+        found = await self.listed(owner, limit)
         history = archive.current()
         if history is None:
             return found
+        owned = history.newest, self._namespace, clean_owner(owner), limit
         try:
-            runs = await self._use_archive(history.newest, self._namespace, owner, limit)
+            runs = await self._use_archive(*owned)
         except HistoryUnavailable as error:
             error.read = found
             raise

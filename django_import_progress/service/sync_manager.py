@@ -129,8 +129,12 @@ class SyncProgressManager:
         return without_waiting(self._manager.jobs(owner, limit))
 
     def listed(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
-        """Return the same jobs as `jobs`, as they are stored, by job id."""
+        """Return the jobs that Redis lists, as they are stored, by job id."""
         return without_waiting(self._manager.listed(owner, limit))
+
+    def newest(self, owner: Any = None, limit: int = 50) -> dict[str, Stored]:
+        """Return the same jobs as `jobs`: see `ProgressManager.newest`."""
+        return without_waiting(self._manager.newest(owner, limit))
 
     def read(self, job_ids: Iterable[JobId]) -> list[Stored | None]:
         """Read jobs in one pipeline; None for each job that does not exist."""

@@ -84,7 +84,7 @@ class JobList:
         """
         if self.owner == NOBODY:
             return {}
-        return get_guarded_sync_manager(self.namespace).listed(self.owner, self.limit)
+        return get_guarded_sync_manager(self.namespace).newest(self.owner, self.limit)
 
     def context(self, jobs: Mapping[str, Stored]) -> dict[str, Any]:
         """Return the context of the template that renders the bars of `jobs`."""

@@ -35,7 +35,7 @@ from ..kit.tracked import JOB
 
 __all__ = ["defence"]
 
-pytestmark = pytest.mark.usefixtures("history")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("archived")]
 
 BAR = "{% load import_progress %}{% import_progress job_id %}"
 ENDED = {"ended_at": None}

@@ -34,7 +34,7 @@ RUNNING: dict[str, Any] = {"status": "running", "ended_at": None, "processed_row
 
 
 @pytest.fixture(autouse=True)
-def quick_heartbeats(history: None, site: Any, settings: Any) -> None:
+def quick_heartbeats(transactional_db: None, archived: None, site: Any, settings: Any) -> None:
     settings.IMPORT_PROGRESS = {"REDIS_URL": site.url, "HEARTBEAT_SECONDS": 0.2}
 
 
