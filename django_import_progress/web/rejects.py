@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+from typing import IO
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from asgiref.sync import sync_to_async
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.views.decorators.http import require_safe
 
 from ..access.permissions import admit
 from ..access.visitors import Visitor
-from ..core.job_state import description_of
 from ..core.messages import NOT_CACHED
 from ..service.manager import ProgressManager
 from ..tracker.rejects.csv_file import csv_lines
 from .views import endpoint, not_found, stored_jobs
+
+CHUNK_BYTES = 64 * 1024
+"""How much of a stored report is read at a time."""
 
 
 @require_safe
@@ -23,6 +33,8 @@ async def rejects(
 ) -> HttpResponseBase:
     """Respond with the rejected rows of a job as CSV, an attachment; 404 if there are none.
 
+    Once Redis has forgotten them they come from the history, if it is installed.
+
     Source: https://www.rfc-editor.org/rfc/rfc4180
     """
     grant = await admit(job, "watch", user=visitor.user, manager=manager)
@@ -30,15 +42,49 @@ async def rejects(
         return not_found()
     stored = (await stored_jobs(manager, [grant]))[grant.job_id]
     report = await manager.report(grant.job_id)
-    if description_of(grant.job_id, stored) is None or not report.rejects:
+    if stored is None or stored.deleted:
         return not_found()
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", grant.job_id)  # Windows allows no ":" in a name.
-    return HttpResponse(
-        "".join(csv_lines(report)),
-        content_type="text/csv; charset=utf-8",
-        headers={
-            "Content-Disposition": f'attachment; filename="rejected-{name}.csv"',
-            "Cache-Control": NOT_CACHED,
-            "X-Content-Type-Options": "nosniff",
-        },
+    if report.rejects:
+        return _as_file(HttpResponse("".join(csv_lines(report))), grant.job_id)
+    # Of the shown attempt: another one that is running may have rejected no row yet.
+    attempt = None if stored.expired else stored.fields.get("attempt")
+    if not stored.expired and type(attempt) is not int:
+        return not_found()
+    file = await manager.past_report(grant.job_id, attempt)
+    if file is None:
+        return not_found()
+    # Under ASGI Django would read the whole file before it sends the first byte.
+    is_async = hasattr(request, "scope")
+    return _as_file(
+        StreamingHttpResponse(_Chunks(file)) if is_async else FileResponse(file), grant.job_id
     )
+
+
+def _as_file(response: HttpResponseBase, job_id: str) -> HttpResponseBase:
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", job_id)  # Windows allows no ":" in a name.
+    response["Content-Type"] = "text/csv; charset=utf-8"
+    response["Content-Disposition"] = f'attachment; filename="rejected-{name}.csv"'
+    response["Cache-Control"] = NOT_CACHED
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+class _Chunks:
+    """The content of a file for an asynchronous response, read in a thread.
+
+    No generator: if the client disconnects, only `close` is sure to be called.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if chunk := await sync_to_async(self._file.read)(CHUNK_BYTES):
+            return chunk
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        self._file.close()
