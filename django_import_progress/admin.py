@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -30,20 +31,17 @@ class _Page:
     """The rows of a changelist. Their jobs are read together when the first bar is rendered.
 
     Args:
-        rows: the objects.
-        field: the name of the field that holds the job's id.
-        namespace: the jobs' namespace.
+        read: reads the jobs.
     """
 
-    def __init__(self, rows: Iterable[Any], field: str, namespace: str | None) -> None:
-        self._rows, self._field, self._namespace = rows, field, namespace
-        self._reads = PageReads()
+    def __init__(self, read: Callable[[], PageReads]) -> None:
+        self._read = read
+        self._reads: PageReads | None = None
 
     def reads(self) -> PageReads:
         """Return the jobs, which the first call reads."""
-        rows, self._rows = self._rows, ()
-        job_ids = (getattr(row, self._field, None) for row in rows)
-        self._reads.read(filter(None, job_ids), self._namespace)
+        if self._reads is None:
+            self._reads = self._read()
         return self._reads
 
 
@@ -70,6 +68,10 @@ class ProgressAdminMixin:
     @admin.display(description=gettext_lazy("Progress"))
     def import_progress(self, obj: Any) -> SafeString | str:
         """Return the bar of the object's job as HTML; one line in a changelist."""
+        return self.progress_bar(obj, self.progress_namespace)
+
+    def progress_bar(self, obj: Any, namespace: str | None) -> SafeString | str:
+        """Return the same for a job of another namespace."""
         job_id = getattr(obj, self.progress_job_field, None)
         if not job_id:
             return ""
@@ -79,10 +81,17 @@ class ProgressAdminMixin:
             context,
             job_id,
             label=str(obj),
-            namespace=self.progress_namespace,
+            namespace=namespace,
             compact=page is not None,
         )
         return render_to_string("django_import_progress/bar.html", bar)
+
+    def read_progress(self, rows: Sequence[Any]) -> PageReads:
+        """Read the jobs of a changelist's rows, in one round trip."""
+        reads = PageReads()
+        job_ids = (getattr(row, self.progress_job_field, None) for row in rows)
+        reads.read(filter(None, job_ids), self.progress_namespace)
+        return reads
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -95,7 +104,7 @@ class ProgressAdminMixin:
         changelist = (getattr(response, "context_data", None) or {}).get("cl")
         if changelist is not None:
             rows = changelist.result_list
-            page = _Page(rows, self.progress_job_field, self.progress_namespace)
+            page = _Page(partial(self.read_progress, rows))
             for row in rows:
                 setattr(row, _PAGE, page)
         return response

@@ -56,7 +56,7 @@ def last_runs(namespace: str, read: Read) -> dict[str, Stored]:
     for start in range(0, len(ids), AT_ONCE):
         chunk = _last(namespace).filter(job_id__in=ids[start : start + AT_ONCE])
         for run in _fetch(partial(list[ImportRun], chunk)):
-            found[str(run.job_id)] = _shown(run, read[str(run.job_id)])
+            found[str(run.job_id)] = shown(run, read[str(run.job_id)])
     return found
 
 
@@ -73,7 +73,7 @@ def newest(namespace: str, owner: str | None, limit: int) -> dict[str, Stored]:
     """
     runs = _last(namespace) if owner is None else _last(namespace).filter(owner=owner)
     found = _fetch(partial(list[ImportRun], runs.order_by("-pk")[:limit]))
-    return {str(run.job_id): _shown(run, None) for run in found}
+    return {str(run.job_id): shown(run) for run in found}
 
 
 def merged(jobs: Read, runs: Mapping[str, Stored], limit: int) -> dict[str, Stored]:
@@ -87,9 +87,9 @@ def merged(jobs: Read, runs: Mapping[str, Stored], limit: int) -> dict[str, Stor
     found = {}
     for job_id in [*jobs, *(job_id for job_id in runs if job_id not in jobs)]:
         stored, run = jobs.get(job_id), runs.get(job_id)
-        shown = _either(stored, run) if is_forgotten(stored) else stored
-        if shown is not None and not shown.deleted:
-            found[job_id] = shown
+        job = _either(stored, run) if is_forgotten(stored) else stored
+        if job is not None and not job.deleted:
+            found[job_id] = job
     newest_first = sorted(found.items(), key=lambda item: -_created(item[1]))
     return dict(newest_first[:limit])
 
@@ -131,7 +131,7 @@ def _last(namespace: str) -> ImportRunQuerySet:
     return _of(namespace).filter(~Exists(later))
 
 
-def _shown(run: ImportRun, record: Stored | None) -> Stored:
+def shown(run: ImportRun, record: Stored | None = None) -> Stored:
     """Return a run as a stored job.
 
     Args:

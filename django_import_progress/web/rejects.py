@@ -45,7 +45,7 @@ async def rejects(
     if stored is None or stored.deleted:
         return not_found()
     if report.rejects:
-        return _as_file(HttpResponse("".join(csv_lines(report))), grant.job_id)
+        return _as_csv(HttpResponse("".join(csv_lines(report))), grant.job_id)
     # Of the shown attempt: another one that is running may have rejected no row yet.
     attempt = None if stored.expired else stored.fields.get("attempt")
     if not stored.expired and type(attempt) is not int:
@@ -53,14 +53,17 @@ async def rejects(
     file = await manager.past_report(grant.job_id, attempt)
     if file is None:
         return not_found()
+    return file_response(request, file, grant.job_id)
+
+
+def file_response(request: HttpRequest, file: IO[bytes], job_id: str) -> HttpResponseBase:
+    """Return the response with a stored report of rejected rows; it closes the file."""
     # Under ASGI Django would read the whole file before it sends the first byte.
     is_async = hasattr(request, "scope")
-    return _as_file(
-        StreamingHttpResponse(_Chunks(file)) if is_async else FileResponse(file), grant.job_id
-    )
+    return _as_csv(StreamingHttpResponse(_Chunks(file)) if is_async else FileResponse(file), job_id)
 
 
-def _as_file(response: HttpResponseBase, job_id: str) -> HttpResponseBase:
+def _as_csv(response: HttpResponseBase, job_id: str) -> HttpResponseBase:
     name = re.sub(r"[^A-Za-z0-9._-]", "_", job_id)  # Windows allows no ":" in a name.
     response["Content-Type"] = "text/csv; charset=utf-8"
     response["Content-Disposition"] = f'attachment; filename="rejected-{name}.csv"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.template.context import Context
@@ -24,12 +24,18 @@ class PageReads:
         self._found: dict[tuple[str, str], Stored | None] = {}
         self._unread: set[tuple[str, str]] = set()
 
-    def read(self, job_ids: Iterable[JobId], namespace: str | None) -> None:
+    def read(
+        self,
+        job_ids: Iterable[JobId],
+        namespace: str | None,
+        runs: Mapping[str, Stored] | None = None,
+    ) -> None:
         """Read the jobs that have not been read yet, in one pipeline.
 
         Args:
             job_ids: the jobs.
             namespace: the jobs' namespace, if it is not the one in the settings.
+            runs: what the history knows of the jobs, by id; None: it is looked up.
 
         Raises:
             InvalidJobId: one of `job_ids` is invalid.
@@ -42,7 +48,12 @@ class PageReads:
         found: Iterable[Stored | None] = [None] * len(missing)
         # Without Redis the page is rendered too; its script updates the bars later.
         try:
-            found = get_guarded_sync_manager(namespace).find(missing)
+            manager = get_guarded_sync_manager(namespace)
+            if runs is None:
+                found = manager.find(missing)
+            else:
+                read = zip(missing, manager.read(missing), strict=True)
+                found = [stored or runs.get(job_id) for job_id, stored in read]
         except HistoryUnavailable as error:
             found = error.read.values()
             unknown = (job_id for job_id, stored in error.read.items() if stored is None)

@@ -119,9 +119,13 @@ def _ended(job: Mapping[str, Any]) -> str:
     start, time = _moment(job.get("started_at")), f"{end:%Y-%m-%d %H:%M}"
     if start is None or end < start:
         return ended().replace("{time}", time)
-    minutes, seconds = divmod((end - start) // timedelta(seconds=1), 60)
-    duration = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-    return took().replace("{time}", time).replace("{duration}", duration)
+    return took().replace("{time}", time).replace("{duration}", duration_of(end - start))
+
+
+def duration_of(time: timedelta) -> str:
+    """Return a duration in hours, minutes and seconds."""
+    minutes, seconds = divmod(time // timedelta(seconds=1), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def _moment(value: object) -> datetime | None:

@@ -33,6 +33,7 @@ __all__ = ["defence"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("archived")]
 
 LARGE = REPORT + b"4,5,no name,\r\n" * 500_000
+HUGE = LARGE * 10
 """More than what the buffers between server and client take."""
 
 
@@ -91,7 +92,7 @@ def _closed() -> Iterator[None]:
 def test_the_file_is_closed_if_the_client_disconnects(
     live: AsgiServer, jobs: SyncProgressManager
 ) -> None:
-    run = past_run(rejected_rows=1, report=LARGE)
+    run = past_run(rejected_rows=1, report=HUGE)
     with http.Client() as client, client.stream("GET", live.url + path_of(make_ticket(JOB))) as got:
         next(got.iter_raw())
         assert open_files(run.report.path) == 1

@@ -5,10 +5,14 @@ from django.contrib.auth.models import Group
 from django.urls import include, path
 
 from django_import_progress.admin import ProgressAdminMixin
+from django_import_progress.history.admin import ImportRunAdmin
+from django_import_progress.history.models import ImportRun
 
 from ..urls import urlpatterns as of_the_site
 
 site = admin.AdminSite()
+
+site.register(ImportRun, ImportRunAdmin)
 
 
 @admin.register(Group, site=site)

@@ -6,6 +6,8 @@ from unfold.admin import ModelAdmin
 from unfold.sites import UnfoldAdminSite
 
 from django_import_progress.admin import ProgressAdminMixin
+from django_import_progress.history.admin import ImportRunAdmin
+from django_import_progress.history.models import ImportRun
 
 from ..urls import urlpatterns as of_the_site
 
@@ -18,5 +20,10 @@ class GroupAdmin(ProgressAdminMixin, ModelAdmin):
     progress_job_field = "name"
 
 
+class RunAdmin(ImportRunAdmin, ModelAdmin):
+    pass
+
+
 site.register(Group, GroupAdmin)
+site.register(ImportRun, RunAdmin)
 urlpatterns = [*of_the_site, path("admin/", site.urls)]
