@@ -12,11 +12,9 @@ import pytest
 import pytest_asyncio
 import redis
 from asgiref.sync import SyncToAsync
-from django.contrib.contenttypes.management import create_contenttypes
 from django.core.files.storage import FileSystemStorage
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.signals import post_migrate
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser, Page
@@ -40,6 +38,7 @@ from django_import_progress.tracker import tracker
 from .kit.asgi import AsgiServer
 from .kit.browser import chromium_binary, launched, note_complaints, write_down_answers
 from .kit.controls import repeated
+from .kit.databases import look_for_no_permissions
 from .kit.facade import AsyncFacade
 from .kit.lone import LoneWorker
 from .kit.managers import manager_on
@@ -85,9 +84,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> None:
-    """Make the database, and look no more for permissions: each test that writes would do so."""
-    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
-    post_migrate.disconnect(create_contenttypes)
+    """Make the database, and look no more for permissions."""
+    look_for_no_permissions()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from django.contrib.contenttypes.management import create_contenttypes
 from django.core.management import call_command
 from django.db import Error, connections
+from django.db.models.signals import post_migrate
 
 from .processes import free_port
 from .waiting import wait_for
@@ -130,9 +132,20 @@ class HistoryRouter:
     db_for_write = db_for_read
 
 
+def look_for_no_permissions() -> None:
+    """Have `migrate` and `flush` create no permissions and content types: each test that writes
+    would do so, and some databases have no table for them.
+
+    A test that changes `INSTALLED_APPS` has Django connect these receivers again.
+    """
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
+
+
 @contextmanager
 def served(kind: str) -> Iterator[DatabaseServer]:
     """Serve a database under the alias `kind`, with the history's tables."""
+    look_for_no_permissions()
     server = DatabaseServer(kind)
     server.start()
     defaults = connections.configure_settings({"default": {}, kind: server.connection})
