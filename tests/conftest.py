@@ -112,9 +112,7 @@ def _no_connection_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def archived(
-    site: RedisProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[None]:
+def archived(site: RedisProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Show what the database knows of jobs; use a fixture of the database as well.
 
     Reports are in `tmp_path`.

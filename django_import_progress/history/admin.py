@@ -22,6 +22,7 @@ from django.urls import NoReverseMatch, path, reverse
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
@@ -96,7 +97,7 @@ class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type
     To cancel takes the permission to change imports, and a yes of `AUTHORIZE` for each of them.
     """
 
-    list_display = ("__str__", "progress", "rows", "rejects", "owner_name", "started_at", "took")
+    list_display = ("__str__", "progress", "rows", "rejects", "took", "owner_name", "started_at")
     list_filter = ("status", OutcomeFilter, KindFilter, "started_at")
     search_fields = ("job_id", "label", "=owner")
     sortable_by = ("started_at",)
@@ -138,24 +139,24 @@ class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type
     def progress(self, run: ImportRun) -> SafeString | str:
         """Return a live bar, or how the run has ended."""
         if run.status in ENDED or not _has_urls(run):
-            return outcomes().get(str(run.outcome)) or str(run.get_status_display())
+            return _end_of(run)
         return self.import_progress(run)
 
     @admin.display(description=_("rows"))
     def rows(self, run: ImportRun) -> str:
         """Return how many rows were processed, and of how many."""
-        processed = number_format(run.processed_rows, force_grouping=True)
+        processed = _number(run.processed_rows)
         if run.total_rows is None:
             return processed
-        total = number_format(run.total_rows, force_grouping=True)
+        total = _number(run.total_rows)
         return gettext("%(processed)s of %(total)s") % {"processed": processed, "total": total}
 
     @admin.display(description=_("rejected"))
     def rejects(self, run: ImportRun) -> SafeString | str:
         """Return how many rows were rejected, as a link to their report if there is one."""
         if not run.rejected_rows:
-            return ""
-        count = number_format(run.rejected_rows, force_grouping=True)
+            return self.get_empty_value_display()
+        count = _number(run.rejected_rows)
         if not run.report:
             return count
         text = gettext("Download the rejected rows")
@@ -166,7 +167,7 @@ class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type
     def owner_name(self, run: ImportRun) -> str:
         """Return the name of the user who owns the job, else the owner as it was recorded."""
         if not run.owner:
-            return ""
+            return self.get_empty_value_display()
         owners: Owners = getattr(run, _OWNERS, None) or Owners([run])
         return owners.name(run.owner)
 
@@ -174,19 +175,20 @@ class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type
     def took(self, run: ImportRun) -> str:
         """Return how long the run took."""
         if run.started_at is None or run.ended_at is None:
-            return ""
+            return self.get_empty_value_display()
         return duration_of(max(run.ended_at - run.started_at, timedelta()))
 
     @admin.display(description=_("counters"))
     def counts(self, run: ImportRun) -> str:
         """Return the counters of the import."""
-        return ", ".join(f"{name}: {number_format(n)}" for name, n in run.counters.items())
+        counts = (f"{name}: {_number(n)}" for name, n in run.counters.items())
+        return ", ".join(counts) or self.get_empty_value_display()
 
     @admin.display(description=_("fields"))
     def fields_of_the_job(self, run: ImportRun) -> SafeString:
         """Return the last snapshot as JSON."""
         return format_html(
-            '<pre style="white-space: pre-wrap; overflow-wrap: anywhere; margin: 0">{}</pre>',
+            '<pre class="import-progress-fields">{}</pre>',
             json.dumps(run.snapshot, indent=2, ensure_ascii=False),
         )
 
@@ -199,7 +201,7 @@ class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type
                 "number": each.attempt,
                 "url": reverse(self._url_name("change"), args=[each.pk]),
                 "is_shown": each.pk == run.pk,
-                "status": outcomes().get(str(each.outcome)) or each.get_status_display(),
+                "status": _end_of(each),
                 "rows": self.rows(each),
                 "rejects": self.rejects(each),
                 "started_at": each.started_at,
@@ -335,6 +337,15 @@ def _reports(results: dict[str, int], ended: int) -> Iterable[tuple[int, int, st
             refused,
         ),
     )
+
+
+def _end_of(run: ImportRun) -> str:
+    """Return how a run stands or has ended, in words."""
+    return outcomes().get(str(run.outcome)) or capfirst(str(run.get_status_display()))
+
+
+def _number(value: Any) -> str:
+    return number_format(value, force_grouping=True)
 
 
 def _namespace_of(run: ImportRun) -> str | None:

@@ -17,6 +17,13 @@ RUNNING = {IMPORT: "importing", EXPORT: "exporting", TASK: "running"}
 UNSTARTED_SECONDS = 60
 """After this time in the queue a job counts as not started."""
 
+OUTCOMES = {
+    IMPORT: {"partial": "partly imported", "nothing": "nothing imported"},
+    EXPORT: {"partial": "partly exported", "nothing": "nothing exported"},
+    TASK: {"partial": "partly done", "nothing": "nothing done"},
+}
+"""The outcomes of done jobs that are shown, by the job's kind."""
+
 
 def printable(value: object) -> str:
     r"""Return a value as text that is safe to print in a terminal.
@@ -49,10 +56,11 @@ def cut(line: str, width: int) -> str:
 
 
 def description(job: Mapping[str, Any]) -> str:
-    """Return a job's status, label, stage and error message, and whether it makes no progress."""
+    """Return status, outcome, label, stage and error of a job, and whether it makes no progress."""
     status = job.get("status")
     word = status if isinstance(status, str) and status else "waiting"
     words = [RUNNING[kind_of(job)] if word == "importing" else word]
+    words += filter(None, [OUTCOMES[kind_of(job)].get(str(job["outcome"]))])
     words += [word for word in ("stalled", "cancelling") if job[word]]
     if _is_unstarted(job):
         words.append("no worker has started it yet")
@@ -74,7 +82,7 @@ def _is_unstarted(job: Mapping[str, Any]) -> bool:
 
 
 def amount(job: Mapping[str, Any]) -> str:
-    """Return percent, rows, rate and time left of a job, as far as they are known."""
+    """Return percent, rows, rejected rows, rate and time left, as far as they are known."""
     parts = []
     if job["percent"] is not None:
         parts.append(f"{job['percent']:.1f} %")
@@ -83,6 +91,8 @@ def amount(job: Mapping[str, Any]) -> str:
         of_total = "" if total is None else f" of {total:,}"
         noun = "row" if (total if of_total else processed) == 1 else "rows"
         parts.append(f"{processed:,}{of_total} {noun}")
+    if rejected := number_of(job.get("rejected_rows")):
+        parts.append(f"{rejected:,} rejected")
     rate, left = number_of(job.get("rows_per_second")), number_of(job.get("eta_seconds"))
     if rate is not None:
         parts.append(f"{rate:,.0f} a second")

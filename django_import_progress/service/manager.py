@@ -269,18 +269,19 @@ class ProgressManager:
             found = await self._use_archive(archive.complete, self._namespace, found)
         return [found[job_id] for job_id in ids]
 
-    async def past_report(self, job_id: JobId, attempt: int | None = None) -> IO[Any] | None:
+    async def past_report(self, job_id: JobId, stored: Stored) -> IO[Any] | None:
         """Open the report that the history has of a job's rejected rows; None if it has none.
 
         Args:
             job_id: the job.
-            attempt: the number of the attempt; default: the last one.
+            stored: the job as it is shown. A report of an earlier attempt is not its report.
 
         Raises:
             HistoryUnavailable: the database or the storage is unavailable.
         """
         history = archive.current()
-        if history is None:
+        attempt = None if stored.expired else stored.fields.get("attempt")
+        if history is None or not (stored.expired or type(attempt) is int):
             return None
         report: IO[Any] | None = await self._use_archive(
             history.report, self._namespace, clean_job_id(job_id), attempt

@@ -144,9 +144,9 @@ class SyncProgressManager:
         """Read jobs, from the history as well: see `ProgressManager.find`."""
         return without_waiting(self._manager.find(job_ids))
 
-    def past_report(self, job_id: JobId, attempt: int | None = None) -> IO[Any] | None:
+    def past_report(self, job_id: JobId, stored: Stored) -> IO[Any] | None:
         """Open the history's report of a job: see `ProgressManager.past_report`."""
-        return without_waiting(self._manager.past_report(job_id, attempt))
+        return without_waiting(self._manager.past_report(job_id, stored))
 
     def rejects(self, job_id: JobId) -> Iterator[dict[str, Any]]:
         """Yield the rejected rows of a job: see `ProgressManager.rejects`."""

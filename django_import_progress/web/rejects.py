@@ -46,11 +46,7 @@ async def rejects(
         return not_found()
     if report.rejects:
         return _as_csv(HttpResponse("".join(csv_lines(report))), grant.job_id)
-    # Of the shown attempt: another one that is running may have rejected no row yet.
-    attempt = None if stored.expired else stored.fields.get("attempt")
-    if not stored.expired and type(attempt) is not int:
-        return not_found()
-    file = await manager.past_report(grant.job_id, attempt)
+    file = await manager.past_report(grant.job_id, stored)
     if file is None:
         return not_found()
     return file_response(request, file, grant.job_id)

@@ -145,10 +145,13 @@ Upload.objects.create(file="none.csv")
 for place in ("", f"{upload.pk}/change/"):
     page = client.get(f"/admin/products/upload/{place}").content.decode()
     assert page.count("<import-progress ") == 1, page
+page = client.get("/admin/import_progress_history/importrun/").content.decode()
+assert page.count("<import-progress ") == 1, page
 """
 
 
 def test_the_admin(project: Project) -> None:
+    project.follow("docs/history.md", "Install it")
     project.follow("docs/admin.md")
     project.script(STARTED + IN_THE_ADMIN)
 

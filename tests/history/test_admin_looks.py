@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
@@ -33,7 +34,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("archived"),
 ]
-SCROLLS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
 @pytest.fixture(params=THEMES)
@@ -72,8 +72,6 @@ def admin(theme: str, transactional_db: None, jobs: SyncProgressManager) -> Iter
 
 
 async def visited(page: Page, admin: AsgiServer, path: str = "") -> None:
-    from asgiref.sync import sync_to_async
-
     client = Client()
     user, _ = await User.objects.aget_or_create(**ADMIN)
     await sync_to_async(client.force_login)(user)

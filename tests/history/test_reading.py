@@ -304,12 +304,12 @@ async def test_async_code_may_read_it_by_either_manager(jobs: SyncProgressManage
 
 
 def test_it_is_read_only_if_it_is_installed(jobs: SyncProgressManager) -> None:
-    past_run()
+    run = past_run(rejected_rows=1, report=REPORT)
     archive.use(None)
     with CaptureQueriesContext(connection) as queries:
         assert jobs.describe(JOB) is None
         assert jobs.jobs() == []
-        assert jobs.past_report(JOB) is None
+        assert jobs.past_report(JOB, reading.shown(run)) is None
     assert len(queries) == 0
 
 

@@ -133,10 +133,10 @@ class HistoryRouter:
 
 
 def look_for_no_permissions() -> None:
-    """Have `migrate` and `flush` create no permissions and content types: each test that writes
-    would do so, and some databases have no table for them.
+    """Have `migrate` and `flush` create no permissions and content types.
 
-    A test that changes `INSTALLED_APPS` has Django connect these receivers again.
+    Each test that writes would do so, and some databases have no tables for them. A test that
+    changes `INSTALLED_APPS` has Django connect these receivers again.
     """
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     post_migrate.disconnect(create_contenttypes)

@@ -58,6 +58,14 @@ def test_what_a_terminal_would_obey_is_spelt(text: object, shown: str) -> None:
     ("fields", "shown"),
     [
         ({}, "waiting"),
+        (
+            {"status": "done", "processed_rows": 1234, "rejected_rows": 1200},
+            "done · partly imported  100.0 %, 1,234 rows, 1,200 rejected",
+        ),
+        (
+            {"status": "done", "processed_rows": 1, "rejected_rows": 1},
+            "done · nothing imported  100.0 %, 1 row, 1 rejected",
+        ),
         ({"status": "importing", "processed_rows": 12345}, "importing  12,345 rows"),
         (
             {"status": "importing", "processed_rows": 1, "total_rows": 4, "stage": "first"},

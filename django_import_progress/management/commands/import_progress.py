@@ -12,10 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...conf import settings
-from ...core.errors import InvalidJobId, InvalidProgress, ProgressUnavailable
+from ...core.errors import HistoryUnavailable, InvalidJobId, InvalidProgress, ProgressUnavailable
 from ...core.keys import NAMESPACE_RULE, is_namespace
 from ...redis.factory import without_secrets
-from ..subcommands import cancel, prune, reconcile, relay, show, watch
+from ..subcommands import cancel, prune, reconcile, rejects, relay, show, watch
 from ..subcommands import list as list_jobs
 
 SUBCOMMANDS: dict[str, ModuleType] = {
@@ -23,6 +23,7 @@ SUBCOMMANDS: dict[str, ModuleType] = {
     "show": show,
     "watch": watch,
     "cancel": cancel,
+    "rejects": rejects,
     "relay": relay,
     "reconcile": reconcile,
     "prune": prune,
@@ -90,6 +91,10 @@ class Command(BaseCommand):
             self._exit_with_closed_pipe()
         except (InvalidJobId, InvalidProgress) as error:
             raise CommandError(str(error)) from error
+        except HistoryUnavailable as error:
+            raise CommandError(
+                "The import history is unavailable: check the database and the storage of reports"
+            ) from error
         except ProgressUnavailable as error:
             raise CommandError(
                 f"Cannot reach Redis at {without_secrets(settings.redis_url)}: start it, or set"
