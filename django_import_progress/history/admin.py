@@ -29,6 +29,7 @@ from django.utils.translation import gettext_lazy as _
 from ..admin import ProgressAdminMixin
 from ..conf import settings
 from ..core.errors import ProgressUnavailable
+from ..kinds import kind_of
 from ..service.registry import get_guarded_manager
 from ..web.cancel import cancel
 from ..web.rejects import file_response
@@ -341,7 +342,8 @@ def _reports(results: dict[str, int], ended: int) -> Iterable[tuple[int, int, st
 
 def _end_of(run: ImportRun) -> str:
     """Return how a run stands or has ended, in words."""
-    return outcomes().get(str(run.outcome)) or capfirst(str(run.get_status_display()))
+    words = outcomes(kind_of({"kind": run.kind}))
+    return words.get(str(run.outcome)) or capfirst(str(run.get_status_display()))
 
 
 def _number(value: Any) -> str:

@@ -110,7 +110,7 @@ class Import(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
-    # Progress expires an hour after the end; the lasting result is stored here.
+    # What the site's own pages show of the result, without a look at the job.
     finished_at = models.DateTimeField(null=True, editable=False)
     rows_created = models.PositiveIntegerField(default=0, editable=False)
     rows_updated = models.PositiveIntegerField(default=0, editable=False)

@@ -71,9 +71,9 @@ class ImportDetail(DetailView):
         return super().get_context_data(has_progress=self.has_progress(), **kwargs)
 
     def has_progress(self) -> bool:
-        """Return whether Redis has the job, which expires an hour after its end."""
+        """Return whether the job is known: to Redis, or later to the history."""
         try:
-            return get_sync_progress_manager().get_progress(self.object.pk) is not None
+            return get_sync_progress_manager().describe(self.object.pk) is not None
         except ProgressUnavailable:
             return self.object.finished_at is None  # The bar waits until Redis is back.
 
@@ -94,7 +94,7 @@ class ImportsNow(StaffOnly, TemplateView):
     template_name = "airports/now.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the imports whose progress Redis has, newest first."""
+        """Add the newest imports that Redis and the history know."""
         try:
             job_ids = [job["job_id"] for job in get_sync_progress_manager().jobs()]
         except ProgressUnavailable:

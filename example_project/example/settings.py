@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "django_import_progress",
+    "django_import_progress.history",
     "airports",
 ]
 
@@ -69,6 +70,16 @@ DATABASES = {
 MEDIA_ROOT = VAR_DIR / "media"
 STATIC_ROOT = VAR_DIR / "static"
 STATIC_URL = "static/"
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    # The reports of rejected rows, for those who may watch the import: never under MEDIA_ROOT.
+    "import_progress": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": VAR_DIR / "reports"},
+    },
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -19,10 +19,11 @@ from websockets.exceptions import InvalidStatus
 
 from django_import_progress import SyncProgressManager
 
-from ..kit.airports import stored
+from ..kit.airports import ZURICH, as_csv, imported, stored
 from ..kit.asgi import AsgiServer
 from ..kit.groups import configuration, relaying
 from ..kit.processes import RedisProcess
+from ..kit.recorded import the_run
 from ..site.asgi import django as site_pages
 
 PASSWORD = "of a test"
@@ -92,6 +93,22 @@ def test_the_page_does_without_redis(client: Client, db: None) -> None:
     client.force_login(User.objects.create_user("amelia", is_staff=True))
     assert client.get(reverse("airports:now")).status_code == 200
     assert client.get(reverse("airports:now-row")).status_code == 204
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.django_db(transaction=True)
+def test_the_page_has_imports_that_redis_has_forgotten(
+    client: Client, jobs: SyncProgressManager, tmp_path: Path, settings: Any
+) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    job_id = str(imported(as_csv(ZURICH, {**ZURICH, "lat": "north"})).pk)
+    assert the_run(job_id).report
+    jobs.redis.flushall()
+    client.force_login(User.objects.create_user("amelia", is_staff=True))
+    page = client.get(reverse("airports:now")).content.decode()
+    assert f'data-job="{job_id}"' in page
+    assert "Partly imported" in page
+    assert "/rejects/" in page
 
 
 @pytest.mark.django_db
