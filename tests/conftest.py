@@ -23,7 +23,6 @@ from websockets.sync.client import ClientConnection
 from django_import_progress import (
     ProgressManager,
     SyncProgressManager,
-    archive,
     get_sync_progress_manager,
 )
 from django_import_progress.history import reading, recorder
@@ -34,6 +33,7 @@ from django_import_progress.redis.executor import CALL_SECONDS
 from django_import_progress.service.registry import ServerAtUrl
 from django_import_progress.testing.memory import MemoryServer
 from django_import_progress.tracker import tracker
+from django_import_progress.watch import archive
 
 from .kit.asgi import AsgiServer
 from .kit.browser import chromium_binary, launched, note_complaints, write_down_answers

@@ -19,7 +19,7 @@ MODULES = {
 
 LAYERS = [
     {"core", "cancellation", "metrics", "release", "representation", "signals", "version"},
-    {"archive", "kinds", "redis"},
+    {"kinds", "redis"},
     {"conf", "watch"},
     {"service"},
     {"access", "relay", "tracker"},

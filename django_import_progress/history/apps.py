@@ -7,7 +7,7 @@ from importlib import import_module
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
-from .. import archive
+from ..watch import archive
 
 
 class ImportHistoryConfig(AppConfig):

@@ -20,9 +20,9 @@ from django.db import connections
 from django.db.models import Exists, OuterRef
 from django.utils.timezone import is_naive, make_aware
 
-from ..archive import Read, is_forgotten
 from ..core.errors import HistoryUnavailable
 from ..core.snapshot import Fields, Stored, is_terminal
+from ..watch.archive import Read, is_forgotten
 from .models import ImportRun, ImportRunQuerySet, Status
 
 logger = logging.getLogger("django_import_progress")

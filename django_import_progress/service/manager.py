@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import nullcontext
 from typing import IO, Any, TypeVar
 
-from .. import archive
 from ..cancellation import result_of
 from ..core.command import RedisCommand
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS, clean_owner
@@ -21,6 +20,7 @@ from ..core.snapshot import Fields, Stored
 from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import AsyncClient, perform, perform_plan, read_all
 from ..signals import Send, arguments_of, import_queued, send, send_async
+from ..watch import archive
 from ..watch.hub import Hub, Watcher
 from .base import KnownVersions, calls_for, now_text, plain
 

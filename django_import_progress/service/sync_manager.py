@@ -10,7 +10,6 @@ from typing import IO, Any, TypeVar
 from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .. import archive
 from ..cancellation import without_waiting
 from ..core.commands import ENDED_SECONDS, QUEUED_SECONDS
 from ..core.errors import ProgressUnavailable
@@ -23,6 +22,7 @@ from ..redis.causes import REDIS_ERRORS
 from ..redis.circuit_breaker import SharedBreaker
 from ..redis.executor import SyncClient, drop_idle_connections, read_all
 from ..redis.pubsub import check_primary, subscription_sync
+from ..watch import archive
 from ..watch.watched_job import WatchedJob
 from .manager import ProgressManager
 

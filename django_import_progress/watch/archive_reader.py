@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, NamedTuple
 
-from .. import archive
 from ..core.snapshot import Stored
+from . import archive
 from .watched_job import PendingRead
 
 AT_ONCE = 500

@@ -10,7 +10,6 @@ from typing import Any
 from redis.asyncio.client import PubSub
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .. import archive
 from ..cancellation import Tasks, run_together, safe_callback
 from ..core.command import RedisCommand
 from ..core.digests import PORTION, check
@@ -23,6 +22,7 @@ from ..redis.causes import is_exhausted
 from ..redis.cluster import server_of
 from ..redis.executor import AsyncClient, drop_idle_connections, is_clustered, read_all
 from ..redis.pubsub import check_primary, subscription
+from . import archive
 from .archive_reader import Absence, ArchiveReader
 from .job_reader import JobReader
 from .pubsub_connection import Message, PubSubConnection

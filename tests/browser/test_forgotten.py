@@ -9,7 +9,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from playwright.async_api import Page, expect
 
-from django_import_progress import SyncProgressManager, archive
+from django_import_progress import SyncProgressManager
+from django_import_progress.watch import archive
 
 from ..faults.conftest import defence
 from ..kit.airports import ZURICH, as_csv, imported

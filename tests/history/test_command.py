@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_import_progress import SyncProgressManager, archive, track_import
+from django_import_progress import SyncProgressManager, track_import
+from django_import_progress.watch import archive
 
 from ..faults.conftest import defence
 from ..kit.controls import without
@@ -40,7 +41,7 @@ def printed(*arguments: str) -> bytes:
 def test_a_forgotten_job_is_shown_and_listed(jobs: SyncProgressManager, defence: Any) -> None:
     jobs.create("a")
     past_run(outcome="partial", rejected_rows=2, counters={"created": 8})
-    line = "done · partly imported  100.0 %, 10 of 10 rows, 2 rejected"
+    line = "done · partly imported · Products  100.0 %, 10 of 10 rows, 2 rejected"
     assert run("list").splitlines() == ["a  queued", f"{JOB}  {line}"]
     assert [job["job_id"] for job in json.loads(run("list", "--json"))] == ["a", JOB]
     first, *fields = run("show", JOB).splitlines()

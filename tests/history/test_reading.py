@@ -20,13 +20,13 @@ from django_import_progress import (
     HistoryUnavailable,
     ProgressManager,
     SyncProgressManager,
-    archive,
     get_progress_manager,
     track_import,
 )
 from django_import_progress.access import make_ticket
 from django_import_progress.history import reading
 from django_import_progress.history.models import ImportRun
+from django_import_progress.watch import archive
 
 from ..faults.conftest import defence
 from ..kit.controls import without

@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from django_import_progress import SyncProgressManager, archive, get_progress_manager
+from django_import_progress import SyncProgressManager, get_progress_manager
 from django_import_progress.access import make_ticket
 from django_import_progress.history.models import ImportRun
+from django_import_progress.watch import archive
 from tests.site.asgi import LANE
 
 from ..faults.conftest import defence

@@ -8,8 +8,8 @@ from typing import IO, Any, ParamSpec, Protocol, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from .core.errors import HistoryUnavailable
-from .core.snapshot import Stored
+from ..core.errors import HistoryUnavailable
+from ..core.snapshot import Stored
 
 P = ParamSpec("P")
 T = TypeVar("T")
