@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 
@@ -39,7 +38,7 @@ class HistoryUnavailable(ProgressUnavailable):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.read: Mapping[str, Any] = {}
+        self.read: dict[str, Any] = {}
         """What Redis knows of the jobs that were requested, by job id."""
 
 
