@@ -25,7 +25,7 @@ from ..service.base import now_text
 from ..service.registry import get_guarded_sync_manager
 from ..signals import arguments_of, import_finished, send
 from ..tracker.tracker import ImportTracker
-from .events import Event, Kind, event_of, lost_message
+from .events import PRESUMED, Event, Kind, event_of, lost_message
 from .models import ENDED, ImportRun, Status
 from .reports import save_report
 from .rows import database, record
@@ -185,7 +185,8 @@ class _Repair:
         """End a job in Redis, record it, and send the signal, if no other process does."""
         if not state.is_lost(settings.lost_after_seconds):
             return
-        fields: Fields = {**dict.fromkeys(RATES), **lost_fields(job_id)}
+        reported = self._end_that_redis_missed(state)
+        fields: Fields = {**dict.fromkeys(RATES), **(reported or lost_fields(job_id))}
         call = self._jobs.calls.end_lost(
             job_id,
             fields,
@@ -194,8 +195,14 @@ class _Repair:
             run_id=state.run_id,
         )
         lost = perform_sync(self._jobs.redis, call)
-        if lost is not None:
+        if lost is not None and reported is None:
             self._announce(job_id, lost)
+
+    def _end_that_redis_missed(self, state: RunState) -> Fields | None:
+        """Return the final fields of an attempt that could report its end to the database only."""
+        kept = ENDED - PRESUMED
+        row = self._runs.filter(run_id=state.run_id or "", status__in=kept).first()
+        return None if row is None else {**row.snapshot, "status": str(row.status)}
 
     def _announce(self, job_id: str, lost: LostRun) -> None:
         self._repairs.lost += 1

@@ -16,8 +16,12 @@ from django_import_progress.history.lost import Repairs, reconcile
 from django_import_progress.history.models import ImportRun
 from django_import_progress.signals import arguments_of
 
+from ..kit.controls import without
 from ..kit.recorded import begin_and_die, ends_of, expire_lease, finished, report_of, runs, the_run
 from ..kit.tracked import JOB
+from ..tracker.test_signals import defence
+
+__all__ = ["defence"]
 
 pytestmark = [pytest.mark.usefixtures("history"), pytest.mark.django_db(transaction=True)]
 
@@ -188,6 +192,26 @@ def test_an_attempt_of_which_redis_knows_a_newer_one_ends(jobs: SyncProgressMana
     _later(seconds=601)
     assert reconcile() == Repairs(lost=1)
     assert ends_of() == [(1, "lost"), (2, "done")]
+
+
+def nobody_looks_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lost._Repair, "_end_that_redis_missed", lambda *_: None)
+
+
+@without(nobody_looks_for_the_end)
+def test_an_end_that_redis_missed_is_written_there(jobs: SyncProgressManager) -> None:
+    tracker = begin_and_die()
+    end = {"status": "done", "processed_rows": 7, "attempt": 1}
+    arguments: dict[str, Any] = {"job_id": JOB, "namespace": "import_progress", "status": "done"}
+    run_id = tracker._writer.run_id
+    recorder.note_finished(**arguments_of(**arguments, run_id=run_id, attempt=1, snapshot=end))
+    expire_lease(jobs, 601)
+    with finished() as sent:
+        assert reconcile() == Repairs()
+    assert sent == []
+    assert ends_of() == [(1, "done")]
+    described = jobs.describe(JOB) or {}
+    assert (described["status"], described["processed_rows"]) == ("done", 7)
 
 
 def test_a_worker_that_redis_did_not_hear_has_the_last_word(jobs: SyncProgressManager) -> None:
