@@ -129,5 +129,5 @@ def test_the_command_line_shows_the_same_texts() -> None:
         if job.get("status") == "importing":
             continue  # Its word depends on the kind.
         texts = [parts(job)[name] for name in ("stage", "error")]
-        line = description({**job, "status": "s"})
+        line = description({**job, "status": "s", "outcome": None})
         assert line == " · ".join(["s", *filter(None, texts)]).replace("\n", "\\n")
