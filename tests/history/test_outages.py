@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.files.storage import FileSystemStorage
 from django.core.management import call_command
-from django.db import OperationalError, connections
+from django.db import DataError, IntegrityError, OperationalError, connections
 
 from django_import_progress import SyncProgressManager, track_import
 from django_import_progress.history import background as background_module
@@ -279,3 +279,19 @@ def test_tables_that_are_not_there_do_not_fail_the_import(
         call_command("migrate", "import_progress_history", verbosity=0)
     assert jobs.describe(JOB)
     assert ends_of() == []
+
+
+@pytest.mark.parametrize("error", [DataError, IntegrityError])
+def test_what_the_database_refuses_is_not_tried_again(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    def refuse() -> None:
+        tries.append(error)
+        raise error
+
+    background.add(Task(JOB, refuse))
+    background.join(60)
+    assert len(tries) == 1
+    assert "The database refuses the history of import job" in caplog.text

@@ -50,7 +50,7 @@ class DatabaseServer:
         self._directory = Path(tempfile.mkdtemp(prefix=f"{kind}-of-a-test-"))
         self._data = self._directory / "data"
         self._account = {"user": ACCOUNTS[kind]} if os.geteuid() == 0 else {}
-        if self._account:
+        if self._account:  # pragma: no branch - only root has to give it away
             shutil.chown(self._directory, **self._account)
         self._process: subprocess.Popen[bytes] | None = None
         getattr(self, f"_make_{kind}")()
