@@ -49,8 +49,7 @@ class Representation(_Computed, total=False):
     kind: Annotated[str, "import, export or task; selects the wording."]
     link: Annotated[
         Link | None,
-        "A link to the result. Check the URL before you show it: whoever writes to Redis can store"
-        " any.",
+        "A link to the result. Check the URL before you show it: it may be of another program.",
     ]
     updated_at: Annotated[str, "When the snapshot was last written (ISO 8601, UTC)."]
     queued_at: Annotated[str | None, "When the job was created (ISO 8601, UTC)."]

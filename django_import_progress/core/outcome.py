@@ -86,7 +86,7 @@ class PreviousRun:
     """The status with which it had ended, `LOST` or `SUPERSEDED`; ``queued`` or ``interrupted`` if
     it was to be continued."""
     was_just_lost: bool
-    """Whether it counts as lost since it was taken over, so that nobody knows of it yet."""
+    """Whether it counts as lost only since it was taken over: `import_finished` was not sent."""
     snapshot: Fields
     """The fields that it left; empty if they are not known any more."""
 

@@ -28,7 +28,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..admin import ProgressAdminMixin
 from ..conf import settings
-from ..core.errors import ProgressUnavailable
+from ..core.errors import HistoryUnavailable, ProgressUnavailable
 from ..kinds import kind_of
 from ..service.registry import get_guarded_manager
 from ..web.cancel import cancel
@@ -40,7 +40,7 @@ from ..widget.text import duration_of
 from .lost import end_lost_jobs
 from .models import ENDED, ImportRun
 from .owners import Owners, owners_named
-from .reading import shown
+from .reading import report, shown
 
 logger = logging.getLogger("django_import_progress")
 
@@ -95,7 +95,8 @@ class OutcomeFilter(_ChoiceFilter):
 class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     """The admin of `ImportRun`. Nothing can be changed; running imports can be cancelled.
 
-    To cancel takes the permission to change imports, and a yes of `AUTHORIZE` for each of them.
+    To cancel imports, a user needs the permission to change them, and `AUTHORIZE` has to allow it
+    for each of them.
     """
 
     list_display = ("__str__", "progress", "rows", "rejects", "took", "owner_name", "started_at")
@@ -241,7 +242,7 @@ class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Return the list of runs, after a look for jobs whose workers were lost."""
+        """Return the list of runs. Jobs whose workers were lost are ended first."""
         _lost_check.run_if_due()
         response = super().changelist_view(request, extra_context)
         changelist = (getattr(response, "context_data", None) or {}).get("cl")
@@ -271,12 +272,14 @@ class ImportRunAdmin(ProgressAdminMixin, admin.ModelAdmin):  # type: ignore[type
         run = self.get_object(request, object_id)
         if not self.has_view_permission(request, run):
             raise PermissionDenied
-        if run is None or not run.report:
+        if run is None:
             raise Http404
         try:
-            file: Any = run.report.open("rb")
-        except FileNotFoundError as error:
-            raise Http404 from error
+            file = report(str(run.namespace), str(run.job_id), run.attempt)
+        except HistoryUnavailable as error:
+            return HttpResponse(str(error), status=503)
+        if file is None:
+            raise Http404
         return file_response(request, file, str(run.job_id))
 
     @admin.action(description=_("Cancel the selected imports"), permissions=["cancel"])

@@ -1,8 +1,7 @@
 """Ends jobs whose workers were lost, and rows whose end the database has missed.
 
-A worker that lives renews its lease, whatever its import takes: only Redis's clock and the lease
-decide, never the age of an import. So a look at Redis is needed; while it is unavailable, nothing
-is ended.
+A living worker renews its lease, however long a row takes: only the lease and Redis's clock decide,
+never the age of an import. So while Redis is unavailable, nothing is ended.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ T = TypeVar("T")
 PORTION = 100
 """How many jobs are read at once."""
 MOST_RUNS = 1000
-"""How many unfinished runs of a namespace one call looks at, of each status, oldest first."""
+"""How many unfinished runs of a namespace one call checks, of each status, oldest first."""
 MOST_JOBS = 10_000
-"""How many jobs of Redis's list `reconcile` looks at: all of them."""
+"""How many jobs of Redis's list `reconcile` checks: all of them."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,8 +59,8 @@ def end_lost_jobs(namespace: str | None = None) -> int:
     Runs that have ended in Redis are ended in the database as well.
 
     A job that Redis does not know any more, for example because it was emptied, is lost if it is
-    still unknown `LOST_AFTER_SECONDS` after a first look; one that was queued after
-    `QUEUED_SECONDS`. A worker that lives writes its job again before.
+    still unknown `LOST_AFTER_SECONDS` after the first check; a queued one after `QUEUED_SECONDS`. A
+    living worker writes its job again before that.
 
     Args:
         namespace: default: each namespace with unfinished runs, and the setting's.

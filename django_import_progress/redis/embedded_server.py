@@ -146,7 +146,7 @@ def watch(folder: Path, connection: socket.socket, idle_seconds: float) -> None:
         return
     try:
         while not _has_ended(connection, WATCH_SECONDS):
-            if _inode(folder) != inode:  # The folder was deleted: nobody can find the server.
+            if _inode(folder) != inode:  # The folder was deleted, and with it the socket.
                 _stop(connection)
                 return
             if not lock(users):

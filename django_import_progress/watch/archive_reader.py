@@ -49,19 +49,21 @@ class ArchiveReader:
     def add(self, absence: Absence) -> None:
         """Look up a job soon."""
         self._waiting.append(absence)
-        if not self._is_running:  # pragma: no branch - it is seldom seen running
+        if not self._is_running:
             self._is_running = True
             self._start(self._run())
 
     async def _run(self) -> None:
-        while self._waiting:
-            chunk, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
-            by_namespace = defaultdict(list)
-            for absence in chunk:
-                by_namespace[absence.read.job.calls.keys.namespace].append(absence)
-            for namespace, absences in by_namespace.items():
-                await self._look_up(namespace, absences)
-        self._is_running = False
+        try:
+            while self._waiting:
+                chunk, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                by_namespace = defaultdict(list)
+                for absence in chunk:
+                    by_namespace[absence.read.job.calls.keys.namespace].append(absence)
+                for namespace, absences in by_namespace.items():
+                    await self._look_up(namespace, absences)
+        finally:  # After an error, the next heartbeat starts it again.
+            self._is_running = False
 
     async def _look_up(self, namespace: str, absences: list[Absence]) -> None:
         read = {each.read.job.view.job_id: each.stored for each in absences}

@@ -14,7 +14,7 @@ from django_import_progress import SyncProgressManager
 from django_import_progress.web import views
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
-from tests.kit.crowd import Stream, path_of
+from tests.kit.crowd import all_comes_through
 from tests.kit.processes import RedisProcess
 from tests.site.asgi import HANDED, with_lane
 
@@ -86,19 +86,4 @@ async def comes_through(jobs: SyncProgressManager) -> None:
     """See each update of a job, and its end, at once."""
     with AsgiServer(with_lane(get_asgi_application())) as web:
         for prefix in ("", HANDED):
-            await comes_through_at(web.port, prefix, jobs)
-
-
-async def comes_through_at(port: int, prefix: str, jobs: SyncProgressManager) -> None:
-    """See that of a new job, with Django's own response and with one that is handed over."""
-    job_id, headers = jobs.create(), {"Accept-Encoding": "gzip"}
-    async with await Stream.open(port, prefix + path_of(job_id), headers) as stream:
-        assert stream.status == 200
-        assert (await stream.event()).json["status"] == "queued"
-        for n in range(3):
-            jobs.update(job_id, {"n": n})
-            assert (await stream.event()).json["n"] == n
-        jobs.update(job_id, {"status": "done"})
-        assert (await stream.event()).json["status"] == "done"
-        assert (await stream.event()).type == "end"
-        assert await stream.is_over()
+            await all_comes_through(web.port, jobs, prefix)

@@ -18,7 +18,7 @@ from django_import_progress.web.event_stream import OpenStream
 from tests.conftest import missing
 from tests.kit.asgi import AsgiServer
 from tests.kit.controls import without
-from tests.kit.crowd import Stream, Visitor, crowd, path_of
+from tests.kit.crowd import Stream, Visitor, all_comes_through, crowd, path_of
 from tests.kit.nginx import Nginx, nginx_binary, passed_on
 from tests.kit.processes import RedisProcess
 from tests.kit.servers import ServerProcess, documented, in_the_server
@@ -47,18 +47,8 @@ def nothing_tells_nginx_not_to_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_each_event_comes_through_at_once(
     site: RedisProcess, jobs: SyncProgressManager, nginx: str
 ) -> None:
-    job_id = jobs.create()
     with AsgiServer(application) as web, Nginx(nginx, web.port) as proxy:
-        headers = {"Accept-Encoding": "gzip"}
-        async with await Stream.open(proxy.port, path_of(job_id), headers) as stream:
-            assert (await stream.event()).json["status"] == "queued"
-            for n in range(3):
-                jobs.update(job_id, {"n": n})
-                assert (await stream.event()).json["n"] == n
-            jobs.update(job_id, {"status": "done"})
-            assert (await stream.event()).json["status"] == "done"
-            assert (await stream.event()).type == "end"
-            assert await stream.is_over()
+        await all_comes_through(proxy.port, jobs)
 
 
 def nothing_is_read_but_at_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +210,13 @@ def test_a_report_is_downloaded(visitor: Client) -> None:
     response.close()
     assert response["Content-Disposition"] == f'attachment; filename="rejected-{JOB}.csv"'
     assert url_of("report", run.pk) in listed(visitor)
+
+
+def test_a_storage_that_is_unavailable_asks_to_come_back(visitor: Client) -> None:
+    run = past_run(rejected_rows=1, report=REPORT)
+    Path(run.report.path).unlink()
+    Path(run.report.path).mkdir()  # Neither missing nor readable.
+    assert visitor.get(url_of("report", run.pk)).status_code == 503
 
 
 def test_without_a_file_there_is_no_report(visitor: Client) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from django_import_progress import SyncProgressManager
 from django_import_progress.access import make_ticket
 
 from . import waiting
@@ -178,3 +179,24 @@ async def crowd(visitors: Iterable[Visitor]) -> AsyncIterator[list[Visitor]]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+async def all_comes_through(port: int, jobs: SyncProgressManager, prefix: str = "") -> None:
+    """See each update of a new job, and its end, at once.
+
+    Args:
+        port: the server's.
+        jobs: the manager of the jobs.
+        prefix: where the site is.
+    """
+    job_id, headers = jobs.create(), {"Accept-Encoding": "gzip"}
+    async with await Stream.open(port, prefix + path_of(job_id), headers) as stream:
+        assert stream.status == 200
+        assert (await stream.event()).json["status"] == "queued"
+        for n in range(3):
+            jobs.update(job_id, {"n": n})
+            assert (await stream.event()).json["n"] == n
+        jobs.update(job_id, {"status": "done"})
+        assert (await stream.event()).json["status"] == "done"
+        assert (await stream.event()).type == "end"
+        assert await stream.is_over()

@@ -42,16 +42,16 @@ def url_of(folder: Path) -> str:
 
 def is_used(folder: Path) -> bool:
     """Return whether some process counts as a user of the folder's server."""
-    file = os.open(folder / embedded_server.USERS_LOCK, os.O_RDWR)
-    try:
-        return not embedded_server.lock(file)
-    finally:
-        os.close(file)
+    return _is_locked(folder / embedded_server.USERS_LOCK)
 
 
 def is_watched(folder: Path) -> bool:
     """Return whether the server has a watchdog."""
-    file = os.open(folder / embedded_server.SERVER_LOCK, os.O_RDWR)
+    return _is_locked(folder / embedded_server.SERVER_LOCK)
+
+
+def _is_locked(path: Path) -> bool:
+    file = os.open(path, os.O_RDWR)
     try:
         return not embedded_server.lock(file)
     finally:

@@ -28,7 +28,7 @@ export interface Representation {
   label?: string | null;
   /** import, export or task; selects the wording. */
   kind?: string;
-  /** A link to the result. Check the URL before you show it: whoever writes to Redis can store any. */
+  /** A link to the result. Check the URL before you show it: it may be of another program. */
   link?: { text: string; url: string } | null;
   /** When the snapshot was last written (ISO 8601, UTC). */
   updated_at?: string;
