@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -92,7 +92,24 @@ def _write_in_test(event: Event) -> None:
 
 
 def _write_in_background(event: Event) -> None:
-    background.add(Task(event.job_id, partial(_write, event)))
+    _add_to_background(event.job_id, partial(_write, event))
+
+
+def _add_to_background(job_id: str, run: Callable[[], object]) -> None:
+    background.add(Task(job_id, partial(_without_patience, run)))
+
+
+def _without_patience(run: Callable[[], object]) -> None:
+    """Write in the thread. On SQLite it does not wait for locks, but tries again later.
+
+    A writer that waits for its commit makes transactions fail that have only read so far.
+
+    Source: https://www.sqlite.org/lockingv3.html
+    """
+    connection = connections[database()]
+    if connection.vendor == "sqlite":
+        _set_patience(connection, 0)
+    run()
 
 
 def _write_after(event: Event, end: TransactionEnd) -> None:
@@ -120,7 +137,7 @@ def _write_report_here(event: Event, pk: int) -> None:
         try:
             report.run()
         except Exception:  # The thread tries again, and logs what is wrong.
-            background.add(report)
+            _add_to_background(report.job_id, report.run)
 
 
 @contextmanager
@@ -145,7 +162,7 @@ def _set_patience(connection: BaseDatabaseWrapper, seconds: float) -> None:
 def _write(event: Event) -> None:
     """Write the row; called in the background. A task of its own stores the report."""
     if (report := _report_task(event, record(event))) is not None:
-        background.add(report)
+        _add_to_background(report.job_id, report.run)
 
 
 def _report_task(event: Event, pk: int) -> Task | None:

@@ -84,6 +84,7 @@ def writes_beside_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
         background.background.join(1)
 
     monkeypatch.setattr(recorder, "note", note)
+    monkeypatch.setattr(recorder, "_without_patience", lambda run: run())
 
 
 @without(writes_beside_sqlite, fails_with=(Exception,))
@@ -155,6 +156,23 @@ def test_a_locked_sqlite_is_written_later(jobs: SyncProgressManager) -> None:
     may_end.set()
     thread.join()
     assert ends_of() == [(1, "done")]
+
+
+def the_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_without_patience", lambda run: run())
+
+
+@without(the_thread_waits)
+def test_the_thread_does_not_wait_for_locks_of_sqlite() -> None:
+    found = []
+
+    def look() -> None:
+        with connection.cursor() as cursor:
+            found.append(cursor.execute("PRAGMA busy_timeout").fetchone())
+
+    recorder._add_to_background(JOB, look)
+    background.background.join(60)
+    assert found == [(0,)]
 
 
 def test_the_time_to_wait_for_locks_stays_as_it_was() -> None:
