@@ -64,9 +64,9 @@ def test_a_signal_stops_the_relay(
     with ThreadPoolExecutor(1) as thread:
         stopping = thread.submit(stop_it)
         call_command("import_progress", "relay", "--namespace", "orders", stdout=output)
-        stopping.result()
-    assert "Relaying orders" in output.getvalue()
-    assert not relays(foreign)
+        stopping.result()  # pragma: no cover - the signal may end the tracing of this thread
+    assert "Relaying orders" in output.getvalue()  # pragma: no cover
+    assert not relays(foreign)  # pragma: no cover
 
 
 async def test_the_process_relays_and_ends_promptly(
